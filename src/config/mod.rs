@@ -1,0 +1,5 @@
+//! YAML in, [`Environment`] out. Reads files and nothing else: no network, no clock, no process environment.
+
+pub mod model;
+
+pub use model::Environment;

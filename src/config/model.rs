@@ -1,0 +1,226 @@
+//! What the YAML means: the [`Environment`] after overlays, interpolation and defaults.
+//!
+//! Everything downstream (declare, plan, apply) reads these types and never the files. Sizes, times and
+//! names are already in one canonical spelling here, so that two spellings of one value never differ in a plan.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use serde::Serialize;
+use serde_json::Value;
+
+/// One environment of a system, complete and checked.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// `dev`, `staging`, `production`: the name of the overlay file.
+    pub name: String,
+    /// The system that all environments of this folder belong to.
+    pub system: String,
+    pub project: Project,
+    /// Google Cloud region, e.g. `us-central1`.
+    pub region: String,
+    pub target: Target,
+    /// APIs that the user asks for beyond those that the declared objects need, e.g. `vision.googleapis.com`.
+    pub apis: Vec<String>,
+    /// Secrets by alias, in the order of the files.
+    pub secrets: IndexMap<String, Secret>,
+    /// Services by key, in the order of the files.
+    pub services: IndexMap<String, Service>,
+    /// Names of plain environment variables whose values JSON and Markdown may show (`plan.show_env`).
+    pub show_env: Vec<String>,
+    /// Where each key of the merged configuration was written.
+    pub sources: Sources,
+    /// Hex SHA-256 of the merged, interpolated configuration: what a saved plan is bound to.
+    pub digest: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Project {
+    pub id: String,
+    /// The project's number, from the YAML or given to `load`; `None` when neither has it.
+    pub number: Option<u64>,
+    /// The id is a stand-in (`example`, `your-`): fine for the sandbox, refused by Google targets.
+    pub placeholder: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    Google,
+    Sandbox,
+}
+
+/// A secret of the catalogue: the container, not its value.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// Secret Manager's id of the secret.
+    pub id: String,
+    /// How its first value is made when it has none.
+    pub generate: Option<Generate>,
+    /// A service that references it is deployed without it while it has no value.
+    pub optional: bool,
+    pub description: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    /// Regions of a user-managed replication; empty means automatic replication. Immutable at Google.
+    pub locations: Vec<String>,
+}
+
+/// How to make a random first value (all from the operating system's generator).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generate {
+    /// 32 random bytes as 64 hexadecimal digits.
+    Hex32,
+    /// 32 random bytes as URL-safe base64 without padding.
+    Base64,
+    /// A random (version 4) UUID.
+    Uuid,
+}
+
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Cloud Run's name of the service, e.g. `agent-army-api-staging`.
+    pub name: String,
+    /// Id (the part before the `@`) of the run-time service account.
+    pub service_account: String,
+    /// `scaling.minInstanceCount` of the service.
+    pub min_instances: u32,
+    /// `template.scaling.maxInstanceCount`.
+    pub max_instances: u32,
+    /// Requests that one instance handles at a time.
+    pub concurrency: u32,
+    /// Request timeout in seconds.
+    pub timeout: u32,
+    /// `gen1` or `gen2`.
+    pub execution_environment: String,
+    pub session_affinity: bool,
+    /// `all`, `internal` or `internal-and-cloud-load-balancing` (gcloud's words).
+    pub ingress: String,
+    pub access: Access,
+    pub labels: BTreeMap<String, String>,
+    pub vpc: Option<Vpc>,
+    /// The container that receives requests; its key in messages is the service's own path.
+    pub main: Container,
+    /// Further containers by name.
+    pub sidecars: IndexMap<String, Container>,
+    /// Merge patch (RFC 7396) on the v2 Service, camelCase; `template.containers` and `template.volumes` are maps by name.
+    pub v2: Option<Value>,
+}
+
+/// Who may call a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Only members that hold `roles/run.invoker`.
+    Private,
+    /// `allUsers` holds `roles/run.invoker`.
+    Public,
+    /// `invokerIamDisabled`: Cloud Run does not ask who calls.
+    NoIamCheck,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vpc {
+    /// Serverless VPC Access connector (exclusive with the network fields).
+    pub connector: Option<String>,
+    pub network: Option<String>,
+    pub subnet: Option<String>,
+    pub tags: Vec<String>,
+    /// `private-ranges-only` or `all-traffic`.
+    pub egress: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub image: String,
+    /// Entrypoint; empty means the image's own.
+    pub command: Vec<String>,
+    pub args: Vec<String>,
+    /// The port that receives requests; `None` for sidecars.
+    pub port: Option<u16>,
+    /// Canonical CPU: `1`, `2`, `500m`.
+    pub cpu: String,
+    /// Canonical memory: the largest of `Ki`, `Mi`, `Gi` that divides it, e.g. `512Mi`, `1Gi`.
+    pub memory: String,
+    /// CPU is throttled outside of requests (`resources.cpuIdle`).
+    pub cpu_idle: bool,
+    pub startup_cpu_boost: bool,
+    pub env: BTreeMap<String, String>,
+    /// Environment variables that come from a secret, by variable name.
+    pub secrets: BTreeMap<String, SecretRef>,
+    /// Files that come from a secret, by absolute path.
+    pub files: BTreeMap<String, SecretRef>,
+    /// In-memory directories by absolute path, with their size limit in canonical form.
+    pub in_memory: BTreeMap<String, String>,
+    pub startup_probe: Option<Probe>,
+    pub liveness_probe: Option<Probe>,
+    pub readiness_probe: Option<Probe>,
+    /// Names of containers that must have started first.
+    pub depends_on: Vec<String>,
+}
+
+/// `alias`, `alias:7` or `alias:latest`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    /// Key in `Environment::secrets`.
+    pub alias: String,
+    /// A written version (`7`, `latest`, a version alias); `None` is pinned to the newest enabled one when planning.
+    pub version: Option<String>,
+}
+
+/// One probe; times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub action: ProbeAction,
+    pub initial_delay_seconds: u32,
+    pub timeout_seconds: u32,
+    pub period_seconds: u32,
+    pub failure_threshold: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeAction {
+    /// HTTP GET of the path on the port (`None`: the container's port).
+    Http { path: String, port: Option<u16> },
+    Tcp { port: Option<u16> },
+    Grpc { service: Option<String>, port: Option<u16> },
+}
+
+/// Where the keys of the merged configuration were written, by dotted path (`services.api.memory`).
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    by_path: BTreeMap<String, Location>,
+}
+
+/// A place in a file; line and column count from 1.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    /// Relative to the folder that holds `environments/`.
+    pub file: PathBuf,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Sources {
+    pub fn insert(&mut self, path: String, location: Location) {
+        self.by_path.insert(path, location);
+    }
+
+    /// The place of `path`, or of its nearest ancestor that was written.
+    pub fn find(&self, path: &str) -> Option<&Location> {
+        let mut path = path;
+        loop {
+            if let Some(location) = self.by_path.get(path) {
+                return Some(location);
+            }
+            path = path.rsplit_once('.')?.0;
+        }
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
