@@ -1,0 +1,159 @@
+//! Cloud Run v2: services and their revisions.
+//!
+//! A write goes through `mask` (what is sent over what is stored), `defaults`, `validate` and `revision::next`
+//! (does it need a new revision?), is stored as reconciling, and answers an operation. When the operation ends,
+//! `reconcile` decides with `needs` whether the revision can serve, and moves the traffic.
+
+mod access;
+mod condition;
+mod defaults;
+mod image;
+mod mask;
+mod names;
+mod needs;
+mod noise;
+mod quantity;
+mod reconcile;
+mod revision;
+mod service;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod validate;
+mod violations;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::call::{Call, Handler};
+use crate::error::{Answer, Status};
+use crate::iam;
+use crate::operations::{Effect, OperationSpec};
+use crate::world::World;
+
+/// Collections of documents, by full resource name.
+const SERVICES: &str = "run.services";
+const REVISIONS: &str = "run.revisions";
+/// Deleted services, by full resource name and uid, for `showDeleted`.
+const DELETED: &str = "run.deletedServices";
+
+/// Message names of what operations carry.
+const SERVICE: &str = "google.cloud.run.v2.Service";
+const REVISION: &str = "google.cloud.run.v2.Revision";
+
+/// What an operation of Cloud Run does when it finishes. Data, because it is journalled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RunEffect {
+    /// Brings a service (full name) to the state that was asked for with this generation.
+    Reconcile { service: String, generation: i64 },
+    /// Takes a service and its revisions away.
+    DeleteService { service: String },
+    /// Takes one revision away.
+    DeleteRevision { revision: String },
+}
+
+/// The methods served, by id.
+pub fn routes() -> Vec<(&'static str, Handler)> {
+    vec![
+        ("run.projects.locations.services.create", service::create),
+        ("run.projects.locations.services.get", service::get),
+        ("run.projects.locations.services.list", service::list),
+        ("run.projects.locations.services.patch", service::patch),
+        ("run.projects.locations.services.delete", service::delete),
+        ("run.projects.locations.services.getIamPolicy", policy),
+        ("run.projects.locations.services.setIamPolicy", set_policy),
+        ("run.projects.locations.services.testIamPermissions", test_permissions),
+        ("run.projects.locations.services.revisions.get", revision::get),
+        ("run.projects.locations.services.revisions.list", revision::list),
+        ("run.projects.locations.services.revisions.delete", revision::delete),
+    ]
+}
+
+/// Runs the effect; returns the type URL and the value of the operation's response. What it wrote is kept on `Err` too.
+pub fn finish(world: &mut World, effect: &RunEffect) -> Result<(String, Value), Status> {
+    match effect {
+        RunEffect::Reconcile { service, generation } => {
+            reconcile::finish(world, service, *generation).map(|doc| (type_url(SERVICE), doc))
+        }
+        RunEffect::DeleteService { service } => {
+            service::remove(world, service).map(|doc| (type_url(SERVICE), doc))
+        }
+        RunEffect::DeleteRevision { revision } => world
+            .remove(REVISIONS, revision)
+            .map(|doc| (type_url(REVISION), revision::view(&doc)))
+            .ok_or_else(|| Status::not_found(format!("Revision '{revision}' is gone."))),
+    }
+}
+
+/// An injected fault ended the operation with `status`: leave the service as Cloud Run would.
+pub fn abandon(world: &mut World, effect: &RunEffect, status: &Status) {
+    match effect {
+        RunEffect::Reconcile { service, generation } => {
+            reconcile::abandon(world, service, *generation, status);
+        }
+        RunEffect::DeleteService { service: name } => service::keep_after_all(world, SERVICES, name),
+        RunEffect::DeleteRevision { revision } => service::keep_after_all(world, REVISIONS, revision),
+    }
+}
+
+fn type_url(message: &str) -> String {
+    format!("type.googleapis.com/{message}")
+}
+
+/// The operation that a write answers with. Without an effect, as for `validateOnly`, it is done at once.
+fn start_operation(
+    world: &mut World,
+    resource: &str,
+    message: &'static str,
+    doc: Value,
+    effect: Option<RunEffect>,
+) -> Value {
+    let location: Vec<&str> = resource.split('/').take(4).collect();
+    let name = format!("{}/operations/{}", location.join("/"), world.uuid());
+    let spec = match effect {
+        Some(effect) => OperationSpec::new(world, message, doc, Effect::Run(effect)),
+        None => OperationSpec::done(message, doc.clone(), &type_url(message), doc),
+    };
+    world.start_operation(name, spec)
+}
+
+/// 400 for the wildcard and 404 for a location that Cloud Run is not in.
+fn check_location(location: &str) -> Result<(), Status> {
+    if location == "-" {
+        return Err(Status::invalid("parent", "The location must be a region, not a wildcard."));
+    }
+    if names::is_region(location) {
+        return Ok(());
+    }
+    Err(Status::not_found(format!("Location {location} is not found or access is unauthorized.")))
+}
+
+/// 409 ABORTED when `sent` is an etag and not the one of `doc`.
+fn check_etag(sent: Option<&str>, doc: &Value, kind: &str) -> Result<(), Status> {
+    let current = access::text(doc, "etag");
+    match sent {
+        Some(sent) if !sent.is_empty() && sent != current => {
+            let id = names::short(access::text(doc, "name"));
+            Err(Status::aborted(format!(
+                "Conflict for {kind} '{id}': version '{sent}' was specified but current version is '{current}'."
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn policy(world: &mut World, call: &Call) -> Answer {
+    service::find(world, &call.resource)?;
+    iam::get_policy(world, call, &call.resource)
+}
+
+fn set_policy(world: &mut World, call: &Call) -> Answer {
+    service::find(world, &call.resource)?;
+    iam::set_policy(world, call, &call.resource)
+}
+
+fn test_permissions(world: &mut World, call: &Call) -> Answer {
+    service::find(world, &call.resource)?;
+    iam::test_permissions(call)
+}

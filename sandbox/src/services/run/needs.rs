@@ -1,0 +1,119 @@
+//! What a revision needs from elsewhere before it can start: its image, its service account, its secrets.
+
+use super::access::{list, text};
+use super::condition::Failure;
+use super::image;
+use crate::services::iam;
+use crate::world::World;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Collections of the Secret Manager module.
+const SECRETS: &str = "secretmanager.secrets";
+const VERSIONS: &str = "secretmanager.versions";
+
+const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
+
+/// Checks a revision as Cloud Run does when it deploys it. The first problem is the reason.
+pub(super) fn check(world: &World, project: &str, revision: &Value) -> Result<(), Failure> {
+    check_account(world, revision)?;
+    for container in list(revision, "containers") {
+        check_image(world, text(container, "image"))?;
+    }
+    for (secret, version) in references(revision) {
+        check_secret(world, project, text(revision, "serviceAccount"), &secret, &version)?;
+    }
+    Ok(())
+}
+
+/// An image in the Artifact Registry of a project of the sandbox would have to be pushed there, which nobody
+/// can; any other image is taken to exist.
+fn check_image(world: &World, reference: &str) -> Result<(), Failure> {
+    let ours = image::registry_project(reference)
+        .is_some_and(|project| world.doc(crate::projects::COLLECTION, project).is_some());
+    if ours {
+        return Err(Failure::new("CONTAINER_MISSING", format!("Image '{reference}' not found.")));
+    }
+    Ok(())
+}
+
+/// (secret, version) pairs of the environment and of the volumes, each once.
+fn references(revision: &Value) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
+    for container in list(revision, "containers") {
+        for variable in list(container, "env") {
+            if let Some(reference) = variable.pointer("/valueSource/secretKeyRef") {
+                found.insert((text(reference, "secret").to_owned(), text(reference, "version").to_owned()));
+            }
+        }
+    }
+    for secret in list(revision, "volumes").iter().filter_map(|volume| volume.get("secret")) {
+        let items = list(secret, "items");
+        let name = text(secret, "secret");
+        if items.is_empty() {
+            found.insert((name.to_owned(), "latest".to_owned()));
+        }
+        found.extend(items.iter().map(|item| (name.to_owned(), text(item, "version").to_owned())));
+    }
+    found
+}
+
+fn check_account(world: &World, revision: &Value) -> Result<(), Failure> {
+    let account = text(revision, "serviceAccount");
+    if iam::member_is_known(world, account) {
+        return Ok(());
+    }
+    Err(Failure::new("UNKNOWN", format!("Service account '{account}' does not exist or is disabled.")))
+}
+
+/// `named` is `SECRET` or `projects/PROJECT/secrets/SECRET`, with a project's ID or number.
+fn check_secret(
+    world: &World,
+    project: &str,
+    account: &str,
+    named: &str,
+    version: &str,
+) -> Result<(), Failure> {
+    let denied = |message: String| Err(Failure::new("SECRETS_ACCESS_CHECK_FAILED", message));
+    let (owner, id) = owner_of(world, project, named);
+    let (name, shown) =
+        (format!("projects/{owner}/secrets/{id}"), format!("projects/{}/secrets/{id}", world.project_number(&owner)));
+    let Some(secret) = world.doc(SECRETS, &name) else {
+        return denied(format!("Secret {shown}/versions/{version} was not found."));
+    };
+    let member = format!("serviceAccount:{account}");
+    if !world.has_role(&name, ACCESSOR, &member) {
+        return denied(format!(
+            "Permission denied on secret: {shown}/versions/{version} for Revision service account {account}. \
+             The service account must be granted the 'Secret Manager Secret Accessor' role ({ACCESSOR}) on the \
+             secret, its project or above."
+        ));
+    }
+    let state = version_number(world, &name, secret, version)
+        .and_then(|number| world.doc(VERSIONS, &format!("{name}/versions/{number}")))
+        .map(|found| text(found, "state").to_owned());
+    match state.as_deref() {
+        None => denied(format!("Secret {shown}/versions/{version} was not found.")),
+        Some("ENABLED") => Ok(()),
+        Some(state) => denied(format!("Secret version {shown}/versions/{version} is in {state} state.")),
+    }
+}
+
+fn owner_of<'a>(world: &World, project: &str, named: &'a str) -> (String, &'a str) {
+    let parts: Vec<&str> = named.split('/').collect();
+    let ["projects", owner, "secrets", id] = parts[..] else { return (project.to_owned(), named) };
+    let by_number = owner.parse().ok().and_then(|number| world.project_with_number(number));
+    (by_number.unwrap_or_else(|| owner.to_owned()), id)
+}
+
+/// The number behind a number, an alias or `latest`; the latter is the newest version in whatever state.
+fn version_number(world: &World, name: &str, secret: &Value, version: &str) -> Option<u64> {
+    if version == "latest" {
+        return world
+            .list(VERSIONS, &format!("{name}/versions/"))
+            .filter_map(|(name, _)| super::names::short(name).parse().ok())
+            .max();
+    }
+    let alias = secret.pointer("/versionAliases").map_or(0, |aliases| super::access::int(aliases, version));
+    version.parse().ok().or_else(|| u64::try_from(alias).ok().filter(|number| *number > 0))
+}

@@ -1,0 +1,181 @@
+//! Reconciliation: from what was asked for to what serves.
+//!
+//! While it runs, `latestReadyRevision`, `trafficStatuses` and `observedGeneration` say what serves; when it
+//! fails they stay there (`Service.reconciling` in the run.v2 document). A failed revision is never tried again.
+
+use super::access::{int, list, set, text, unset};
+use super::condition::{self, Failure};
+use super::{REVISIONS, SERVICES, names, needs, revision, service, traffic};
+use crate::error::{Answer, Status};
+use crate::world::World;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Marks a service that was just written.
+pub(super) fn begin(world: &World, doc: &mut Value) {
+    let now = world.now();
+    set(doc, "reconciling", true);
+    set(doc, "terminalCondition", condition::reconciling("Ready", &now));
+    let parts = ["RoutesReady", "ConfigurationsReady"].map(|part| condition::reconciling(part, &now));
+    set(doc, "conditions", parts.to_vec());
+}
+
+/// Ends the reconciliation that was started for `generation`.
+///
+/// # Errors
+/// The failure of the service, which is also in its conditions; 404 when the service is gone.
+pub(super) fn finish(world: &mut World, name: &str, generation: i64) -> Answer {
+    settle_revision(world, name, generation, None);
+    conclude(world, name, generation, None)
+}
+
+/// Ends it with a failure that has nothing to do with what was asked for.
+pub(super) fn abandon(world: &mut World, name: &str, generation: i64, status: &Status) {
+    let failure = Failure::new("INTERNAL", status.message.clone());
+    settle_revision(world, name, generation, Some(&failure));
+    // The caller answers with the status that was injected; what is concluded here is for later reads.
+    let _ = conclude(world, name, generation, Some(failure));
+}
+
+/// Decides about the revision that the write made, unless that is decided already.
+fn settle_revision(world: &mut World, name: &str, generation: i64, injected: Option<&Failure>) {
+    let Some(service) = world.doc(SERVICES, name) else { return };
+    if int(service, "generation") > generation {
+        // A later write has its own operation. Whatever is pending from this one is decided now, too,
+        // so that no revision stays undecided.
+        let latest = text(service, "latestCreatedRevision").to_owned();
+        let older = pending(world, name).into_iter().filter(|pending| *pending != latest);
+        for revision in older.collect::<Vec<_>>() {
+            decide(world, &revision, injected);
+        }
+        return;
+    }
+    for revision in pending(world, name) {
+        decide(world, &revision, injected);
+    }
+}
+
+/// The revisions that are neither ready nor failed.
+fn pending(world: &World, name: &str) -> Vec<String> {
+    revision::all(world, name)
+        .into_iter()
+        .filter(|(_, doc)| !condition::is_ready(doc) && !condition::has_failed(doc))
+        .map(|(revision, _)| revision)
+        .collect()
+}
+
+fn decide(world: &mut World, name: &str, injected: Option<&Failure>) {
+    let project = name.split('/').nth(1).unwrap_or_default();
+    let outcome = match (injected, world.doc(REVISIONS, name)) {
+        (Some(failure), _) => Err(failure.clone()),
+        (None, Some(doc)) => needs::check(world, project, doc),
+        (None, None) => return,
+    };
+    revision::settle(world, name, outcome.as_ref().map(|()| ()));
+}
+
+/// Brings the service's own status up to date and answers the service, or why it is not ready.
+fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Failure>) -> Answer {
+    let Some(mut doc) = world.doc(SERVICES, name).cloned() else {
+        return Err(Status::not_found(format!("Service '{}' was deleted.", names::short(name))));
+    };
+    let superseded = int(&doc, "generation") > generation || doc.get("deleteTime").is_some();
+    if superseded {
+        return Ok(service::view(&doc));
+    }
+    let configuration = latest_failure(world, &doc);
+    if let Some(ready) = newest_ready(world, name, &doc) {
+        set(&mut doc, "latestReadyRevision", ready);
+    }
+    let routes = match injected {
+        Some(failure) => Err(failure),
+        None => route(world, name, &mut doc),
+    };
+    let failure = configuration.clone().or_else(|| routes.as_ref().err().cloned());
+    describe(world, &mut doc, configuration.as_ref(), routes.as_ref().err(), failure.as_ref());
+    set(&mut doc, "etag", world.fresh_etag());
+    world.put(SERVICES, name, doc.clone());
+    let serving: BTreeSet<String> =
+        traffic::addressed(list(&doc, "trafficStatuses")).into_iter().map(str::to_owned).collect();
+    revision::retire_others(world, name, &serving);
+    match failure {
+        None => Ok(service::view(&doc)),
+        Some(failure) => Err(failure.status()),
+    }
+}
+
+/// Why the latest created revision cannot serve, in the words of the service.
+fn latest_failure(world: &World, doc: &Value) -> Option<Failure> {
+    let latest = text(doc, "latestCreatedRevision");
+    let failure = condition::failure_of(world.doc(REVISIONS, latest)?)?;
+    let message =
+        format!("Revision '{}' is not ready and cannot serve traffic. {}", names::short(latest), failure.message);
+    Some(Failure { message, ..failure })
+}
+
+/// The latest created revision when it is ready, else the newest one that is.
+fn newest_ready(world: &World, name: &str, doc: &Value) -> Option<String> {
+    let latest = text(doc, "latestCreatedRevision");
+    if world.doc(REVISIONS, latest).is_some_and(condition::is_ready) {
+        return Some(latest.to_owned());
+    }
+    let kept = text(doc, "latestReadyRevision");
+    if world.doc(REVISIONS, kept).is_some_and(condition::is_ready) {
+        return Some(kept.to_owned());
+    }
+    revision::all(world, name).into_iter().find(|(_, doc)| condition::is_ready(doc)).map(|(revision, _)| revision)
+}
+
+/// Moves the traffic when every target can serve, also while a newer revision failed: else nobody could
+/// move traffic away from a bad one. Otherwise all of it stays where it is.
+fn route(world: &World, name: &str, doc: &mut Value) -> Result<(), Failure> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let hosts = names::hosts(names::short(name), world.project_number(parts[1]), parts[3]);
+    let ready = text(doc, "latestReadyRevision");
+    let latest = (!ready.is_empty()).then(|| names::short(ready));
+    let can_serve = |revision: &str| {
+        world.doc(REVISIONS, &format!("{name}/revisions/{revision}")).is_some_and(condition::is_ready)
+    };
+    let statuses = traffic::resolve(list(doc, "traffic"), latest, &hosts[0], can_serve).map_err(|unready| {
+        let message = unready.map_or_else(
+            || "No revision is ready to serve traffic.".to_owned(),
+            |revision| format!("Revision '{revision}' is not ready and cannot serve traffic."),
+        );
+        Failure::new("REVISION_FAILED", message)
+    })?;
+    set(doc, "trafficStatuses", statuses);
+    let urls: Vec<String> = hosts.iter().map(|host| format!("https://{host}")).collect();
+    // A service without its default URL answers on none of them.
+    if super::access::flag(doc, "defaultUriDisabled") {
+        unset(doc, "uri");
+        unset(doc, "urls");
+    } else {
+        set(doc, "uri", urls[0].as_str());
+        set(doc, "urls", urls);
+    }
+    Ok(())
+}
+
+fn describe(
+    world: &World,
+    doc: &mut Value,
+    configuration: Option<&Failure>,
+    routes: Option<&Failure>,
+    whole: Option<&Failure>,
+) {
+    let now = world.now();
+    let state = |kind: &str, failure: Option<&Failure>| match failure {
+        None => condition::succeeded(kind, &now),
+        Some(failure) => condition::failed(kind, &failure.reason, &failure.message, &now),
+    };
+    set(doc, "terminalCondition", state("Ready", whole));
+    set(
+        doc,
+        "conditions",
+        vec![state("RoutesReady", routes), state("ConfigurationsReady", configuration)],
+    );
+    if whole.is_none() {
+        set(doc, "observedGeneration", doc["generation"].clone());
+    }
+    unset(doc, "reconciling");
+}

@@ -1,0 +1,274 @@
+//! Revisions: how they are named, what they hold, and their methods.
+
+use super::access::{pick, set, text, unset};
+use super::condition;
+use super::names;
+use super::noise;
+use super::{REVISION, REVISIONS, RunEffect, SERVICES, start_operation};
+use crate::call::{Call, page};
+use crate::error::{Answer, Status};
+use crate::world::World;
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+/// Fields that a revision takes over from the template. `healthCheckDisabled` is not among a Revision's fields.
+const FROM_TEMPLATE: [&str; 21] = [
+    "ambientNetworking",
+    "annotations",
+    "client",
+    "clientVersion",
+    "containers",
+    "encryptionKey",
+    "encryptionKeyRevocationAction",
+    "encryptionKeyShutdownDuration",
+    "executionEnvironment",
+    "gpuZonalRedundancyDisabled",
+    "labels",
+    "maxInstanceRequestConcurrency",
+    "nodeSelector",
+    "scaling",
+    "serviceAccount",
+    "serviceMesh",
+    "sessionAffinity",
+    "timeout",
+    "volumes",
+    "vpcAccess",
+    "workloadIdentityConfig",
+];
+
+/// Conditions of a revision besides `Ready` and `Active`.
+const STEPS: [&str; 3] = ["ResourcesAvailable", "ContainerReady", "ContainerHealthy"];
+
+/// What a write of a service means for its revisions. The names are full ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The template is the same: nothing happens.
+    Keep,
+    /// The template asks by name for a revision that exists with this very configuration.
+    Reuse(String),
+    /// A new revision.
+    Make(String),
+}
+
+/// Decides between keeping, reusing and making a revision. `current` is the service as stored.
+///
+/// # Errors
+/// 409 ALREADY_EXISTS when the template names a revision that has another configuration. That is also the
+/// case when a client leaves the name of the last revision in a template that it changes.
+pub(super) fn next(
+    world: &mut World,
+    service: &str,
+    current: Option<&Value>,
+    new: &Value,
+    generation: i64,
+    force: bool,
+) -> Result<Next, Status> {
+    let template = &new["template"];
+    let in_order = |template: &Value| noise::in_order(template.clone());
+    if !force && current.is_some_and(|current| in_order(&current["template"]) == in_order(template)) {
+        return Ok(Next::Keep);
+    }
+    let wanted = text(template, "revision");
+    if wanted.is_empty() {
+        return Ok(Next::Make(generated_name(world, service, generation)));
+    }
+    let name = format!("{service}/revisions/{wanted}");
+    let Some(existing) = world.doc(REVISIONS, &name) else { return Ok(Next::Make(name)) };
+    let same =
+        in_order(&pick(existing, &FROM_TEMPLATE)) == in_order(&pick(template, &FROM_TEMPLATE)) && !force;
+    if same {
+        return Ok(Next::Reuse(name));
+    }
+    Err(Status::already_exists(format!(
+        "Revision named '{wanted}' with different configuration already exists."
+    )))
+}
+
+/// `SERVICE-00001-abc`: the generation of the service and three letters.
+fn generated_name(world: &mut World, service: &str, generation: i64) -> String {
+    const LETTERS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
+    loop {
+        let mut noise = world.random();
+        let letters: String = (0..3)
+            .map(|_| {
+                let letter = LETTERS[usize::try_from(noise % 20).unwrap_or_default()];
+                noise /= 20;
+                char::from(letter)
+            })
+            .collect();
+        let name = format!("{service}/revisions/{}-{generation:05}-{letters}", names::short(service));
+        if world.doc(REVISIONS, &name).is_none() {
+            return name;
+        }
+    }
+}
+
+/// Stores a revision of `service` that is not ready yet.
+pub(super) fn make(world: &mut World, name: &str, service: &Value, creator: &str) {
+    let mut doc = pick(&service["template"], &FROM_TEMPLATE);
+    let now = world.now();
+    let id = names::short(name).to_owned();
+    let parts: Vec<&str> = name.split('/').collect();
+    let (project, location, owner) = (parts[1], parts[3], parts[5]);
+    let log_filter = format!(
+        "resource.type%3D%22cloud_run_revision%22%0Aresource.labels.service_name%3D%22{owner}%22%0Aresource.labels.revision_name%3D%22{id}%22%0Aresource.labels.location%3D%22{location}%22"
+    );
+    let mut conditions = vec![condition::reconciling("Ready", &now), condition::active(true, &now)];
+    conditions.extend(STEPS.iter().map(|step| condition::reconciling(step, &now)));
+    for (key, value) in [
+        ("name", json!(name)),
+        ("uid", json!(world.uuid())),
+        ("generation", json!("1")),
+        ("createTime", json!(now)),
+        ("updateTime", json!(now)),
+        ("creator", json!(creator)),
+        ("service", json!(owner)),
+        ("launchStage", service["launchStage"].clone()),
+        ("reconciling", json!(true)),
+        ("conditions", json!(conditions)),
+        (
+            "logUri",
+            json!(format!(
+                "https://console.cloud.google.com/logs/viewer?project={project}&advancedFilter={log_filter}"
+            )),
+        ),
+        ("etag", json!(world.fresh_etag())),
+        (ORDER, json!(world.next_id())),
+    ] {
+        set(&mut doc, key, value);
+    }
+    world.put(REVISIONS, name, doc);
+}
+
+/// Field of the stored document that tells which revision is newer; clients do not see it.
+const ORDER: &str = "_order";
+
+/// Ends the reconciliation of a revision, for good: ready, or failed.
+pub(super) fn settle(world: &mut World, name: &str, outcome: Result<(), &condition::Failure>) {
+    let Some(mut doc) = world.doc(REVISIONS, name).cloned() else { return };
+    let now = world.now();
+    let state = |kind: &str| match outcome {
+        Ok(()) => condition::succeeded(kind, &now),
+        Err(failure) => condition::failed(kind, &failure.reason, &failure.message, &now),
+    };
+    let mut conditions = vec![state("Ready"), condition::active(outcome.is_ok(), &now)];
+    // Resources are there either way; what fails is the container, which is then never started.
+    conditions.push(condition::succeeded("ResourcesAvailable", &now));
+    conditions.push(state("ContainerReady"));
+    if outcome.is_ok() {
+        conditions.push(condition::succeeded("ContainerHealthy", &now));
+    }
+    set(&mut doc, "conditions", conditions);
+    set(&mut doc, "observedGeneration", "1");
+    unset(&mut doc, "reconciling");
+    touch(world, &mut doc, &now);
+    world.put(REVISIONS, name, doc);
+}
+
+fn touch(world: &mut World, doc: &mut Value, now: &str) {
+    set(doc, "updateTime", now);
+    set(doc, "etag", world.fresh_etag());
+}
+
+/// Says of each ready revision whether it takes requests. `serving` are short names.
+pub(super) fn retire_others(world: &mut World, service: &str, serving: &BTreeSet<String>) {
+    let now = world.now();
+    for (name, mut doc) in all(world, service) {
+        if !condition::is_ready(&doc) {
+            continue;
+        }
+        let active = condition::active(serving.contains(names::short(&name)), &now);
+        let Some(conditions) = doc.get_mut("conditions").and_then(Value::as_array_mut) else { continue };
+        let Some(old) = conditions.iter_mut().find(|condition| condition["type"] == "Active") else {
+            continue;
+        };
+        if old["state"] == active["state"] {
+            continue;
+        }
+        *old = active;
+        touch(world, &mut doc, &now);
+        world.put(REVISIONS, &name, doc);
+    }
+}
+
+/// The revisions of a service with their full names, newest first.
+pub(super) fn all(world: &World, service: &str) -> Vec<(String, Value)> {
+    let mut found: Vec<(String, Value)> = world
+        .list(REVISIONS, &format!("{service}/revisions/"))
+        .map(|(name, doc)| (name.to_owned(), doc.clone()))
+        .collect();
+    found.sort_by_key(|(_, doc)| Reverse(doc[ORDER].as_u64()));
+    found
+}
+
+/// The revision as a client sees it.
+pub(super) fn view(doc: &Value) -> Value {
+    let mut doc = doc.clone();
+    unset(&mut doc, ORDER);
+    noise::disorder(doc)
+}
+
+fn find<'a>(world: &'a World, name: &str) -> Result<&'a Value, Status> {
+    world
+        .doc(REVISIONS, name)
+        .ok_or_else(|| Status::not_found(format!("Resource '{}' of kind 'REVISION' was not found.", names::short(name))))
+}
+
+/// `services.revisions.get`.
+pub(super) fn get(world: &mut World, call: &Call) -> Answer {
+    find(world, &call.resource).map(view)
+}
+
+/// `services.revisions.list`: newest first; `-` stands for all services of the location.
+///
+/// Page sizes are not documented; the sandbox gives 100 at most.
+pub(super) fn list(world: &mut World, call: &Call) -> Answer {
+    let parts: Vec<&str> = call.resource.split('/').collect();
+    let (location, service) = (parts[..4].join("/"), parts[5]);
+    super::check_location(parts[3])?;
+    let owners: Vec<String> = if service == "-" {
+        world.list(SERVICES, &format!("{location}/services/")).map(|(name, _)| name.to_owned()).collect()
+    } else {
+        vec![format!("{location}/services/{service}")]
+    };
+    let mut found: Vec<(String, Value)> = owners.iter().flat_map(|owner| all(world, owner)).collect();
+    found.sort_by_key(|(_, doc)| Reverse(doc[ORDER].as_u64()));
+    page(found.iter().map(|(_, doc)| view(doc)).collect(), "revisions", call, 100, 100)
+}
+
+/// `services.revisions.delete`: not while it is the latest one or has traffic.
+pub(super) fn delete(world: &mut World, call: &Call) -> Answer {
+    let name = call.resource.clone();
+    let doc = find(world, &name)?;
+    super::check_etag(call.query.str("etag"), doc, "revision")?;
+    let service = name.split("/revisions/").next().unwrap_or_default();
+    if let Some(service) = world.doc(SERVICES, service) {
+        check_unused(service, &name)?;
+    }
+    let mut doc = doc.clone();
+    set(&mut doc, "deleteTime", world.now());
+    let validate_only = call.query.flag("validateOnly")?;
+    if !validate_only {
+        set(&mut doc, "reconciling", true);
+        set(&mut doc, "etag", world.fresh_etag());
+        world.put(REVISIONS, &name, doc.clone());
+    }
+    let effect = (!validate_only).then_some(RunEffect::DeleteRevision { revision: name.clone() });
+    Ok(start_operation(world, &name, REVISION, view(&doc), effect))
+}
+
+fn check_unused(service: &Value, name: &str) -> Result<(), Status> {
+    let id = names::short(name);
+    let in_traffic = ["traffic", "trafficStatuses"]
+        .iter()
+        .flat_map(|key| super::access::list(service, key))
+        .any(|target| text(target, "revision") == id);
+    let latest = ["latestCreatedRevision", "latestReadyRevision"].iter().any(|key| text(service, key) == name);
+    if in_traffic || latest {
+        return Err(Status::failed_precondition(format!(
+            "Revision '{id}' cannot be deleted: it is the latest one or has traffic or a tag."
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,2 @@
+//! Rules of services and revisions, through requests.
+mod placeholder {}
