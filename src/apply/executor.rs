@@ -1,0 +1,128 @@
+//! Walks the waves of a plan with bounded concurrency and reports what became of each change.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures::stream::{self, StreamExt};
+
+use super::{Event, Failure, Interrupt, Observer, Outcome, Report, Skipped, drive};
+use crate::gcp::{Gcp, GcpError};
+use crate::plan::{Action, Change, Plan};
+use crate::resource::erased::AnyKind;
+use crate::resource::registry::Registry;
+use crate::resource::{Address, Edit, Settle};
+
+/// Changes of one wave that run side by side. Requests have a limit and a rate of their own.
+const CONCURRENCY: usize = 16;
+
+/// Applies `plan`. After a failure the changes that run are finished and no new wave is started.
+pub async fn apply(
+    registry: &Registry,
+    gcp: &Gcp,
+    plan: &Plan,
+    observer: &dyn Observer,
+    interrupt: &Interrupt,
+) -> Report {
+    let run = Run { registry, gcp, plan, observer, interrupt };
+    let mut outcomes: BTreeMap<Address, Outcome> = BTreeMap::new();
+    let mut stopped = false;
+    for wave in plan.changes.chunk_by(|a, b| a.wave == b.wave) {
+        let verdicts: Vec<_> = wave.iter().map(|change| (change, run.skip(change, &outcomes, stopped))).collect();
+        let mut ready = Vec::new();
+        for (change, verdict) in verdicts {
+            match verdict {
+                Some(skipped) => {
+                    outcomes.insert(change.address.clone(), Outcome::Skipped(skipped));
+                }
+                None => ready.push(change),
+            }
+        }
+        let mut running = stream::iter(ready.iter().map(|change| run.change(change))).buffer_unordered(CONCURRENCY);
+        loop {
+            tokio::select! {
+                next = running.next() => match next {
+                    Some((address, outcome)) => {
+                        stopped |= matches!(outcome, Outcome::Failed(_));
+                        outcomes.insert(address, outcome);
+                    }
+                    None => break,
+                },
+                () = interrupt.insisted() => break,
+            }
+        }
+        drop(running);
+        for change in ready {
+            outcomes.entry(change.address.clone()).or_insert(Outcome::Unknown);
+        }
+    }
+    let in_order = plan.changes.iter().filter_map(|change| outcomes.remove_entry(&change.address)).collect();
+    Report { outcomes: in_order, interrupted: interrupt.requested() }
+}
+
+struct Run<'a> {
+    registry: &'a Registry,
+    gcp: &'a Gcp,
+    plan: &'a Plan,
+    observer: &'a dyn Observer,
+    interrupt: &'a Interrupt,
+}
+
+impl Run<'_> {
+    /// Why a change must not be started.
+    fn skip(&self, change: &Change, outcomes: &BTreeMap<Address, Outcome>, stopped: bool) -> Option<Skipped> {
+        if let Some(why) = &change.blocked {
+            return Some(Skipped::Blocked(why.clone()));
+        }
+        let applied = |need: &&Address| matches!(outcomes.get(need), Some(Outcome::Applied));
+        if let Some(need) = change.needs.iter().find(|need| !applied(need)) {
+            return Some(Skipped::Needs(need.clone()));
+        }
+        if self.interrupt.requested() {
+            return Some(Skipped::Interrupted);
+        }
+        stopped.then_some(Skipped::Stopped)
+    }
+
+    async fn change(&self, change: &Change) -> (Address, Outcome) {
+        if self.interrupt.requested() {
+            return (change.address.clone(), Outcome::Skipped(Skipped::Interrupted));
+        }
+        let started = Instant::now();
+        self.observer.on(Event::Started(change));
+        let outcome = match self.carry_out(change).await {
+            Ok(()) => Outcome::Applied,
+            Err(error) => Outcome::Failed(Failure { message: error.to_string(), hints: error.hints }),
+        };
+        self.observer.on(Event::Finished(change, &outcome, started.elapsed()));
+        (change.address.clone(), outcome)
+    }
+
+    async fn carry_out(&self, change: &Change) -> Result<(), GcpError> {
+        let kind = self.registry.kind(&change.address.kind).ok_or_else(|| {
+            GcpError::unreadable(change.address.to_string(), "this version does not know its kind".to_owned())
+        })?;
+        let progress = |text: &str| self.observer.on(Event::Waiting(change, text));
+        match self.effect(kind, change).await? {
+            Settle::Done => Ok(()),
+            Settle::Rollout { service, revision } => {
+                drive::roll_out(self.gcp, &self.plan.place, &service, &revision, &progress).await
+            }
+        }
+    }
+
+    async fn effect(&self, kind: &dyn AnyKind, change: &Change) -> Result<Settle, GcpError> {
+        let (gcp, place, name) = (self.gcp, &self.plan.place, change.address.name.as_str());
+        match (change.action, &change.before, &change.after) {
+            (Action::Create, _, Some(after)) => kind.create(gcp, place, name, after).await,
+            (Action::Update, Some(before), Some(after)) => {
+                let fields: Vec<_> = change.fields.iter().map(|field| field.pointer.clone()).collect();
+                kind.update(gcp, place, Edit { name, before, after, fields: &fields }).await
+            }
+            (Action::Delete, Some(before), _) => kind.delete(gcp, place, name, before).await,
+            _ => Err(GcpError::unreadable(
+                change.address.to_string(),
+                "the plan lacks the state before or after the change".to_owned(),
+            )),
+        }
+    }
+}

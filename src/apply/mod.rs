@@ -1,0 +1,109 @@
+//! Carries out a plan: the only writer. It never reads the configuration and decides nothing but when.
+
+mod drive;
+mod executor;
+pub mod rollout;
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use executor::apply;
+
+use crate::plan::Change;
+use crate::resource::Address;
+
+/// What apply tells while it runs; views implement it.
+pub trait Observer: Send + Sync {
+    fn on(&self, event: Event<'_>);
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    Started(&'a Change),
+    /// What a change is waiting for, in words.
+    Waiting(&'a Change, &'a str),
+    Finished(&'a Change, &'a Outcome, Duration),
+}
+
+/// How one change ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Applied,
+    Failed(Failure),
+    Skipped(Skipped),
+    /// Apply was told to stop at once while this was running: it may be half done.
+    Unknown,
+}
+
+/// An error in words, with what to do about it.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub message: String,
+    pub hints: Vec<String>,
+}
+
+/// Why a change was not started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// Something that it needs was not applied.
+    Needs(Address),
+    /// It waits for a person, and this is what the person has to do.
+    Blocked(String),
+    /// An earlier change failed.
+    Stopped,
+    /// The user pressed Ctrl-C.
+    Interrupted,
+}
+
+/// What became of every change of the plan, in its order.
+#[derive(Clone, Debug, Default)]
+#[must_use = "a report that nobody reads hides failures"]
+pub struct Report {
+    pub outcomes: Vec<(Address, Outcome)>,
+    pub interrupted: bool,
+}
+
+impl Report {
+    pub fn applied(&self) -> usize {
+        self.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Applied)).count()
+    }
+
+    pub fn all_applied(&self) -> bool {
+        self.applied() == self.outcomes.len()
+    }
+}
+
+/// The user's wish to stop: once to finish what is in flight, twice to stop at once.
+#[derive(Clone, Debug)]
+pub struct Interrupt(watch::Receiver<u8>);
+
+/// The other end of an [`Interrupt`].
+#[derive(Debug)]
+pub struct Stop(watch::Sender<u8>);
+
+impl Interrupt {
+    pub fn new() -> (Stop, Self) {
+        let (sender, receiver) = watch::channel(0);
+        (Stop(sender), Self(receiver))
+    }
+
+    fn requested(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    /// Resolves when the user insists; never, when nobody can.
+    async fn insisted(&self) {
+        let mut receiver = self.0.clone();
+        if receiver.wait_for(|count| *count > 1).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Stop {
+    /// One press of Ctrl-C.
+    pub fn press(&self) {
+        self.0.send_modify(|count| *count = count.saturating_add(1));
+    }
+}

@@ -1,0 +1,93 @@
+//! The order of a plan: who needs whom, which waves follow, and what `--target` and `--exclude` leave of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Action, Change, Options, PlanError};
+use crate::resource::Address;
+use crate::resource::erased::SpecError;
+use crate::resource::registry::Registry;
+
+/// Fills `needs` and `wave` of every change, drops what the user left out, and sorts by wave, kind and name.
+pub fn arrange(registry: &Registry, changes: Vec<Change>, options: &Options) -> Result<Vec<Change>, PlanError> {
+    let changes = with_needs(registry, changes)?;
+    let changes = selected(changes, options);
+    let mut changes = with_waves(changes)?;
+    changes.sort_by(|a, b| {
+        let key = |c: &Change| (c.wave, registry.rank(&c.address.kind));
+        key(a).cmp(&key(b)).then_with(|| a.address.cmp(&b.address))
+    });
+    Ok(changes)
+}
+
+/// A change needs the creates and updates of what its new spec refers to, and its API. A delete needs
+/// everything to be done first that referred to it until now.
+fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Change>, SpecError> {
+    let actions: BTreeMap<_, _> = changes.iter().map(|c| (c.address.clone(), c.action)).collect();
+    let mut needs: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
+    for change in &changes {
+        let Some(kind) = registry.kind(&change.address.kind) else { continue };
+        if let Some(after) = &change.after {
+            let api = Address { kind: "api".to_owned(), name: kind.api().to_owned() };
+            let built = |a: &Address| *a != change.address && actions.get(a).is_some_and(|a| *a != Action::Delete);
+            let refers = kind.references(&change.address.name, after)?.into_iter().chain([api]).filter(built);
+            needs.entry(change.address.clone()).or_default().extend(refers);
+        }
+        if let Some(before) = &change.before {
+            for referred in kind.references(&change.address.name, before)? {
+                if actions.get(&referred) == Some(&Action::Delete) {
+                    needs.entry(referred).or_default().insert(change.address.clone());
+                }
+            }
+        }
+    }
+    for change in &mut changes {
+        change.needs = needs.remove(&change.address).unwrap_or_default().into_iter().collect();
+    }
+    Ok(changes)
+}
+
+/// `--target` keeps what it names and what that needs; `--exclude` drops what it names and what needs it.
+fn selected(changes: Vec<Change>, options: &Options) -> Vec<Change> {
+    let needs: BTreeMap<_, _> = changes.iter().map(|c| (c.address.clone(), c.needs.clone())).collect();
+    let wanted = |address: &Address| {
+        options.target.is_empty() || options.target.iter().any(|target| reaches(&needs, target, address))
+    };
+    let dropped = |address: &Address| options.exclude.iter().any(|excluded| reaches(&needs, address, excluded));
+    changes.into_iter().filter(|c| wanted(&c.address) && !dropped(&c.address)).collect()
+}
+
+/// Whether `from` is `to` or needs it, directly or through others.
+fn reaches(needs: &BTreeMap<Address, Vec<Address>>, from: &Address, to: &Address) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(address) = open.pop() {
+        if address == to {
+            return true;
+        }
+        if seen.insert(address) {
+            open.extend(needs.get(address).into_iter().flatten());
+        }
+    }
+    false
+}
+
+fn with_waves(mut changes: Vec<Change>) -> Result<Vec<Change>, PlanError> {
+    let mut waves: BTreeMap<Address, usize> = BTreeMap::new();
+    let mut open: Vec<_> = changes.iter().map(|c| (c.address.clone(), c.needs.clone())).collect();
+    for wave in 0.. {
+        let (ready, rest): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|(_, needs)| needs.iter().all(|need| waves.contains_key(need)));
+        if ready.is_empty() && !rest.is_empty() {
+            return Err(PlanError::Circle(rest.into_iter().map(|(address, _)| address.to_string()).collect()));
+        }
+        waves.extend(ready.into_iter().map(|(address, _)| (address, wave)));
+        open = rest;
+        if open.is_empty() {
+            break;
+        }
+    }
+    for change in &mut changes {
+        change.wave = waves.get(&change.address).copied().unwrap_or_default();
+    }
+    Ok(changes)
+}

@@ -1,0 +1,170 @@
+//! The dyn twin of [`Kind`]: the only place where specs are turned into JSON and back.
+
+use std::marker::PhantomData;
+
+use futures::future::{BoxFuture, FutureExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{
+    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
+};
+use crate::config::Environment;
+use crate::gcp::{Gcp, GcpError};
+
+/// A declared resource of any kind.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    pub address: Address,
+    pub spec: Value,
+    pub source: String,
+    pub blocked: Option<String>,
+    pub notes: Vec<String>,
+}
+
+/// An observed object of any kind.
+#[derive(Clone, Debug)]
+pub struct Live {
+    pub address: Address,
+    pub spec: Value,
+    pub owner: Owner,
+}
+
+/// Specs as JSON; every method is the kind's own, see [`Kind`].
+pub trait AnyKind: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn api(&self) -> &'static str;
+    fn verbs(&self) -> Verbs;
+    fn undeclared(&self) -> Undeclared;
+    fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
+    fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
+    fn field_policy(&self, pointer: &str) -> FieldPolicy;
+    fn consequences(&self, before: Option<&Value>, after: Option<&Value>) -> Result<Vec<Consequence>, SpecError>;
+    fn observe<'a>(&'a self, gcp: &'a Gcp, scope: &'a Scope<'a>) -> BoxFuture<'a, Result<Vec<Live>, GcpError>>;
+    fn contribute(&self, live: &[Live], facts: &mut Facts) -> Result<(), SpecError>;
+    fn owner(&self, live: &Live, facts: &Facts) -> Result<Owner, SpecError>;
+    fn create<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a>;
+    fn update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a>;
+    fn delete<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a>;
+}
+
+type Effect<'a> = BoxFuture<'a, Result<Settle, GcpError>>;
+
+/// A spec that is not what its kind says: a plan of another version, or a bug.
+#[derive(Debug, thiserror::Error)]
+#[error("a {kind} spec cannot be read")]
+pub struct SpecError {
+    kind: &'static str,
+    source: serde_json::Error,
+}
+
+impl From<SpecError> for GcpError {
+    fn from(error: SpecError) -> Self {
+        Self::unreadable(error.to_string(), error.source.to_string())
+    }
+}
+
+/// `K` with its spec erased.
+pub struct Erased<K>(PhantomData<fn() -> K>);
+
+impl<K> Erased<K> {
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+fn read<K: Kind, S: DeserializeOwned>(spec: &Value) -> Result<S, SpecError> {
+    serde_json::from_value(spec.clone()).map_err(|source| SpecError { kind: K::NAME, source })
+}
+
+fn write<K: Kind>(spec: &impl Serialize) -> Result<Value, SpecError> {
+    serde_json::to_value(spec).map_err(|source| SpecError { kind: K::NAME, source })
+}
+
+fn typed<K: Kind>(live: &Live) -> Result<Observed<K::Spec>, SpecError> {
+    let spec = read::<K, _>(&live.spec)?;
+    Ok(Observed { name: live.address.name.clone(), spec, owner: live.owner.clone() })
+}
+
+impl<K: Kind> AnyKind for Erased<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn api(&self) -> &'static str {
+        K::API
+    }
+
+    fn verbs(&self) -> Verbs {
+        K::VERBS
+    }
+
+    fn undeclared(&self) -> Undeclared {
+        K::UNDECLARED
+    }
+
+    fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError> {
+        let declared = K::declare(env, facts).into_iter();
+        declared
+            .map(|d| {
+                let spec = write::<K>(&d.spec)?;
+                let address = Address::of::<K>(d.name);
+                Ok(Desired { address, spec, source: d.source, blocked: d.blocked, notes: d.notes })
+            })
+            .collect()
+    }
+
+    fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError> {
+        Ok(K::references(name, &read::<K, _>(spec)?))
+    }
+
+    fn field_policy(&self, pointer: &str) -> FieldPolicy {
+        K::field_policy(pointer)
+    }
+
+    fn consequences(&self, before: Option<&Value>, after: Option<&Value>) -> Result<Vec<Consequence>, SpecError> {
+        let before = before.map(read::<K, K::Spec>).transpose()?;
+        let after = after.map(read::<K, K::Spec>).transpose()?;
+        Ok(K::consequences(before.as_ref(), after.as_ref()))
+    }
+
+    fn observe<'a>(&'a self, gcp: &'a Gcp, scope: &'a Scope<'a>) -> BoxFuture<'a, Result<Vec<Live>, GcpError>> {
+        async move {
+            let observed = K::observe(gcp, scope).await?.into_iter();
+            let live = observed.map(|o| {
+                let spec = write::<K>(&o.spec)?;
+                Ok(Live { address: Address::of::<K>(o.name), spec, owner: o.owner })
+            });
+            live.collect()
+        }
+        .boxed()
+    }
+
+    fn contribute(&self, live: &[Live], facts: &mut Facts) -> Result<(), SpecError> {
+        let observed = live.iter().map(typed::<K>).collect::<Result<Vec<_>, _>>()?;
+        K::contribute(&observed, facts);
+        Ok(())
+    }
+
+    fn owner(&self, live: &Live, facts: &Facts) -> Result<Owner, SpecError> {
+        Ok(K::owner(&typed::<K>(live)?, facts))
+    }
+
+    fn create<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a> {
+        async move { K::create(gcp, place, name, &read::<K, _>(spec)?).await }.boxed()
+    }
+
+    fn update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a> {
+        async move {
+            let (before, after) = (read::<K, _>(edit.before)?, read::<K, _>(edit.after)?);
+            let edit = Edit { name: edit.name, before: &before, after: &after, fields: edit.fields };
+            K::update(gcp, place, edit).await
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a> {
+        async move { K::delete(gcp, place, name, &read::<K, _>(spec)?).await }.boxed()
+    }
+}

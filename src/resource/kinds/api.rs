@@ -1,0 +1,53 @@
+//! Enabled APIs (Service Usage). They are enabled when something declared needs them, and never disabled.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Environment;
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs};
+
+pub struct Api;
+
+/// An API has no settings: it is enabled, or it is not there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Spec {}
+
+/// APIs that reading a project needs, whatever is declared in it.
+const ALWAYS: [&str; 2] = ["cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com"];
+
+impl Kind for Api {
+    const NAME: &'static str = "api";
+    const API: &'static str = "serviceusage.googleapis.com";
+    const VERBS: Verbs = Verbs { create: "enable", update: "update", delete: "disable" };
+    const UNDECLARED: Undeclared = Undeclared::Keep;
+    type Spec = Spec;
+
+    fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
+        let asked = env.apis.iter().enumerate();
+        let asked: Vec<_> = asked.map(|(at, name)| Declared::new(name, format!("apis.{at}"), Spec {})).collect();
+        let derived = ALWAYS.into_iter().chain(facts.needed_apis.iter().map(String::as_str));
+        let derived = derived.filter(|name| !env.apis.iter().any(|asked| asked == name));
+        let mut derived: Vec<_> = derived.map(|name| Declared::new(name, "project", Spec {})).collect();
+        derived.sort_by(|a, b| a.name.cmp(&b.name));
+        derived.dedup_by(|a, b| a.name == b.name);
+        asked.into_iter().chain(derived).collect()
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let enabled = gcp.enabled_apis(&scope.env.project.id).await?;
+        Ok(enabled.into_iter().map(|name| Observed { name, spec: Spec {}, owner: Owner::Foreign }).collect())
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, name: &str, _: &Spec) -> Result<Settle, GcpError> {
+        gcp.enable_apis(&place.project, &[name.to_owned()]).await?;
+        Ok(Settle::Done)
+    }
+
+    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
+        Ok(Settle::Done) // a spec without fields never differs
+    }
+
+    async fn delete(_: &Gcp, _: &Place, _: &str, _: &Spec) -> Result<Settle, GcpError> {
+        Ok(Settle::Done) // `UNDECLARED` keeps enabled APIs out of every plan
+    }
+}

@@ -1,0 +1,126 @@
+//! Grants on one object: what `secret_grant` and `run_grant` have in common.
+//!
+//! A grant is one (role, member, condition) of an IAM policy. Grants are not objects: on anything that
+//! deployer manages, an undeclared grant to one of our accounts or to the public is revoked, and grants to
+//! other people are never touched.
+
+use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::service_account;
+use crate::gcp::policy::{PolicyOf, Triple};
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{Consequence, Facts, Observed, Owner};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Short name of the object that the grant is on.
+    pub on: String,
+    /// `roles/...`
+    pub role: String,
+    /// `serviceAccount:...`, `allUsers`, ...
+    pub member: String,
+    /// IAM condition, as the policy has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Value>,
+}
+
+const PUBLIC: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
+
+impl Spec {
+    pub fn new(on: &str, role: &str, member: &str) -> Self {
+        Self { on: on.to_owned(), role: role.to_owned(), member: member.to_owned(), condition: None }
+    }
+
+    /// A short name that is unique on the object: `database-url:secretAccessor:api`.
+    pub fn name(&self, project: &str) -> String {
+        let role = self.role.strip_prefix("roles/").unwrap_or(&self.role);
+        let role = role.strip_prefix("secretmanager.").or_else(|| role.strip_prefix("run.")).unwrap_or(role);
+        let member = self.account(project).unwrap_or(&self.member);
+        let condition = self.condition.as_ref().map(|c| format!(":{}", c["title"].as_str().unwrap_or("conditional")));
+        format!("{}:{role}:{member}{}", self.on, condition.unwrap_or_default())
+    }
+
+    /// The id of the project's service account that the member is.
+    pub fn account(&self, project: &str) -> Option<&str> {
+        let email = self.member.strip_prefix("serviceAccount:")?;
+        let (id, domain) = email.split_once('@')?;
+        (service_account::email(id, project) == format!("{id}@{domain}")).then_some(id)
+    }
+
+    fn public(&self) -> bool {
+        PUBLIC.contains(&self.member.as_str())
+    }
+
+    /// Ours are grants to the public and to our accounts; `project` is where those live.
+    pub fn owner(&self, facts: &Facts) -> Owner {
+        let ours = |id: &str| facts.accounts.contains(id);
+        let account = self.member.strip_prefix("serviceAccount:").and_then(|email| {
+            let (id, domain) = email.split_once('@')?;
+            (domain == facts.account_domain).then_some(id)
+        });
+        if self.public() || account.is_some_and(ours) { Owner::Ours } else { Owner::Foreign }
+    }
+
+    pub fn triple(&self) -> Triple {
+        Triple { role: self.role.clone(), member: self.member.clone(), condition: self.condition.clone() }
+    }
+
+    pub fn consequences(before: Option<&Self>, after: Option<&Self>) -> Vec<Consequence> {
+        match (before, after) {
+            (None, Some(after)) if after.public() => vec![Consequence::AccessWidened],
+            (Some(_), None) => vec![Consequence::AccessNarrowed],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The grants on each of `objects` (short name, policy), one policy read for each, all at once.
+pub async fn observe(
+    gcp: &Gcp,
+    project: &str,
+    objects: impl Iterator<Item = (String, PolicyOf)>,
+) -> Result<Vec<Observed<Spec>>, GcpError> {
+    let each = objects.map(|(on, of)| async move {
+        let policy = gcp.policy(&of).await?;
+        let bindings = policy.map(|policy| policy.bindings).unwrap_or_default();
+        let grants = bindings.into_iter().flat_map(|binding| {
+            let on = on.clone();
+            binding.members.into_iter().map(move |member| Spec {
+                on: on.clone(),
+                role: binding.role.clone(),
+                member,
+                condition: binding.condition.clone(),
+            })
+        });
+        Ok::<_, GcpError>(grants.collect::<Vec<_>>())
+    });
+    let grants = try_join_all(each).await?.into_iter().flatten();
+    Ok(grants.map(|spec| Observed { name: spec.name(project), spec, owner: Owner::Foreign }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_for_our_accounts_and_whole_for_others() {
+        let ours = Spec::new("db", "roles/secretmanager.secretAccessor", "serviceAccount:api@p-1.iam.gserviceaccount.com");
+        assert_eq!(ours.name("p-1"), "db:secretAccessor:api");
+        assert_eq!(ours.name("other"), "db:secretAccessor:serviceAccount:api@p-1.iam.gserviceaccount.com");
+        assert_eq!(Spec::new("api", "roles/run.invoker", "allUsers").name("p-1"), "api:invoker:allUsers");
+    }
+
+    #[test]
+    fn grants_to_the_public_and_to_our_accounts_are_ours_and_others_are_not() {
+        let mut facts = Facts { account_domain: "p-1.iam.gserviceaccount.com".into(), ..Facts::default() };
+        facts.accounts.insert("api".into());
+        let owner = |member: &str| Spec::new("db", "roles/x", member).owner(&facts);
+        assert_eq!(owner("allUsers"), Owner::Ours);
+        assert_eq!(owner("serviceAccount:api@p-1.iam.gserviceaccount.com"), Owner::Ours);
+        assert_eq!(owner("serviceAccount:api@p-2.iam.gserviceaccount.com"), Owner::Foreign);
+        assert_eq!(owner("serviceAccount:other@p-1.iam.gserviceaccount.com"), Owner::Foreign);
+        assert_eq!(owner("user:ann@example.com"), Owner::Foreign);
+    }
+}

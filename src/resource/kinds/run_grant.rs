@@ -1,0 +1,69 @@
+//! Who may call a Cloud Run service: `allow_unauthenticated` grants `roles/run.invoker` to `allUsers`.
+
+use super::grants::{self, Spec};
+use super::run_service::{self, RunService};
+use crate::config::Environment;
+use crate::config::model::Access;
+use crate::gcp::policy::PolicyOf;
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{
+    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
+};
+
+pub struct RunGrant;
+
+const INVOKER: &str = "roles/run.invoker";
+
+fn policy(project: &str, region: &str, service: &str) -> PolicyOf {
+    PolicyOf::RunService(run_service::full_name(project, region, service))
+}
+
+impl Kind for RunGrant {
+    const NAME: &'static str = "run_grant";
+    const API: &'static str = "run.googleapis.com";
+    const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
+    const UNDECLARED: Undeclared = Undeclared::Delete;
+    type Spec = Spec;
+
+    fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
+        let public = env.services.iter().filter(|(_, service)| service.access == Access::Public);
+        let declared = public.map(|(key, service)| {
+            let spec = Spec::new(&service.name, INVOKER, "allUsers");
+            Declared::new(spec.name(&env.project.id), format!("services.{key}.allow_unauthenticated"), spec)
+        });
+        declared.collect()
+    }
+
+    fn references(_: &str, spec: &Spec) -> Vec<Address> {
+        vec![Address::of::<RunService>(&spec.on)]
+    }
+
+    fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
+        Spec::consequences(before, after)
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let env = scope.env;
+        let objects =
+            env.services.values().map(|s| (s.name.clone(), policy(&env.project.id, &env.region, &s.name)));
+        grants::observe(gcp, &env.project.id, objects).await
+    }
+
+    fn owner(observed: &Observed<Spec>, facts: &Facts) -> Owner {
+        observed.spec.owner(facts)
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        gcp.edit_policy(&policy(&place.project, &place.region, &spec.on), &[spec.triple()], &[]).await?;
+        Ok(Settle::Done)
+    }
+
+    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
+        Ok(Settle::Done) // all of a grant is in its name
+    }
+
+    async fn delete(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        gcp.edit_policy(&policy(&place.project, &place.region, &spec.on), &[], &[spec.triple()]).await?;
+        Ok(Settle::Done)
+    }
+}

@@ -1,0 +1,178 @@
+//! Cloud Run services (run v2): shape, image and traffic. Who may call one is `run_grant`.
+
+mod live;
+mod spec;
+mod v2;
+mod write;
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+use serde_json::{Value, json};
+
+pub use spec::Spec;
+
+use super::{secret, secret_grant, secret_value, service_account};
+use crate::config::Environment;
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{
+    Address, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Place, RunningImage, Scope, Settle,
+};
+
+pub struct RunService;
+
+/// `projects/P/locations/R/services/NAME`.
+pub fn full_name(project: &str, region: &str, service: &str) -> String {
+    format!("projects/{project}/locations/{region}/services/{service}")
+}
+
+/// The URL that Cloud Run gives every service; it is known before the service exists.
+pub fn url(service: &str, project_number: u64, region: &str) -> String {
+    format!("https://{service}-{project_number}.{region}.run.app")
+}
+
+/// Fields of the service itself; all others belong to the template, so changing them makes a revision.
+const SERVICE_FIELDS: [&str; 6] = ["min_instances", "ingress", "access", "labels", "image_replaces", "traffic"];
+
+impl Kind for RunService {
+    const NAME: &'static str = "run_service";
+    const API: &'static str = "run.googleapis.com";
+    type Spec = Spec;
+
+    fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
+        env.services.iter().map(|(key, service)| spec::declare(env, facts, key, service)).collect()
+    }
+
+    fn references(_: &str, spec: &Spec) -> Vec<Address> {
+        let account = spec.service_account.split('@').next().unwrap_or_default();
+        let project = spec.service_account.split(['@', '.']).nth(1).unwrap_or_default();
+        let mut found = vec![Address::of::<service_account::ServiceAccount>(account)];
+        let secrets: BTreeSet<_> = spec.secret_ids().collect();
+        for id in secrets {
+            let grant = secret_grant::accessor(id, account, project);
+            found.push(Address::of::<secret::Secret>(id));
+            found.push(Address::of::<secret_value::SecretValue>(id));
+            found.push(Address::of::<secret_grant::SecretGrant>(grant.name(project)));
+        }
+        found
+    }
+
+    fn field_policy(pointer: &str) -> FieldPolicy {
+        let field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
+        match field {
+            "traffic" => FieldPolicy::Traffic,
+            "v2" if !pointer.starts_with("/v2/template.") => FieldPolicy::InPlace,
+            field if SERVICE_FIELDS.contains(&field) => FieldPolicy::InPlace,
+            _ => FieldPolicy::Revision,
+        }
+    }
+
+    fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
+        let open = |spec: Option<&Spec>| spec.is_some_and(|spec| spec.access == spec::NO_IAM_CHECK);
+        let mut found = Vec::new();
+        match (open(before), open(after)) {
+            (false, true) => found.push(Consequence::AccessWidened),
+            (true, false) => found.push(Consequence::AccessNarrowed),
+            _ => {}
+        }
+        match (before, after) {
+            (None, Some(_)) => found.push(Consequence::NewRevision),
+            (Some(_), None) => found.push(Consequence::Irreversible),
+            _ => {}
+        }
+        found
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let env = scope.env;
+        let docs = gcp.list_services(&env.project.id, &env.region).await?;
+        let declared: BTreeSet<_> = env.services.values().map(|service| service.name.as_str()).collect();
+        let settled = docs.into_iter().map(|doc| async {
+            let reconciling = doc["reconciling"].as_bool().unwrap_or(false);
+            if reconciling && declared.contains(short_name(&doc)) {
+                let name = doc["name"].as_str().unwrap_or_default().to_owned();
+                return gcp.settled_service(&name).await;
+            }
+            Ok(Some(doc))
+        });
+        let docs = try_join_all(settled).await?;
+        let observed = docs.iter().flatten().map(|doc| {
+            let owner = scope.ownership.owner_by_labels(|key| doc["labels"][key].as_str().map(str::to_owned));
+            Ok(Observed { name: short_name(doc).to_owned(), spec: live::spec(doc)?, owner })
+        });
+        observed.collect()
+    }
+
+    fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
+        facts.images.extend(observed.iter().map(|service| {
+            let image = service.spec.main.image.clone();
+            let instead_of = service.spec.image_replaces.clone();
+            (service.name.clone(), RunningImage { image, instead_of })
+        }));
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let mut doc = json!({});
+        write::manage(&mut doc, spec, place, true);
+        write::name_revision(&mut doc, name, "");
+        doc["traffic"] = write::all_traffic_to(revision(&doc));
+        let created = gcp.create_service(&place.project, &place.region, name, doc).await?;
+        Ok(rollout(name, &created))
+    }
+
+    async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
+        let full_name = full_name(&place.project, &place.region, edit.name);
+        let live = gcp.service(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
+        if live::spec(&live)? != *edit.before {
+            return Err(GcpError::moved(&full_name));
+        }
+        let policies: BTreeSet<_> = edit.fields.iter().map(|pointer| Self::field_policy(pointer) as u8).collect();
+        let touches = |policy: FieldPolicy| policies.contains(&(policy as u8));
+        let mut doc = live.clone();
+        write::manage(&mut doc, edit.after, place, touches(FieldPolicy::Revision));
+        if touches(FieldPolicy::Revision) {
+            write::name_revision(&mut doc, edit.name, live["generation"].as_str().unwrap_or_default());
+            doc["traffic"] = write::hold_traffic(&live, revision(&doc));
+        }
+        if doc == live {
+            return Ok(rollout(edit.name, &live)); // only the traffic is to move
+        }
+        let (body, mask) = write::patch(&live, &doc);
+        let patched = gcp.patch_service(&full_name, body, &mask).await?;
+        if touches(FieldPolicy::Revision) || touches(FieldPolicy::Traffic) {
+            return Ok(rollout(edit.name, &patched));
+        }
+        Ok(Settle::Done)
+    }
+
+    async fn delete(gcp: &Gcp, place: &Place, name: &str, _: &Spec) -> Result<Settle, GcpError> {
+        gcp.delete_service(&full_name(&place.project, &place.region, name), None).await?;
+        Ok(Settle::Done)
+    }
+}
+
+/// Sends all traffic of a service to one of its revisions, by name. The last step of a rollout.
+pub async fn shift_traffic(gcp: &Gcp, place: &Place, service: &str, revision: &str) -> Result<(), GcpError> {
+    let full_name = full_name(&place.project, &place.region, service);
+    let live = gcp.service(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
+    let traffic = write::all_traffic_to(revision);
+    if live::serves_only(&live, revision) {
+        return Ok(());
+    }
+    let body = json!({"name": live["name"], "etag": live["etag"], "traffic": traffic});
+    gcp.patch_service(&full_name, body, &["traffic"]).await?;
+    Ok(())
+}
+
+fn rollout(service: &str, doc: &Value) -> Settle {
+    let newest = doc["latestCreatedRevision"].as_str().and_then(|name| name.rsplit('/').next());
+    Settle::Rollout { service: service.to_owned(), revision: newest.unwrap_or_default().to_owned() }
+}
+
+fn revision(doc: &Value) -> &str {
+    doc["template"]["revision"].as_str().unwrap_or_default()
+}
+
+fn short_name(doc: &Value) -> &str {
+    doc["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default()
+}

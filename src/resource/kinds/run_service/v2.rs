@@ -1,0 +1,163 @@
+//! The `v2:` patch: any field of the v2 Service that the format has no word for, as leaves by path.
+//!
+//! `template.containers` and `template.volumes` are maps by name in the patch and lists at Google. The
+//! container that receives requests is called `main` in paths, since its name at Google is not managed.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+/// Annotation of the service that lists the paths of the patch, so that removing one is seen.
+pub const PATHS: &str = "deployer/v2-paths";
+
+const MAIN: &str = "main";
+
+/// The leaves of a patch; `key` is the service's key, by which the YAML calls the main container.
+pub fn leaves(patch: &Value, key: &str) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    collect("", patch, &mut found);
+    let own = format!("template.containers.{key}.");
+    let main = format!("template.containers.{MAIN}.");
+    found.into_iter().map(|(path, value)| (path.replacen(&own, &main, 1), value)).collect()
+}
+
+fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (key, value) in fields {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                collect(&path, value, found);
+            }
+        }
+        leaf => {
+            found.insert(path.to_owned(), leaf.clone());
+        }
+    }
+}
+
+/// The leaves that an earlier patch set, with their values now.
+pub fn read(doc: &Value) -> BTreeMap<String, Value> {
+    let paths = doc["annotations"][PATHS].as_str().unwrap_or_default();
+    let found = paths.split(',').filter_map(|path| Some((path.to_owned(), find(doc, path)?.clone())));
+    found.collect()
+}
+
+/// Puts the leaves into `doc`, takes out those of an earlier patch that are gone, and records the paths.
+/// Leaves of the template are touched only when `template` says so: writing them makes a revision.
+pub fn write(doc: &mut Value, leaves: &BTreeMap<String, Value>, template: bool) {
+    let touched = |path: &str| template || !path.starts_with("template.");
+    for path in read(doc).into_keys().filter(|path| !leaves.contains_key(path) && touched(path)) {
+        remove(doc, &path);
+    }
+    for (path, value) in leaves.iter().filter(|(path, _)| touched(path)) {
+        set(doc, path, value.clone());
+    }
+    let paths: Vec<_> = leaves.keys().map(String::as_str).collect();
+    crate::resource::kinds::labels::annotate(doc, PATHS, (!paths.is_empty()).then(|| paths.join(",")));
+}
+
+/// One step into an object by key, or into a list of named objects by name.
+fn step<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(fields) => fields.get(key),
+        Value::Array(items) => items.iter().find(|item| is_named(item, key)),
+        _ => None,
+    }
+}
+
+fn is_named(item: &Value, name: &str) -> bool {
+    item["name"] == name || (name == MAIN && item["ports"].is_array())
+}
+
+fn find<'a>(doc: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(doc, step)
+}
+
+fn set(doc: &mut Value, path: &str, value: Value) {
+    let mut at = doc;
+    for key in path.split('.') {
+        if at.is_null() {
+            *at = Value::Object(Map::new());
+        }
+        at = match at {
+            Value::Array(items) => {
+                let found = items.iter().position(|item| is_named(item, key));
+                let index = found.unwrap_or_else(|| {
+                    items.push(json!({"name": key}));
+                    items.len() - 1
+                });
+                &mut items[index]
+            }
+            other if key == "volumes" && !other[key].is_array() => {
+                other[key] = json!([]);
+                &mut other[key]
+            }
+            other => &mut other[key],
+        };
+    }
+    *at = value;
+}
+
+fn remove(doc: &mut Value, path: &str) {
+    let Some((parents, last)) = path.rsplit_once('.') else {
+        if let Value::Object(fields) = doc {
+            fields.remove(path);
+        }
+        return;
+    };
+    let mut at = doc;
+    for key in parents.split('.') {
+        let next = match at {
+            Value::Object(fields) => fields.get_mut(key),
+            Value::Array(items) => items.iter_mut().find(|item| is_named(item, key)),
+            _ => None,
+        };
+        let Some(next) = next else { return };
+        at = next;
+    }
+    if let Value::Object(fields) = at {
+        fields.remove(last);
+    }
+    let emptied = at.as_object().is_some_and(|fields| fields.keys().all(|key| key == "name"));
+    if emptied && parents.contains('.') {
+        let volume = parents.strip_prefix("template.volumes.").map(str::to_owned);
+        match volume {
+            Some(name) => {
+                if let Value::Array(items) = &mut doc["template"]["volumes"] {
+                    items.retain(|item| item["name"] != name.as_str());
+                }
+            }
+            None => remove(doc, parents),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_reaches_named_containers_and_volumes_and_can_be_taken_back() {
+        let original = json!({"template": {"containers": [{"ports": [{}], "image": "a"}, {"name": "proxy"}]}});
+        let patch = json!({
+            "customAudiences": ["x"],
+            "template": {
+                "nodeSelector": {"accelerator": "nvidia-l4"},
+                "containers": {"api": {"workingDir": "/app"}, "proxy": {"workingDir": "/p"}},
+                "volumes": {"share": {"nfs": {"server": "10.0.0.2", "path": "/"}}}
+            }
+        });
+        let leaves = leaves(&patch, "api");
+        let mut doc = original.clone();
+        write(&mut doc, &leaves, true);
+        assert_eq!(read(&doc), leaves);
+        assert_eq!(doc["template"]["containers"][0]["workingDir"], "/app");
+        assert_eq!(doc["template"]["containers"][1]["workingDir"], "/p");
+        assert_eq!(doc["template"]["volumes"][0]["nfs"]["server"], "10.0.0.2");
+        write(&mut doc, &BTreeMap::new(), true);
+        assert_eq!(doc["template"]["containers"], original["template"]["containers"]);
+        assert_eq!(doc.get("customAudiences"), None);
+        assert_eq!(doc["template"].get("nodeSelector"), None);
+        assert_eq!(doc["template"]["volumes"], json!([]));
+    }
+}

@@ -1,0 +1,86 @@
+//! Who may read a secret: `roles/secretmanager.secretAccessor` on each secret, for the accounts that use it.
+
+use std::collections::BTreeMap;
+
+use super::grants::{self, Spec};
+use super::{secret, service_account};
+use crate::config::Environment;
+use crate::gcp::policy::PolicyOf;
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{
+    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
+};
+
+pub struct SecretGrant;
+
+const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
+
+/// The grant that lets an account of the project read a secret.
+pub fn accessor(secret: &str, account: &str, project: &str) -> Spec {
+    Spec::new(secret, ACCESSOR, &format!("serviceAccount:{}", service_account::email(account, project)))
+}
+
+fn policy(place_project: &str, secret: &str) -> PolicyOf {
+    PolicyOf::Secret(secret::full_name(place_project, secret))
+}
+
+impl Kind for SecretGrant {
+    const NAME: &'static str = "secret_grant";
+    const API: &'static str = "secretmanager.googleapis.com";
+    const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
+    const UNDECLARED: Undeclared = Undeclared::Delete;
+    type Spec = Spec;
+
+    fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
+        let project = &env.project.id;
+        let mut declared = BTreeMap::new();
+        for (key, service) in &env.services {
+            let containers = std::iter::once((format!("services.{key}"), &service.main)).chain(
+                service.sidecars.iter().map(|(name, c)| (format!("services.{key}.sidecars.{name}"), c)),
+            );
+            for (path, container) in containers {
+                for (target, reference) in container.secrets.iter().chain(&container.files) {
+                    let Some(secret) = env.secrets.get(&reference.alias) else { continue };
+                    let spec = accessor(&secret.id, &service.service_account, project);
+                    let source = format!("{path}.secrets.{target}");
+                    declared.entry(spec.name(project)).or_insert_with_key(|name| Declared::new(name, source, spec));
+                }
+            }
+        }
+        declared.into_values().collect()
+    }
+
+    fn references(_: &str, spec: &Spec) -> Vec<Address> {
+        let account = spec.member.strip_prefix("serviceAccount:").and_then(|email| email.split_once('@'));
+        let account = account.map(|(id, _)| Address::of::<service_account::ServiceAccount>(id));
+        std::iter::once(Address::of::<secret::Secret>(&spec.on)).chain(account).collect()
+    }
+
+    fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
+        Spec::consequences(before, after)
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let project = &scope.env.project.id;
+        let objects = scope.env.secrets.values().map(|s| (s.id.clone(), policy(project, &s.id)));
+        grants::observe(gcp, project, objects).await
+    }
+
+    fn owner(observed: &Observed<Spec>, facts: &Facts) -> Owner {
+        observed.spec.owner(facts)
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        gcp.edit_policy(&policy(&place.project, &spec.on), &[spec.triple()], &[]).await?;
+        Ok(Settle::Done)
+    }
+
+    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
+        Ok(Settle::Done) // all of a grant is in its name
+    }
+
+    async fn delete(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        gcp.edit_policy(&policy(&place.project, &spec.on), &[], &[spec.triple()]).await?;
+        Ok(Settle::Done)
+    }
+}

@@ -1,0 +1,200 @@
+//! First values of secrets: generated where the YAML says so, stand-ins on the sandbox, never a second one.
+//!
+//! The payload exists only between the random generator and the request; it is in no spec, plan or log.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
+
+use super::secret;
+use crate::config::Environment;
+use crate::config::model::Generate;
+use crate::gcp::secrets::Payload;
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{
+    Address, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, Scope, SecretVersions, Settle,
+    Undeclared, Verbs,
+};
+
+pub struct SecretValue;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// How the value is made; absent on observed ones, since nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Generator>,
+    /// The version's number: highest ever + 1 for a new one.
+    pub version: u64,
+    /// State of the versions, for the facts; not compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_enabled: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Generator {
+    Hex32,
+    Base64,
+    Uuid,
+    /// A random stand-in that makes a rehearsal possible; only on the sandbox.
+    Placeholder,
+}
+
+impl From<Generate> for Generator {
+    fn from(generate: Generate) -> Self {
+        match generate {
+            Generate::Hex32 => Self::Hex32,
+            Generate::Base64 => Self::Base64,
+            Generate::Uuid => Self::Uuid,
+        }
+    }
+}
+
+/// Secrets whose versions matter: all but those that every reference pins by hand.
+fn watched(env: &Environment) -> impl Iterator<Item = &crate::config::model::Secret> {
+    let containers = env.services.values().flat_map(|service| {
+        std::iter::once(&service.main).chain(service.sidecars.values())
+    });
+    let references = containers.flat_map(|c| c.secrets.values().chain(c.files.values()));
+    let (mut pinned, mut open) = (BTreeSet::new(), BTreeSet::new());
+    for reference in references {
+        let by_number = reference.version.as_deref().is_some_and(|v| v.parse::<u64>().is_ok());
+        if by_number { pinned.insert(&reference.alias) } else { open.insert(&reference.alias) };
+    }
+    env.secrets.iter().filter(move |(alias, _)| open.contains(alias) || !pinned.contains(alias)).map(|(_, s)| s)
+}
+
+impl Kind for SecretValue {
+    const NAME: &'static str = "secret_value";
+    const API: &'static str = "secretmanager.googleapis.com";
+    const VERBS: Verbs = Verbs { create: "generate", update: "update", delete: "destroy" };
+    const UNDECLARED: Undeclared = Undeclared::Keep;
+    type Spec = Spec;
+
+    fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
+        let declared = env.secrets.iter().filter_map(|(alias, secret)| {
+            let generator = match secret.generate {
+                Some(generate) => generate.into(),
+                None if facts.placeholders && !secret.optional => Generator::Placeholder,
+                None => return None,
+            };
+            let versions = facts.secrets.get(&secret.id).copied().unwrap_or_default();
+            let version = if versions.any_left { versions.highest } else { versions.highest + 1 };
+            let source = if secret.generate.is_some() {
+                format!("secrets.{alias}.generate")
+            } else {
+                format!("secrets.{alias}")
+            };
+            let spec = Spec { generate: Some(generator), version, newest_enabled: None };
+            Some(Declared::new(&secret.id, source, spec))
+        });
+        declared.collect()
+    }
+
+    fn references(name: &str, _: &Spec) -> Vec<Address> {
+        vec![Address::of::<secret::Secret>(name)]
+    }
+
+    fn field_policy(_: &str) -> FieldPolicy {
+        // A value is never replaced by a plan: `generate` makes the first one only.
+        FieldPolicy::CreateOnly
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let project = &scope.env.project.id;
+        let each = watched(scope.env).map(|secret| async move {
+            let versions = gcp.list_versions(&secret::full_name(project, &secret.id)).await?;
+            Ok::<_, GcpError>((secret.id.clone(), versions))
+        });
+        let mut observed = Vec::new();
+        for (name, versions) in try_join_all(each).await? {
+            let Some(versions) = versions else { continue };
+            let Some(highest) = versions.iter().map(|v| v.number).max() else { continue };
+            let enabled = versions.iter().filter(|v| v.state == "ENABLED").map(|v| v.number).max();
+            let destroyed = versions.iter().all(|v| v.state == "DESTROYED");
+            // Nothing but destroyed versions is no value, yet their numbers are taken.
+            let owner = if destroyed { Owner::Gone } else { Owner::Foreign };
+            let spec = Spec { generate: None, version: highest, newest_enabled: enabled };
+            observed.push(Observed { name, spec, owner });
+        }
+        Ok(observed)
+    }
+
+    fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
+        facts.secrets.extend(observed.iter().map(|value| {
+            let any_left = value.owner != Owner::Gone;
+            let versions =
+                SecretVersions { newest_enabled: value.spec.newest_enabled, highest: value.spec.version, any_left };
+            (value.name.clone(), versions)
+        }));
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let full_name = secret::full_name(&place.project, name);
+        let payload = payload(spec.generate.unwrap_or(Generator::Placeholder))?;
+        gcp.add_version(&full_name, payload, spec.version).await?;
+        Ok(Settle::Done)
+    }
+
+    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
+        Ok(Settle::Done)
+    }
+
+    async fn delete(_: &Gcp, _: &Place, _: &str, _: &Spec) -> Result<Settle, GcpError> {
+        Ok(Settle::Done)
+    }
+}
+
+/// A fresh random value.
+fn payload(generator: Generator) -> Result<Payload, GcpError> {
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random)
+        .map_err(|error| GcpError::local("make a random value", format!("no randomness from the system: {error}")))?;
+    let text = match generator {
+        Generator::Hex32 => hex(&random),
+        Generator::Base64 => URL_SAFE_NO_PAD.encode(random),
+        Generator::Uuid => uuid(&random),
+        Generator::Placeholder => format!("placeholder-{}", hex(&random[..8])),
+    };
+    Ok(Payload::new(text.into_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Version 4, variant 1 (RFC 9562).
+fn uuid(random: &[u8; 32]) -> String {
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&random[..16]);
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let text = hex(&bytes);
+    [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(generator: Generator) -> String {
+        String::from_utf8(payload(generator).unwrap().expose().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn generated_values_have_the_form_that_was_asked_for() {
+        assert!(text(Generator::Hex32).len() == 64 && text(Generator::Hex32).bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(URL_SAFE_NO_PAD.decode(text(Generator::Base64)).unwrap().len(), 32);
+        let uuid = text(Generator::Uuid);
+        assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"));
+        assert!(text(Generator::Placeholder).starts_with("placeholder-"));
+    }
+
+    #[test]
+    fn no_two_generated_values_are_alike() {
+        assert_ne!(text(Generator::Hex32), text(Generator::Hex32));
+    }
+}

@@ -1,0 +1,77 @@
+//! Service accounts (IAM v1): the run-time identities of the services.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Environment;
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle};
+
+pub struct ServiceAccount;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// `displayName`, at most 100 bytes.
+    pub display_name: String,
+}
+
+/// The e-mail address of an account of the project.
+pub fn email(id: &str, project: &str) -> String {
+    format!("{id}@{project}.iam.gserviceaccount.com")
+}
+
+impl Kind for ServiceAccount {
+    const NAME: &'static str = "service_account";
+    const API: &'static str = "iam.googleapis.com";
+    type Spec = Spec;
+
+    fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
+        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (key, service) in &env.services {
+            users.entry(&service.service_account).or_default().push(key);
+        }
+        let declared = users.into_iter().map(|(id, services)| {
+            let display_name = format!("{} {} ({})", env.system, services.join(", "), env.name);
+            let display_name = display_name.chars().take(60).collect();
+            Declared::new(id, format!("services.{}.service_account", services[0]), Spec { display_name })
+        });
+        declared.collect()
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let accounts = gcp.list_accounts(&scope.env.project.id).await?.into_iter();
+        let observed = accounts.map(|account| Observed {
+            owner: scope.ownership.owner_by_description(&account.description),
+            name: account.account_id,
+            spec: Spec { display_name: account.display_name },
+        });
+        Ok(observed.collect())
+    }
+
+    fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
+        let ours = observed.iter().filter(|account| account.owner == Owner::Ours);
+        facts.accounts.extend(ours.map(|account| account.name.clone()));
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        gcp.create_account(&place.project, name, &spec.display_name, &description(place)).await?;
+        Ok(Settle::Done)
+    }
+
+    async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
+        let email = email(edit.name, &place.project);
+        gcp.patch_account(&email, &edit.after.display_name, &description(place)).await?;
+        Ok(Settle::Done)
+    }
+
+    async fn delete(gcp: &Gcp, place: &Place, name: &str, _: &Spec) -> Result<Settle, GcpError> {
+        gcp.delete_account(&email(name, &place.project)).await?;
+        Ok(Settle::Done)
+    }
+}
+
+/// Accounts have no labels: the description says whose they are.
+fn description(place: &Place) -> String {
+    format!("Run-time identity. {}", place.ownership.mark())
+}

@@ -1,0 +1,360 @@
+//! What a resource is: the [`Kind`] trait that every file under `kinds/` implements, and the types around it.
+//!
+//! A kind turns both the YAML and Google's object into the same `Spec`, and carries out what a plan decided.
+//! It never decides itself: diffing, ordering and waiting happen once, for all kinds, in `plan` and `apply`.
+
+pub mod erased;
+pub mod kinds;
+pub mod registry;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Environment;
+use crate::gcp::{Gcp, GcpError};
+
+/// One kind of resource. Adding one is a file under `kinds/` and a line in [`registry`].
+pub trait Kind: Send + Sync + 'static {
+    /// First half of an [`Address`], e.g. `run_service`.
+    const NAME: &'static str;
+    /// The API that must be enabled before an object of this kind can be seen or written.
+    const API: &'static str;
+    /// How the plan calls what it does to objects of this kind.
+    const VERBS: Verbs = Verbs { create: "create", update: "update", delete: "delete" };
+    /// What happens to an object that is ours and no longer declared.
+    const UNDECLARED: Undeclared = Undeclared::Note;
+
+    /// Exactly the fields that deployer manages, with explicit defaults, in the words of the YAML.
+    type Spec: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync;
+
+    /// What the YAML asks for. Pure.
+    fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Self::Spec>>;
+
+    /// Objects that must exist before this one. Pure; orders creates, and deletes the other way round.
+    fn references(_name: &str, _spec: &Self::Spec) -> Vec<Address> {
+        Vec::new()
+    }
+
+    /// What changing the field at a JSON pointer of the spec means.
+    fn field_policy(_pointer: &str) -> FieldPolicy {
+        FieldPolicy::InPlace
+    }
+
+    /// What a change does beyond its fields, e.g. that it widens access.
+    fn consequences(_before: Option<&Self::Spec>, _after: Option<&Self::Spec>) -> Vec<Consequence> {
+        Vec::new()
+    }
+
+    /// Everything of this kind that the environment may care about, with list calls where the API has them.
+    /// What cannot be parsed is an error: an object that is skipped would be planned a second time.
+    fn observe(
+        gcp: &Gcp,
+        scope: &Scope<'_>,
+    ) -> impl Future<Output = Result<Vec<Observed<Self::Spec>>, GcpError>> + Send;
+
+    /// What other kinds need to know of the observed objects. Pure.
+    fn contribute(_observed: &[Observed<Self::Spec>], _facts: &mut Facts) {}
+
+    /// Whose object it is, for kinds that can tell only from the facts.
+    fn owner(observed: &Observed<Self::Spec>, _facts: &Facts) -> Owner {
+        observed.owner.clone()
+    }
+
+    fn create(
+        gcp: &Gcp,
+        place: &Place,
+        name: &str,
+        spec: &Self::Spec,
+    ) -> impl Future<Output = Result<Settle, GcpError>> + Send;
+
+    fn update(
+        gcp: &Gcp,
+        place: &Place,
+        edit: Edit<'_, Self::Spec>,
+    ) -> impl Future<Output = Result<Settle, GcpError>> + Send;
+
+    fn delete(
+        gcp: &Gcp,
+        place: &Place,
+        name: &str,
+        spec: &Self::Spec,
+    ) -> impl Future<Output = Result<Settle, GcpError>> + Send;
+}
+
+/// The words of a kind for its actions; all are imperatives.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbs {
+    pub create: &'static str,
+    pub update: &'static str,
+    pub delete: &'static str,
+}
+
+/// What becomes of an object that is ours and that no file declares any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undeclared {
+    /// The plan mentions it; `plan --prune` deletes it.
+    Note,
+    /// It is taken away in every plan (grants: a closed door must close).
+    Delete,
+    /// It stays and is not mentioned (enabled APIs, secret values).
+    Keep,
+}
+
+/// What a change of one field does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldPolicy {
+    /// Changes while everything keeps running.
+    InPlace,
+    /// Makes a new revision.
+    Revision,
+    /// Moves traffic between revisions.
+    Traffic,
+    /// Google refuses to change it: the object would have to be made anew.
+    Immutable,
+    /// Matters when the object is made, and is not compared afterwards.
+    CreateOnly,
+}
+
+/// What a reviewer must know before saying yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consequence {
+    NewRevision,
+    TrafficMoves,
+    NoRestart,
+    AccessWidened,
+    AccessNarrowed,
+    Irreversible,
+}
+
+impl fmt::Display for Consequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewRevision => "new revision",
+            Self::TrafficMoves => "traffic moves",
+            Self::NoRestart => "no restart",
+            Self::AccessWidened => "access widened",
+            Self::AccessNarrowed => "access narrowed",
+            Self::Irreversible => "irreversible",
+        })
+    }
+}
+
+/// `kind/name`: how people, plans and flags call one resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    pub kind: String,
+    pub name: String,
+}
+
+impl Address {
+    pub fn of<K: Kind>(name: impl Into<String>) -> Self {
+        Self { kind: K::NAME.to_owned(), name: name.into() }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind, self.name)
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((kind, name)) if !kind.is_empty() && !name.is_empty() => {
+                Ok(Self { kind: kind.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(format!("`{text}` is not an address: it has the form kind/name, as the plan prints it")),
+        }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A resource that the YAML asks for.
+#[derive(Clone, Debug)]
+pub struct Declared<S> {
+    pub name: String,
+    pub spec: S,
+    /// The YAML path that asked for it, e.g. `services.api`; a spec field's path is appended to it.
+    pub source: String,
+    /// Why it cannot be applied yet, and what to do about it.
+    pub blocked: Option<String>,
+    /// What the reader of the plan should know, e.g. what was left out.
+    pub notes: Vec<String>,
+}
+
+impl<S> Declared<S> {
+    pub fn new(name: impl Into<String>, source: impl Into<String>, spec: S) -> Self {
+        Self { name: name.into(), spec, source: source.into(), blocked: None, notes: Vec::new() }
+    }
+}
+
+/// An object that exists at Google.
+#[derive(Clone, Debug)]
+pub struct Observed<S> {
+    pub name: String,
+    pub spec: S,
+    pub owner: Owner,
+}
+
+/// Who an object belongs to, by its labels or description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This system and this environment (or `shared`, where that is declared so).
+    Ours,
+    /// Nobody says: it can be adopted.
+    Nobody,
+    /// Another system or environment, as `SYSTEM/ENVIRONMENT`.
+    Other(String),
+    /// Not deployer's business, never touched or mentioned.
+    Foreign,
+    /// Only traces are left of it (destroyed secret versions): facts use them, a plan does not see it.
+    Gone,
+}
+
+/// What observing needs: where to look, and what is declared there.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope<'a> {
+    pub env: &'a Environment,
+    pub ownership: &'a Ownership,
+}
+
+/// Where changes happen and in whose name; part of a plan, so that apply needs no configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub project: String,
+    pub project_number: u64,
+    pub region: String,
+    #[serde(flatten)]
+    pub ownership: Ownership,
+}
+
+/// The marks that deployer leaves on what it made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ownership {
+    pub system: String,
+    pub environment: String,
+}
+
+/// Label keys that say whose an object is.
+pub const MANAGED_BY: &str = "managed-by";
+pub const LABEL_SYSTEM: &str = "deployer-system";
+pub const LABEL_ENVIRONMENT: &str = "deployer-env";
+
+impl Ownership {
+    /// The labels of an object of ours.
+    pub fn labels(&self) -> [(&'static str, String); 3] {
+        [
+            (MANAGED_BY, "deployer".to_owned()),
+            (LABEL_SYSTEM, self.system.clone()),
+            (LABEL_ENVIRONMENT, self.environment.clone()),
+        ]
+    }
+
+    /// Whose an object with these labels is.
+    pub fn owner_by_labels(&self, label: impl Fn(&str) -> Option<String>) -> Owner {
+        if label(MANAGED_BY).as_deref() != Some("deployer") {
+            return Owner::Nobody;
+        }
+        let system = label(LABEL_SYSTEM).unwrap_or_default();
+        let environment = label(LABEL_ENVIRONMENT).unwrap_or_default();
+        self.owner(&system, &environment)
+    }
+
+    /// The end of the description of an object that has no labels.
+    pub fn mark(&self) -> String {
+        format!("[deployer {}/{}]", self.system, self.environment)
+    }
+
+    /// Whose an object with this description is.
+    pub fn owner_by_description(&self, description: &str) -> Owner {
+        let mark = description.rsplit_once("[deployer ").and_then(|(_, rest)| rest.strip_suffix(']'));
+        match mark.and_then(|mark| mark.split_once('/')) {
+            Some((system, environment)) => self.owner(system, environment),
+            None => Owner::Nobody,
+        }
+    }
+
+    fn owner(&self, system: &str, environment: &str) -> Owner {
+        if system == self.system && environment == self.environment {
+            Owner::Ours
+        } else {
+            Owner::Other(format!("{system}/{environment}"))
+        }
+    }
+}
+
+/// What has to be known before the desired state can be computed, taken from what was observed.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    pub project_number: u64,
+    /// Versions of each declared secret, by secret id; a secret that does not exist has no entry.
+    pub secrets: BTreeMap<String, SecretVersions>,
+    /// What follows the `@` in the addresses of the project's service accounts.
+    pub account_domain: String,
+    /// Ids of service accounts that are ours.
+    pub accounts: BTreeSet<String>,
+    /// APIs that the declared objects live in.
+    pub needed_apis: BTreeSet<String>,
+    /// Images of the running services, by Cloud Run name.
+    pub images: BTreeMap<String, RunningImage>,
+    /// Images given for this release, by service key (`--image SERVICE=REF`).
+    pub release_images: BTreeMap<String, String>,
+    /// Empty secrets get a random stand-in value (the sandbox), instead of waiting for a person.
+    pub placeholders: bool,
+}
+
+/// The versions of one secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SecretVersions {
+    pub newest_enabled: Option<u64>,
+    /// Highest number ever given, destroyed versions counted; 0 when there never was one.
+    pub highest: u64,
+    /// A version exists that is not destroyed (it may be disabled).
+    pub any_left: bool,
+}
+
+/// The image that a service runs, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningImage {
+    pub image: String,
+    /// The YAML's image that a release input replaced; `None` when the YAML's own image runs.
+    pub instead_of: Option<String>,
+}
+
+/// An update that a plan decided: from one spec to another, and which fields differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Edit<'a, S> {
+    pub name: &'a str,
+    pub before: &'a S,
+    pub after: &'a S,
+    /// JSON pointers of the fields that change; empty when only the ownership marks are missing.
+    pub fields: &'a [String],
+}
+
+/// What is left to do after a write was accepted. The executor owns waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settle {
+    Done,
+    /// A revision exists and takes no traffic yet.
+    Rollout { service: String, revision: String },
+}

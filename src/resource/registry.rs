@@ -1,0 +1,81 @@
+//! The list of kinds, and what is asked of all of them at once: observe, facts, declare.
+
+use futures::future::try_join_all;
+
+use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
+use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
+use super::{Facts, Ownership, Scope};
+use crate::config::Environment;
+use crate::gcp::{ErrorKind, Gcp, GcpError};
+
+/// All kinds, in the order in which a plan lists them.
+pub struct Registry {
+    kinds: Vec<Box<dyn AnyKind>>,
+}
+
+impl Registry {
+    /// The kinds that deployer knows. A new kind is one line here.
+    pub fn standard() -> Self {
+        Self {
+            kinds: vec![
+                Box::new(Erased::<api::Api>::new()),
+                Box::new(Erased::<service_account::ServiceAccount>::new()),
+                Box::new(Erased::<secret::Secret>::new()),
+                Box::new(Erased::<secret_value::SecretValue>::new()),
+                Box::new(Erased::<secret_grant::SecretGrant>::new()),
+                Box::new(Erased::<run_service::RunService>::new()),
+                Box::new(Erased::<run_grant::RunGrant>::new()),
+            ],
+        }
+    }
+
+    pub fn kinds(&self) -> impl Iterator<Item = &dyn AnyKind> {
+        self.kinds.iter().map(AsRef::as_ref)
+    }
+
+    pub fn kind(&self, name: &str) -> Option<&dyn AnyKind> {
+        self.kinds().find(|kind| kind.name() == name)
+    }
+
+    /// Position in plans.
+    pub fn rank(&self, name: &str) -> usize {
+        self.kinds().position(|kind| kind.name() == name).unwrap_or(usize::MAX)
+    }
+
+    /// What exists, of all kinds at once. An API that is not enabled holds nothing.
+    pub async fn observe(&self, gcp: &Gcp, env: &Environment, ownership: &Ownership) -> Result<Vec<Live>, GcpError> {
+        let scope = Scope { env, ownership };
+        let scope = &scope;
+        let each = self.kinds().map(|kind| async move {
+            match kind.observe(gcp, scope).await {
+                Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(Vec::new()),
+                other => other,
+            }
+        });
+        Ok(try_join_all(each).await?.into_iter().flatten().collect())
+    }
+
+    /// Adds to `facts` what the observed objects tell.
+    pub fn facts(&self, live: &[Live], mut facts: Facts) -> Result<Facts, SpecError> {
+        for kind in self.kinds() {
+            let of_kind: Vec<_> = live.iter().filter(|l| l.address.kind == kind.name()).cloned().collect();
+            kind.contribute(&of_kind, &mut facts)?;
+        }
+        Ok(facts)
+    }
+
+    /// What should exist. The APIs that the declared kinds live in are declared with them.
+    pub fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError> {
+        let mut facts = facts.clone();
+        let mut desired = Vec::new();
+        // The API kind comes first in plans and is declared last, from what the others need.
+        for kind in self.kinds.iter().rev() {
+            let declared = kind.declare(env, &facts)?;
+            if !declared.is_empty() {
+                facts.needed_apis.insert(kind.api().to_owned());
+            }
+            desired.splice(0..0, declared);
+        }
+        Ok(desired)
+    }
+}
