@@ -232,7 +232,9 @@ mod tests {
 
     #[test]
     fn filling_twice_changes_nothing() {
-        let once = filled(json!({"template": {"containers": [{"image": "nginx", "livenessProbe": {"httpGet": {}}}]}}));
+        let once = filled(
+            json!({"template": {"containers": [{"image": "nginx", "livenessProbe": {"httpGet": {}}}]}}),
+        );
         assert_eq!(filled(once.clone()), once);
     }
 

@@ -60,7 +60,9 @@ fn is_component(part: &str) -> bool {
         && !part.starts_with(separator)
         && !part.ends_with(separator)
         && !["..", "._", "_.", "-.", ".-", "-_", "_-", "___"].iter().any(|bad| part.contains(bad))
-        && part.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || separator(letter))
+        && part
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || separator(letter))
 }
 
 /// The project whose Artifact Registry would hold the image: `P` of `REGION-docker.pkg.dev/P/...`.
@@ -77,9 +79,14 @@ mod tests {
     #[test]
     fn references_of_every_form_are_read() {
         let digest = format!("gcr.io/p/i@sha256:{}", "a".repeat(64));
-        for good in
-            ["nginx", "nginx:1.27", "library/nginx", "localhost:5000/a", "us-docker.pkg.dev/p/r/i:v1", &digest]
-        {
+        for good in [
+            "nginx",
+            "nginx:1.27",
+            "library/nginx",
+            "localhost:5000/a",
+            "us-docker.pkg.dev/p/r/i:v1",
+            &digest,
+        ] {
             assert!(parse(good).is_some(), "{good}");
         }
     }

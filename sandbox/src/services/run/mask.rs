@@ -84,7 +84,10 @@ const NESTED: [(&str, &[&str]); 7] = [
             "workloadIdentityConfig",
         ],
     ),
-    ("template.scaling", &["concurrencyUtilization", "cpuUtilization", "maxInstanceCount", "minInstanceCount"]),
+    (
+        "template.scaling",
+        &["concurrencyUtilization", "cpuUtilization", "maxInstanceCount", "minInstanceCount"],
+    ),
     ("template.vpcAccess", &["connector", "egress", "networkInterfaces"]),
     ("template.nodeSelector", &["accelerator"]),
     ("template.serviceMesh", &["mesh"]),
@@ -202,7 +205,9 @@ mod tests {
 
     #[test]
     fn unknown_paths_and_paths_through_lists_are_refused() {
-        for path in ["memory", "template.memory", "template.containers.image", "traffic.percent", "labels.a.b"] {
+        for path in
+            ["memory", "template.memory", "template.containers.image", "traffic.percent", "labels.a.b"]
+        {
             let status = apply(&stored(), &json!({}), Some(path)).unwrap_err();
             assert_eq!(status.details[0]["fieldViolations"][0]["field"], "update_mask", "{path}");
         }

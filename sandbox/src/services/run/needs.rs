@@ -76,8 +76,10 @@ fn check_secret(
 ) -> Result<(), Failure> {
     let denied = |message: String| Err(Failure::new("SECRETS_ACCESS_CHECK_FAILED", message));
     let (owner, id) = owner_of(world, project, named);
-    let (name, shown) =
-        (format!("projects/{owner}/secrets/{id}"), format!("projects/{}/secrets/{id}", world.project_number(&owner)));
+    let (name, shown) = (
+        format!("projects/{owner}/secrets/{id}"),
+        format!("projects/{}/secrets/{id}", world.project_number(&owner)),
+    );
     let Some(secret) = world.doc(SECRETS, &name) else {
         return denied(format!("Secret {shown}/versions/{version} was not found."));
     };

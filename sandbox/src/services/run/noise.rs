@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn the_order_is_the_same_until_the_object_changes() {
         assert_eq!(disorder(service("1")), disorder(service("1")));
-        let env = |generation: &str| disorder(service(generation))["template"]["containers"][0]["env"].clone();
+        let env =
+            |generation: &str| disorder(service(generation))["template"]["containers"][0]["env"].clone();
         assert_ne!(env("1"), env("2"));
     }
 

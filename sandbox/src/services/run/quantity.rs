@@ -52,12 +52,10 @@ mod tests {
 
     #[test]
     fn memory_is_read_with_both_kinds_of_units() {
-        assert_eq!(["512Mi", "1G", "1.5Gi", "64"].map(bytes), [
-            Some(512 << 20),
-            Some(1_000_000_000),
-            Some(1536 << 20),
-            Some(64)
-        ]);
+        assert_eq!(
+            ["512Mi", "1G", "1.5Gi", "64"].map(bytes),
+            [Some(512 << 20), Some(1_000_000_000), Some(1536 << 20), Some(64)]
+        );
     }
 
     #[test]

@@ -108,8 +108,7 @@ fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Fai
 fn latest_failure(world: &World, doc: &Value) -> Option<Failure> {
     let latest = text(doc, "latestCreatedRevision");
     let failure = condition::failure_of(world.doc(REVISIONS, latest)?)?;
-    let message =
-        format!("Revision '{}' is not ready and cannot serve traffic. {}", names::short(latest), failure.message);
+    let message = condition::not_ready(names::short(latest), &failure.message);
     Some(Failure { message, ..failure })
 }
 
@@ -123,7 +122,10 @@ fn newest_ready(world: &World, name: &str, doc: &Value) -> Option<String> {
     if world.doc(REVISIONS, kept).is_some_and(condition::is_ready) {
         return Some(kept.to_owned());
     }
-    revision::all(world, name).into_iter().find(|(_, doc)| condition::is_ready(doc)).map(|(revision, _)| revision)
+    revision::all(world, name)
+        .into_iter()
+        .find(|(_, doc)| condition::is_ready(doc))
+        .map(|(revision, _)| revision)
 }
 
 /// Moves the traffic when every target can serve, also while a newer revision failed: else nobody could
@@ -136,13 +138,14 @@ fn route(world: &World, name: &str, doc: &mut Value) -> Result<(), Failure> {
     let can_serve = |revision: &str| {
         world.doc(REVISIONS, &format!("{name}/revisions/{revision}")).is_some_and(condition::is_ready)
     };
-    let statuses = traffic::resolve(list(doc, "traffic"), latest, &hosts[0], can_serve).map_err(|unready| {
-        let message = unready.map_or_else(
-            || "No revision is ready to serve traffic.".to_owned(),
-            |revision| format!("Revision '{revision}' is not ready and cannot serve traffic."),
-        );
-        Failure::new("REVISION_FAILED", message)
-    })?;
+    let statuses =
+        traffic::resolve(list(doc, "traffic"), latest, &hosts[0], can_serve).map_err(|unready| {
+            let message = unready.map_or_else(
+                || "No revision is ready to serve traffic.".to_owned(),
+                |revision| format!("Revision '{revision}' is not ready and cannot serve traffic."),
+            );
+            Failure::new("REVISION_FAILED", message)
+        })?;
     set(doc, "trafficStatuses", statuses);
     let urls: Vec<String> = hosts.iter().map(|host| format!("https://{host}")).collect();
     // A service without its default URL answers on none of them.
@@ -169,11 +172,7 @@ fn describe(
         Some(failure) => condition::failed(kind, &failure.reason, &failure.message, &now),
     };
     set(doc, "terminalCondition", state("Ready", whole));
-    set(
-        doc,
-        "conditions",
-        vec![state("RoutesReady", routes), state("ConfigurationsReady", configuration)],
-    );
+    set(doc, "conditions", vec![state("RoutesReady", routes), state("ConfigurationsReady", configuration)]);
     if whole.is_none() {
         set(doc, "observedGeneration", doc["generation"].clone());
     }

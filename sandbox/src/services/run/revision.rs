@@ -210,9 +210,9 @@ pub(super) fn view(doc: &Value) -> Value {
 }
 
 fn find<'a>(world: &'a World, name: &str) -> Result<&'a Value, Status> {
-    world
-        .doc(REVISIONS, name)
-        .ok_or_else(|| Status::not_found(format!("Resource '{}' of kind 'REVISION' was not found.", names::short(name))))
+    world.doc(REVISIONS, name).ok_or_else(|| {
+        Status::not_found(format!("Resource '{}' of kind 'REVISION' was not found.", names::short(name)))
+    })
 }
 
 /// `services.revisions.get`.
@@ -264,7 +264,8 @@ fn check_unused(service: &Value, name: &str) -> Result<(), Status> {
         .iter()
         .flat_map(|key| super::access::list(service, key))
         .any(|target| text(target, "revision") == id);
-    let latest = ["latestCreatedRevision", "latestReadyRevision"].iter().any(|key| text(service, key) == name);
+    let latest =
+        ["latestCreatedRevision", "latestReadyRevision"].iter().any(|key| text(service, key) == name);
     if in_traffic || latest {
         return Err(Status::failed_precondition(format!(
             "Revision '{id}' cannot be deleted: it is the latest one or has traffic or a tag."

@@ -3,8 +3,8 @@
 use super::access::{int, pick, set, text, unset};
 use super::revision::{self, Next};
 use super::{
-    DELETED, REVISIONS, RunEffect, SERVICE, SERVICES, check_etag, check_location, defaults, mask, names, noise,
-    reconcile, start_operation, validate,
+    DELETED, REVISIONS, RunEffect, SERVICE, SERVICES, check_etag, check_location, defaults, mask, names,
+    noise, reconcile, start_operation, validate,
 };
 use crate::call::{Call, page};
 use crate::error::{Answer, Status};
@@ -21,10 +21,14 @@ const KEPT_DAYS: i64 = 30;
 pub(super) fn create(world: &mut World, call: &Call) -> Answer {
     let location = call.resource.split('/').nth(3).unwrap_or_default();
     check_location(location)?;
-    let id = call.query.str("serviceId").ok_or_else(|| Status::invalid("service_id", "The field is required."))?;
+    let id =
+        call.query.str("serviceId").ok_or_else(|| Status::invalid("service_id", "The field is required."))?;
     check_id(id)?;
     if call.text("name").is_some() {
-        return Err(Status::invalid("service.name", "The name must be empty: it follows from parent and service_id."));
+        return Err(Status::invalid(
+            "service.name",
+            "The name must be empty: it follows from parent and service_id.",
+        ));
     }
     let name = format!("{}/{id}", call.resource);
     if world.doc(SERVICES, &name).is_some() {
@@ -68,7 +72,8 @@ pub(super) fn list(world: &mut World, call: &Call) -> Answer {
         .collect();
     if with_deleted {
         let now = world.now();
-        let unexpired = world.list(DELETED, &prefix).filter(|(_, doc)| text(doc, "expireTime") > now.as_str());
+        let unexpired =
+            world.list(DELETED, &prefix).filter(|(_, doc)| text(doc, "expireTime") > now.as_str());
         found.extend(unexpired.map(|(_, doc)| view(doc)));
         found.sort_by(|one, other| text(one, "name").cmp(text(other, "name")));
     }
@@ -140,7 +145,9 @@ fn check_id(id: &str) -> Result<(), Status> {
     }
     Err(Status::invalid(
         "service_id",
-        format!("'{id}' must have lower-case letters, digits and `-`, a letter first, no `-` last, and fewer than 50 characters."),
+        format!(
+            "'{id}' must have lower-case letters, digits and `-`, a letter first, no `-` last, and fewer than 50 characters."
+        ),
     ))
 }
 
@@ -167,13 +174,7 @@ fn refuse_deleted(doc: &Value) -> Result<(), Status> {
 }
 
 /// Stores `wanted` (mutable fields only) and starts reconciling; `current` is absent for a new service.
-fn write(
-    world: &mut World,
-    call: &Call,
-    name: &str,
-    current: Option<&Value>,
-    mut wanted: Value,
-) -> Answer {
+fn write(world: &mut World, call: &Call, name: &str, current: Option<&Value>, mut wanted: Value) -> Answer {
     defaults::fill_service(&mut wanted, world.project_number(&call.project));
     let known: BTreeSet<String> =
         revision::all(world, name).iter().map(|(revision, _)| names::short(revision).to_owned()).collect();

@@ -75,8 +75,7 @@ pub(super) fn resolve(
         .iter()
         .map(|target| {
             let latest = text(target, "type") == LATEST;
-            let revision =
-                if latest { latest_ready.ok_or(None)? } else { text(target, "revision") };
+            let revision = if latest { latest_ready.ok_or(None)? } else { text(target, "revision") };
             if !can_serve(revision) {
                 return Err(Some(revision.to_owned()));
             }
@@ -128,10 +127,10 @@ mod tests {
     fn percentages_sum_up_to_a_hundred() {
         assert!(problems(json!([to("api-old", 60), {"type": LATEST, "percent": 40}])).is_empty());
         assert_eq!(problems(json!([to("api-old", 60)])), ["traffic"]);
-        assert_eq!(problems(json!([to("api-old", 150), to("api-new", -50)])), [
-            "traffic[0].percent",
-            "traffic[1].percent"
-        ]);
+        assert_eq!(
+            problems(json!([to("api-old", 150), to("api-new", -50)])),
+            ["traffic[0].percent", "traffic[1].percent"]
+        );
     }
 
     #[test]
@@ -139,9 +138,10 @@ mod tests {
         assert!(problems(json!([to("api-new", 100)])).is_empty());
         assert_eq!(problems(json!([to("api-gone", 100)])), ["traffic[0].revision"]);
         assert_eq!(problems(json!([{"type": REVISION, "percent": 100}])), ["traffic[0].revision"]);
-        assert_eq!(problems(json!([{"type": LATEST, "revision": "api-old", "percent": 100}])), [
-            "traffic[0].revision"
-        ]);
+        assert_eq!(
+            problems(json!([{"type": LATEST, "revision": "api-old", "percent": 100}])),
+            ["traffic[0].revision"]
+        );
     }
 
     #[test]

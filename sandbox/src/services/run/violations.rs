@@ -25,12 +25,10 @@ impl Violations {
         if self.0.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = self.0.iter().map(|(field, message)| format!("{field}: {message}")).collect();
-        let violations: Vec<Value> = self
-            .0
-            .iter()
-            .map(|(field, message)| json!({"field": field, "description": message}))
-            .collect();
+        let lines: Vec<String> =
+            self.0.iter().map(|(field, message)| format!("{field}: {message}")).collect();
+        let violations: Vec<Value> =
+            self.0.iter().map(|(field, message)| json!({"field": field, "description": message})).collect();
         let detail =
             json!({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations});
         Err(Status::new(Code::InvalidArgument, lines.join("\n")).with_detail(detail))

@@ -97,11 +97,7 @@ fn check_value(variable: &Value, at: &str, found: &mut Violations) {
         );
         return;
     };
-    found.check(
-        variable.get("value").is_none(),
-        at,
-        "Only one of value and valueSource can be set.",
-    );
+    found.check(variable.get("value").is_none(), at, "Only one of value and valueSource can be set.");
     let reference = source.get("secretKeyRef").map_or("", |reference| text(reference, "secret"));
     found.check(
         !reference.is_empty(),
@@ -196,9 +192,10 @@ mod tests {
     #[test]
     fn several_containers_need_distinct_names() {
         let port = json!([{"name": "http1", "containerPort": 80}]);
-        assert_eq!(problems(json!([{"image": "a", "ports": port}, {"name": "b", "image": "b"}])), [
-            "containers[0].name"
-        ]);
+        assert_eq!(
+            problems(json!([{"image": "a", "ports": port}, {"name": "b", "image": "b"}])),
+            ["containers[0].name"]
+        );
         assert_eq!(
             problems(json!([{"name": "b", "image": "a", "ports": port}, {"name": "b", "image": "b"}])),
             ["containers[1].name"]
@@ -210,15 +207,20 @@ mod tests {
         let with = |port: Value| problems(json!([{"image": "a", "ports": [port]}]));
         assert!(with(json!({"name": "h2c", "containerPort": 80})).is_empty());
         assert_eq!(with(json!({"name": "http", "containerPort": 80})), ["containers[0].ports[0].name"]);
-        assert_eq!(with(json!({"name": "h2c", "containerPort": 65536})), [
-            "containers[0].ports[0].containerPort"
-        ]);
+        assert_eq!(
+            with(json!({"name": "h2c", "containerPort": 65536})),
+            ["containers[0].ports[0].containerPort"]
+        );
     }
 
     #[test]
     fn reserved_variables_are_refused() {
         for name in ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "X_GOOGLE_X", "", "A=B"] {
-            assert_eq!(of_env(json!([{"name": name, "value": "1"}])), ["containers[0].env[0].name"], "{name}");
+            assert_eq!(
+                of_env(json!([{"name": name, "value": "1"}])),
+                ["containers[0].env[0].name"],
+                "{name}"
+            );
         }
         assert!(of_env(json!([{"name": "K_OTHER", "value": "1"}])).is_empty());
     }
@@ -232,14 +234,18 @@ mod tests {
     fn a_variable_has_a_value_or_a_source() {
         let both = json!([{"name": "A", "value": "", "valueSource": {"secretKeyRef": {"secret": "s"}}}]);
         assert_eq!(of_env(both), ["containers[0].env[0]"]);
-        assert_eq!(of_env(json!([{"name": "A", "valueSource": {}}])), [
-            "containers[0].env[0].valueSource.secretKeyRef.secret"
-        ]);
+        assert_eq!(
+            of_env(json!([{"name": "A", "valueSource": {}}])),
+            ["containers[0].env[0].valueSource.secretKeyRef.secret"]
+        );
     }
 
     #[test]
     fn environments_are_limited() {
-        assert_eq!(of_env(json!([{"name": "A", "value": "x".repeat(32769)}])), ["containers[0].env[0].value"]);
+        assert_eq!(
+            of_env(json!([{"name": "A", "value": "x".repeat(32769)}])),
+            ["containers[0].env[0].value"]
+        );
         let many: Vec<Value> = (0..1001).map(|number| json!({"name": format!("A{number}")})).collect();
         assert_eq!(of_env(many.into()), ["containers[0].env"]);
     }

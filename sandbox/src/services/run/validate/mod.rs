@@ -138,9 +138,9 @@ fn labels(owner: &Value, at: &str, found: &mut Violations) {
 
 fn is_label_text(text: &str) -> bool {
     text.chars().count() <= 63
-        && text.chars().all(|letter| {
-            (letter.is_alphanumeric() && !letter.is_uppercase()) || matches!(letter, '_' | '-')
-        })
+        && text
+            .chars()
+            .all(|letter| (letter.is_alphanumeric() && !letter.is_uppercase()) || matches!(letter, '_' | '-'))
 }
 
 /// Annotations follow Kubernetes' rules for keys: an optional DNS prefix and a name of at most 63 characters.

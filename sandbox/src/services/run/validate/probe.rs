@@ -11,7 +11,8 @@ const LIMIT: i64 = 3600;
 
 /// Checks one probe of a container. `kind` is its field.
 pub(super) fn check(probe: &Value, kind: &str, at: &str, found: &mut Violations) {
-    let kinds = ["httpGet", "tcpSocket", "grpc"].iter().filter(|action| probe.get(**action).is_some()).count();
+    let kinds =
+        ["httpGet", "tcpSocket", "grpc"].iter().filter(|action| probe.get(**action).is_some()).count();
     found.check(kinds == 1, at, "Exactly one of httpGet, tcpSocket and grpc must be specified.");
     found.check(
         kind != "livenessProbe" || probe.get("tcpSocket").is_none(),
@@ -104,7 +105,10 @@ mod tests {
 
     #[test]
     fn a_start_up_delay_is_at_most_240_seconds() {
-        assert_eq!(problems("startupProbe", &[("initialDelaySeconds", json!(241))]), ["p.initialDelaySeconds"]);
+        assert_eq!(
+            problems("startupProbe", &[("initialDelaySeconds", json!(241))]),
+            ["p.initialDelaySeconds"]
+        );
         assert!(problems("livenessProbe", &[("initialDelaySeconds", json!(241))]).is_empty());
     }
 

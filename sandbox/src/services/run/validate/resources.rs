@@ -31,7 +31,11 @@ pub(super) fn check(template: &Value, found: &mut Violations) {
         let cpu = quantity::millis(text(limits, "cpu"));
         found.check(cpu.is_some(), format!("{at}.cpu"), "Invalid value specified for cpu.");
         let memory = quantity::bytes(text(limits, "memory"));
-        found.check(memory.is_some(), format!("{at}.memory"), "Invalid value specified for container memory.");
+        found.check(
+            memory.is_some(),
+            format!("{at}.memory"),
+            "Invalid value specified for container memory.",
+        );
         totals = match (totals, cpu, memory) {
             (Some((all_cpu, all_memory)), Some(cpu), Some(memory)) => {
                 Some((all_cpu + cpu, i64::saturating_add(all_memory, memory)))
@@ -137,7 +141,11 @@ mod tests {
         template["containers"] = containers.into();
         let mut found = Violations::default();
         check(&template, &mut found);
-        found.fields().into_iter().map(|field| field.replace("template.containers[0].resources.", "")).collect()
+        found
+            .fields()
+            .into_iter()
+            .map(|field| field.replace("template.containers[0].resources.", ""))
+            .collect()
     }
 
     fn of_one(cpu: &str, memory: &str) -> Vec<String> {
@@ -187,8 +195,7 @@ mod tests {
 
     #[test]
     fn second_generation_needs_half_a_gibibyte() {
-        let second =
-            json!({"maxInstanceRequestConcurrency": 80, "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2"});
+        let second = json!({"maxInstanceRequestConcurrency": 80, "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2"});
         assert_eq!(problems(&second, &[("1", "256Mi")], true), ["limits.memory"]);
         assert!(problems(&second, &[("1", "512Mi")], true).is_empty());
     }

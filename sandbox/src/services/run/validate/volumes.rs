@@ -134,17 +134,19 @@ mod tests {
     #[test]
     fn a_mount_needs_its_volume() {
         assert!(problems(json!([secret("v")]), json!([{"name": "v", "mountPath": "/s"}])).is_empty());
-        assert_eq!(problems(json!([]), json!([{"name": "v", "mountPath": "/s"}])), [
-            "template.containers[0].volumeMounts[0].name"
-        ]);
+        assert_eq!(
+            problems(json!([]), json!([{"name": "v", "mountPath": "/s"}])),
+            ["template.containers[0].volumeMounts[0].name"]
+        );
     }
 
     #[test]
     fn one_secret_per_directory() {
         let mounts = json!([{"name": "v", "mountPath": "/s"}, {"name": "w", "mountPath": "/s/"}]);
-        assert_eq!(problems(json!([secret("v"), secret("w")]), mounts), [
-            "template.containers[0].volumeMounts[1].mountPath"
-        ]);
+        assert_eq!(
+            problems(json!([secret("v"), secret("w")]), mounts),
+            ["template.containers[0].volumeMounts[1].mountPath"]
+        );
     }
 
     #[test]
@@ -162,12 +164,14 @@ mod tests {
     #[test]
     fn items_need_distinct_relative_paths() {
         let volume = |items: Value| json!([{"name": "v", "secret": {"secret": "s", "items": items}}]);
-        assert_eq!(problems(volume(json!([{"path": "/a"}])), json!([])), [
-            "template.volumes[0].secret.items[0].path"
-        ]);
-        assert_eq!(problems(volume(json!([{"path": "a"}, {"path": "a"}])), json!([])), [
-            "template.volumes[0].secret.items[1].path"
-        ]);
+        assert_eq!(
+            problems(volume(json!([{"path": "/a"}])), json!([])),
+            ["template.volumes[0].secret.items[0].path"]
+        );
+        assert_eq!(
+            problems(volume(json!([{"path": "a"}, {"path": "a"}])), json!([])),
+            ["template.volumes[0].secret.items[1].path"]
+        );
     }
 
     #[test]

@@ -1,2 +1,0 @@
-//! Rules of services and revisions, through requests.
-mod placeholder {}
