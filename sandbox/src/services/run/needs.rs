@@ -3,14 +3,10 @@
 use super::access::{list, text};
 use super::condition::Failure;
 use super::image;
-use crate::services::iam;
+use crate::services::secretmanager::Reference;
 use crate::world::World;
 use serde_json::Value;
 use std::collections::BTreeSet;
-
-/// Collections of the Secret Manager module.
-const SECRETS: &str = "secretmanager.secrets";
-const VERSIONS: &str = "secretmanager.versions";
 
 const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 
@@ -60,10 +56,10 @@ fn references(revision: &Value) -> BTreeSet<(String, String)> {
 
 fn check_account(world: &World, revision: &Value) -> Result<(), Failure> {
     let account = text(revision, "serviceAccount");
-    if iam::member_is_known(world, account) {
+    if world.service_account_exists(account) {
         return Ok(());
     }
-    Err(Failure::new("UNKNOWN", format!("Service account '{account}' does not exist or is disabled.")))
+    Err(Failure::new("UNKNOWN", format!("Service account '{account}' does not exist.")))
 }
 
 /// `named` is `SECRET` or `projects/PROJECT/secrets/SECRET`, with a project's ID or number.
@@ -74,31 +70,23 @@ fn check_secret(
     named: &str,
     version: &str,
 ) -> Result<(), Failure> {
-    let denied = |message: String| Err(Failure::new("SECRETS_ACCESS_CHECK_FAILED", message));
     let (owner, id) = owner_of(world, project, named);
-    let (name, shown) = (
-        format!("projects/{owner}/secrets/{id}"),
-        format!("projects/{}/secrets/{id}", world.project_number(&owner)),
-    );
-    let Some(secret) = world.doc(SECRETS, &name) else {
-        return denied(format!("Secret {shown}/versions/{version} was not found."));
+    let name = format!("projects/{owner}/secrets/{id}");
+    let shown = format!("projects/{}/secrets/{id}/versions/{version}", world.project_number(&owner));
+    let found = world.secret_version(&name, version);
+    let granted = world.has_role(&name, ACCESSOR, &format!("serviceAccount:{account}"));
+    let message = match found {
+        Reference::NoSecret => format!("Secret {shown} was not found."),
+        _ if !granted => format!(
+            "Permission denied on secret: {shown} for Revision service account {account}. The service account \
+             must be granted the 'Secret Manager Secret Accessor' role ({ACCESSOR}) on the secret, its project \
+             or above."
+        ),
+        Reference::NoVersion => format!("Secret {shown} was not found."),
+        Reference::NotEnabled => format!("Secret version {shown} is disabled or destroyed."),
+        Reference::Enabled(_) => return Ok(()),
     };
-    let member = format!("serviceAccount:{account}");
-    if !world.has_role(&name, ACCESSOR, &member) {
-        return denied(format!(
-            "Permission denied on secret: {shown}/versions/{version} for Revision service account {account}. \
-             The service account must be granted the 'Secret Manager Secret Accessor' role ({ACCESSOR}) on the \
-             secret, its project or above."
-        ));
-    }
-    let state = version_number(world, &name, secret, version)
-        .and_then(|number| world.doc(VERSIONS, &format!("{name}/versions/{number}")))
-        .map(|found| text(found, "state").to_owned());
-    match state.as_deref() {
-        None => denied(format!("Secret {shown}/versions/{version} was not found.")),
-        Some("ENABLED") => Ok(()),
-        Some(state) => denied(format!("Secret version {shown}/versions/{version} is in {state} state.")),
-    }
+    Err(Failure::new("SECRETS_ACCESS_CHECK_FAILED", message))
 }
 
 fn owner_of<'a>(world: &World, project: &str, named: &'a str) -> (String, &'a str) {
@@ -106,16 +94,4 @@ fn owner_of<'a>(world: &World, project: &str, named: &'a str) -> (String, &'a st
     let ["projects", owner, "secrets", id] = parts[..] else { return (project.to_owned(), named) };
     let by_number = owner.parse().ok().and_then(|number| world.project_with_number(number));
     (by_number.unwrap_or_else(|| owner.to_owned()), id)
-}
-
-/// The number behind a number, an alias or `latest`; the latter is the newest version in whatever state.
-fn version_number(world: &World, name: &str, secret: &Value, version: &str) -> Option<u64> {
-    if version == "latest" {
-        return world
-            .list(VERSIONS, &format!("{name}/versions/"))
-            .filter_map(|(name, _)| super::names::short(name).parse().ok())
-            .max();
-    }
-    let alias = secret.pointer("/versionAliases").map_or(0, |aliases| super::access::int(aliases, version));
-    version.parse().ok().or_else(|| u64::try_from(alias).ok().filter(|number| *number > 0))
 }

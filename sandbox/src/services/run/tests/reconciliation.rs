@@ -153,7 +153,7 @@ fn latest_is_the_newest_version_even_when_disabled() {
     run.add_secret(true);
     run.secrets("POST", "secrets/key:addVersion", &json!({"payload": {"data": "eQ=="}}));
     run.secrets("POST", "secrets/key/versions/2:disable", &json!({}));
-    assert!(failure(&mut run, &with_secret("latest")).message.contains("DISABLED"));
+    assert!(failure(&mut run, &with_secret("latest")).message.contains("is disabled or destroyed"));
     let mut pinned = with_secret("1");
     pinned["template"]["revision"] = json!("api-pinned");
     run.patch("", &pinned).unwrap();
