@@ -1,1 +1,21 @@
-//! deployer
+//! deployer: plans and applies Google Cloud Run systems from YAML, without a state file.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! environments/*.yaml -- config::load --> Environment
+//! Google, or the sandbox -- registry.observe --> live objects -- registry.facts --> Facts
+//! Environment + Facts -- registry.declare --> desired resources
+//! desired + live -- plan::plan --> Plan -- view, or apply::apply --> Report
+//! ```
+//!
+//! `config`, `plan` and `resource`'s declarations are pure; `gcp` is the only code that reaches Google;
+//! `apply` is the only writer; `view` is the only printer; `cli` holds a file for each verb.
+
+pub mod apply;
+pub mod cli;
+pub mod config;
+pub mod gcp;
+pub mod plan;
+pub mod resource;
+pub mod view;

@@ -1,0 +1,103 @@
+//! The one boundary where errors become a message, hints and an exit code.
+
+use std::fmt::Write as _;
+
+use crate::config::Problems;
+use crate::gcp::GcpError;
+use crate::plan::PlanError;
+use crate::resource::erased::SpecError;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0
+    Fine,
+    /// 1: something failed, and has been reported.
+    Failed,
+    /// 2: changes are pending (`--detailed-exitcode`).
+    Pending,
+    /// 130: the user pressed Ctrl-C.
+    Interrupted,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Failed => 1,
+            Self::Pending => 2,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Why a verb could not do its work.
+#[derive(Debug)]
+pub enum CliError {
+    /// What the user asked for cannot be done as asked.
+    User { message: String, hints: Vec<String> },
+    /// The YAML is wrong; all of it is listed.
+    Config(Problems),
+    /// Google, or the sandbox, refused.
+    Google(GcpError),
+    /// There can be no plan.
+    Plan(PlanError),
+}
+
+impl CliError {
+    pub fn user(message: impl Into<String>) -> Self {
+        Self::User { message: message.into(), hints: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Self::User { hints, .. } = &mut self {
+            hints.push(hint.into());
+        }
+        self
+    }
+}
+
+impl From<Problems> for CliError {
+    fn from(problems: Problems) -> Self {
+        Self::Config(problems)
+    }
+}
+
+impl From<GcpError> for CliError {
+    fn from(error: GcpError) -> Self {
+        Self::Google(error)
+    }
+}
+
+impl From<PlanError> for CliError {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<SpecError> for CliError {
+    fn from(error: SpecError) -> Self {
+        Self::Plan(error.into())
+    }
+}
+
+impl From<gcp_sandbox::StartError> for CliError {
+    fn from(error: gcp_sandbox::StartError) -> Self {
+        Self::user(chain(&error))
+    }
+}
+
+/// An error and all that caused it, on one line; causes that are said already are left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            let _ = write!(text, ": {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,86 @@
+//! The command line: one file a verb. Verbs decide what to call; they neither plan nor print.
+
+mod apply;
+mod completions;
+mod error;
+mod plan;
+mod sandbox;
+mod schema;
+mod secrets;
+mod session;
+mod validate;
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub use error::{CliError, Exit};
+
+use crate::view::{self, Out};
+
+/// Plans and applies Google Cloud Run systems from YAML, without a state file.
+#[derive(Debug, Parser)]
+#[command(name = "deployer", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  deployer plan dev            what would change, on the sandbox that dev runs on
+  deployer apply dev           show the plan and carry it out
+  deployer plan staging --sandbox    rehearse staging without an account
+  deployer validate            check every environment, without network")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Options that every verb takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Work in this folder (the one that holds `environments/`)
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Show each request with its status and time; never a body
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", global = true)]
+    pub color: view::Color,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t, value_name = "FORM", global = true)]
+    pub output: view::Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Validate(validate::Args),
+    Schema(schema::Args),
+    Secrets(secrets::Args),
+    Sandbox(sandbox::Args),
+    Completions(completions::Args),
+}
+
+/// Runs the verb.
+pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
+    let global = &cli.global;
+    match cli.verb {
+        Verb::Plan(args) => plan::run(&args, global, out).await,
+        Verb::Apply(args) => apply::run(&args, global, out).await,
+        Verb::Validate(args) => validate::run(&args, global, out),
+        Verb::Schema(args) => schema::run(&args, out),
+        Verb::Secrets(args) => secrets::run(&args, global, out).await,
+        Verb::Sandbox(args) => sandbox::run(&args, global, out).await,
+        Verb::Completions(args) => completions::run(&args, out),
+    }
+}
+
+/// The whole command line, for completions and for the documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// A value of a `ValueEnum` as the user writes it.
+pub(crate) fn word<T: ValueEnum>(value: &T) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}

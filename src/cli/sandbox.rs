@@ -1,0 +1,101 @@
+//! `deployer sandbox`: a Google Cloud on loopback, until Ctrl-C.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::session::{root, sandbox_state};
+use super::{CliError, Exit, Global};
+use crate::view::Out;
+
+/// Run the sandbox: Google's REST APIs on loopback
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  deployer sandbox                      keeps its state in .deployer/sandbox; plan and apply find it
+  deployer sandbox --port 9000 --project my-project=123456789012 --apis all
+  gcloud secrets list                   with CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER=http://127.0.0.1:9000/")]
+pub struct Args {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Folder of the state [default: .deployer/sandbox]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// A project that exists from the start; others are made on first use
+    #[arg(long = "project", value_name = "ID[=NUMBER]", value_parser = project)]
+    projects: Vec<gcp_sandbox::ProjectSeed>,
+    /// APIs that a new project has enabled
+    #[arg(long, value_enum, default_value_t)]
+    apis: Apis,
+    /// Wait this long before each answer, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    latency: u64,
+    /// Refuse requests beyond Google's documented quotas
+    #[arg(long)]
+    quotas: bool,
+    /// Seed of everything random, for runs that repeat
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Apis {
+    /// The few that a new project has
+    #[default]
+    Default,
+    All,
+}
+
+fn project(text: &str) -> Result<gcp_sandbox::ProjectSeed, String> {
+    let (id, number) = match text.split_once('=') {
+        None => (text, None),
+        Some((id, number)) => {
+            (id, Some(number.parse().map_err(|_| format!("`{number}` is not a project number"))?))
+        }
+    };
+    if id.is_empty() {
+        return Err("it has the form ID or ID=NUMBER".to_owned());
+    }
+    Ok(gcp_sandbox::ProjectSeed { id: id.to_owned(), number })
+}
+
+pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
+    let state = match &args.state {
+        Some(state) => state.clone(),
+        None => sandbox_state(&root(global)?),
+    };
+    let options = gcp_sandbox::Options {
+        port: args.port,
+        state: Some(state.clone()),
+        projects: args.projects.clone(),
+        apis: match args.apis {
+            Apis::Default => gcp_sandbox::Apis::Default,
+            Apis::All => gcp_sandbox::Apis::All,
+        },
+        latency: Duration::from_millis(args.latency),
+        quotas: args.quotas,
+        seed: args.seed,
+    };
+    let sandbox = gcp_sandbox::start(options).await?;
+    out.sandbox_started(&sandbox.url(), &state);
+    ended().await;
+    sandbox.stop().await;
+    Ok(Exit::Fine)
+}
+
+/// Resolves at Ctrl-C or when the process is asked to end.
+async fn ended() {
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        if let Ok(mut terminate) = terminate {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,164 @@
+//! `deployer secrets list|set`: which values exist, and a way to add one that leaves no trace.
+
+use std::io::{IsTerminal, Read};
+
+use clap::Subcommand;
+use futures::future::try_join_all;
+
+use super::session::{Reach, Session};
+use super::{CliError, Exit, Global};
+use crate::config::model;
+use crate::gcp::{ErrorKind, Gcp, GcpError, Payload, Version};
+use crate::resource::kinds::secret;
+use crate::view::{Out, SecretRow};
+
+/// List secrets and add values
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show each secret with its versions; never a value
+    List(List),
+    /// Add a version with a value from standard input or a hidden prompt
+    #[command(after_help = "Examples:
+  deployer secrets set staging database-url            asks, without showing what is typed
+  pass show staging/db | deployer secrets set staging database-url
+The value is never an argument: arguments can be read by every process of the machine.")]
+    Set(Set),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Name of the environment
+    #[arg(value_name = "ENV")]
+    environment: String,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, clap::Args)]
+struct Set {
+    /// Name of the environment
+    #[arg(value_name = "ENV")]
+    environment: String,
+    /// The secret's name in the YAML (`secrets.NAME`)
+    name: String,
+    /// Keep the line end that closes standard input
+    #[arg(long)]
+    keep_newline: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
+    let (environment, reach) = match &args.verb {
+        Verb::List(list) => (&list.environment, &list.reach),
+        Verb::Set(set) => (&set.environment, &set.reach),
+    };
+    let session = Session::open(environment, global, reach, out).await?;
+    let result = match &args.verb {
+        Verb::List(_) => list(&session, out).await,
+        Verb::Set(args) => set(args, &session, out).await,
+    };
+    session.close().await;
+    result
+}
+
+async fn list(session: &Session, out: &Out) -> Result<Exit, CliError> {
+    let project = &session.env.project.id;
+    let rows = session.env.secrets.iter().map(|(alias, declared)| async move {
+        let versions = versions(&session.gcp, project, &declared.id).await?.unwrap_or_default();
+        Ok::<_, GcpError>(SecretRow {
+            name: alias.clone(),
+            id: declared.id.clone(),
+            versions: versions.len(),
+            newest_enabled: versions.iter().filter(|v| v.state == "ENABLED").map(|v| v.number).max(),
+            created: versions.iter().max_by_key(|v| v.number).and_then(|v| v.create_time.clone()),
+        })
+    });
+    out.secrets(&try_join_all(rows).await?);
+    Ok(Exit::Fine)
+}
+
+/// Versions of a secret; `None` when it, or its API, is not there yet.
+async fn versions(gcp: &Gcp, project: &str, id: &str) -> Result<Option<Vec<Version>>, GcpError> {
+    match gcp.list_versions(&secret::full_name(project, id)).await {
+        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(None),
+        other => other,
+    }
+}
+
+async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError> {
+    let declared = declared(session, &args.name)?;
+    let payload = payload(args)?;
+    let gcp = &session.gcp;
+    let project = &session.env.project.id;
+    let full_name = secret::full_name(project, &declared.id);
+    let expected = match versions(gcp, project, &declared.id).await? {
+        Some(versions) => versions.iter().map(|v| v.number).max().unwrap_or(0) + 1,
+        None => {
+            make(session, declared, out).await?;
+            1
+        }
+    };
+    let number = gcp.add_version(&full_name, payload, expected).await?;
+    out.secret_set(&session.env.name, &args.name, &declared.id, number);
+    Ok(Exit::Fine)
+}
+
+fn declared<'a>(session: &'a Session, name: &str) -> Result<&'a model::Secret, CliError> {
+    session.env.secrets.get(name).ok_or_else(|| {
+        let known: Vec<_> = session.env.secrets.keys().map(String::as_str).collect();
+        CliError::user(format!("{} declares no secret `{name}`", session.env.name))
+            .hint(format!("secrets: {}", known.join(", ")))
+            .hint("declare it under `secrets:` in the YAML first")
+    })
+}
+
+/// Creates the secret as apply would, and enables its API where that is not done.
+async fn make(session: &Session, declared: &model::Secret, out: &Out) -> Result<(), CliError> {
+    let place = session.place().await?;
+    let document = || secret::document(&secret::spec(declared), &place);
+    let created = session.gcp.create_secret(&place.project, &declared.id, document()).await;
+    match created {
+        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => {
+            out.status("enabling secretmanager.googleapis.com");
+            session.gcp.enable_apis(&place.project, &["secretmanager.googleapis.com".to_owned()]).await?;
+            session.gcp.create_secret(&place.project, &declared.id, document()).await?;
+        }
+        other => drop(other?),
+    }
+    Ok(())
+}
+
+/// The value, from a pipe or from a prompt that shows nothing.
+fn payload(args: &Set) -> Result<Payload, CliError> {
+    let unreadable = |error: std::io::Error| CliError::user(format!("the value cannot be read: {error}"));
+    let mut bytes = if std::io::stdin().is_terminal() {
+        rpassword::prompt_password(format!("Value of {}: ", args.name)).map_err(unreadable)?.into_bytes()
+    } else {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().take(MAX_BYTES + 2).read_to_end(&mut bytes).map_err(unreadable)?;
+        bytes
+    };
+    if !args.keep_newline && bytes.ends_with(b"\n") {
+        bytes.pop();
+        if bytes.ends_with(b"\r") {
+            bytes.pop();
+        }
+    }
+    if bytes.is_empty() {
+        return Err(CliError::user("the value is empty: nothing was added"));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(CliError::user("the value is larger than 64 KiB, which Secret Manager does not take"));
+    }
+    Ok(Payload::new(bytes))
+}
+
+/// Secret Manager's limit of a payload (`SecretPayload.data`).
+const MAX_BYTES: u64 = 64 * 1024;

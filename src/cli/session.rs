@@ -1,0 +1,279 @@
+//! What `plan`, `apply` and `secrets` have in common: the environment, a way to its target, and a plan.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{CliError, Global};
+use crate::config::model::{Environment, Project, Target};
+use crate::config::{self, Inputs};
+use crate::gcp::{ErrorKind, Gcp, GcpError, Options};
+use crate::plan::{self, Plan};
+use crate::resource::kinds::service_account;
+use crate::resource::registry::Registry;
+use crate::resource::{Address, Facts, Ownership, Place};
+use crate::view::Out;
+
+/// Where a command goes instead of the environment's own target.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+pub struct Reach {
+    /// Rehearse on the sandbox, whatever the environment's target is
+    #[arg(long, conflicts_with = "endpoint")]
+    pub sandbox: bool,
+    /// Send every API to URL/HOST/path instead of Google
+    #[arg(long, value_name = "URL", env = "DEPLOYER_ENDPOINT")]
+    pub endpoint: Option<String>,
+}
+
+/// What a plan is to contain.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Plan")]
+pub struct Selection {
+    /// Release this image of a service: SERVICE is its key in the YAML
+    #[arg(long = "image", value_name = "SERVICE=REF", value_parser = image)]
+    pub images: Vec<(String, String)>,
+    /// Plan only this resource and what it needs (kind/name, as the plan prints it)
+    #[arg(long, value_name = "ADDRESS")]
+    pub target: Vec<Address>,
+    /// Leave out this resource and what needs it
+    #[arg(long, value_name = "ADDRESS")]
+    pub exclude: Vec<Address>,
+    /// Take over this object although it belongs to another system
+    #[arg(long, value_name = "ADDRESS")]
+    pub adopt: Vec<Address>,
+    /// Delete what is ours and no longer declared
+    #[arg(long)]
+    pub prune: bool,
+}
+
+fn image(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(service, image)| !service.is_empty() && !image.is_empty());
+    let (service, image) = pair.ok_or("it has the form SERVICE=REF, e.g. api=us-docker.pkg.dev/p/r/api:v1")?;
+    let plausible = !image.contains(char::is_whitespace) && image.is_ascii() && !image.starts_with('-');
+    if !plausible {
+        return Err(format!("`{image}` is not an image reference"));
+    }
+    Ok((service.to_owned(), image.to_owned()))
+}
+
+/// An environment and the way to where it lives.
+pub struct Session {
+    pub registry: Registry,
+    pub env: Environment,
+    pub gcp: Gcp,
+    /// `sandbox`, `google` or the endpoint.
+    pub target: String,
+    pub rehearsal: bool,
+    embedded: Option<gcp_sandbox::Sandbox>,
+    number: Option<u64>,
+}
+
+impl Session {
+    /// Loads the environment and connects to its target; starts the sandbox when that is the target.
+    pub async fn open(name: &str, global: &Global, reach: &Reach, out: &Out) -> Result<Self, CliError> {
+        let root = root(global)?;
+        let loaded = config::load(&root, name, &Inputs::default())?;
+        let aim = Aim::of(reach, &loaded.environment)?;
+        out.warnings(&loaded);
+        let (endpoint, embedded) = match &aim {
+            Aim::Sandbox => sandbox(&root, &loaded.environment.project).await?,
+            Aim::Endpoint(url) => (Some(url.clone()), None),
+            Aim::Google => (None, None),
+        };
+        let anonymous = matches!(aim, Aim::Sandbox);
+        let gcp = Gcp::connect(Options { endpoint, anonymous, trace: global.verbose, ..Options::default() }).await?;
+        let mut session = Self {
+            registry: Registry::standard(),
+            number: loaded.environment.project.number,
+            rehearsal: matches!(aim, Aim::Sandbox) || loaded.environment.target == Target::Sandbox,
+            env: loaded.environment,
+            gcp,
+            target: aim.to_string(),
+            embedded,
+        };
+        if loaded.needs_project_number {
+            let number = session.project_number().await?;
+            let inputs = Inputs { project_number: Some(number) };
+            session.env = config::load(&root, name, &inputs)?.environment;
+            session.number = Some(number);
+        }
+        Ok(session)
+    }
+
+    /// The number of the project, from Resource Manager, or from the YAML where that API is not enabled yet.
+    async fn project_number(&self) -> Result<u64, CliError> {
+        let project = &self.env.project;
+        match (self.gcp.project(&project.id).await, self.number) {
+            (Ok(found), Some(number)) if found.number != number => Err(CliError::user(format!(
+                "the project {} has the number {}, not {number}",
+                project.id, found.number
+            ))
+            .hint("correct `project.number` in the YAML")),
+            (Ok(found), _) => Ok(found.number),
+            (Err(error), Some(number)) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(number),
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
+    pub async fn place(&self) -> Result<Place, CliError> {
+        Ok(self.place_with(self.project_number().await?))
+    }
+
+    fn ownership(&self) -> Ownership {
+        Ownership { system: self.env.system.clone(), environment: self.env.name.clone() }
+    }
+
+    fn place_with(&self, project_number: u64) -> Place {
+        Place {
+            project: self.env.project.id.clone(),
+            project_number,
+            region: self.env.region.clone(),
+            ownership: self.ownership(),
+        }
+    }
+
+    /// Observes everything at once and compares it with what is declared.
+    pub async fn plan(&self, selection: &Selection) -> Result<Plan, CliError> {
+        let release_images = self.release_images(selection)?;
+        let ownership = self.ownership();
+        let observed = async {
+            let live = self.registry.observe(&self.gcp, &self.env, &ownership).await?;
+            Ok::<_, CliError>(live)
+        };
+        let (live, project_number) = futures::try_join!(observed, self.project_number())?;
+        let place = self.place_with(project_number);
+        let accounts = self.env.services.values().map(|service| service.service_account.clone());
+        let known = Facts {
+            project_number,
+            account_domain: service_account::email("", &place.project).trim_start_matches('@').to_owned(),
+            accounts: accounts.collect(),
+            release_images,
+            placeholders: self.rehearsal,
+            ..Facts::default()
+        };
+        let facts = self.registry.facts(&live, known)?;
+        let desired = self.registry.declare(&self.env, &facts)?;
+        let inputs = plan::Inputs {
+            place: &place,
+            target: &self.target,
+            configuration: &self.env.digest,
+            sources: &self.env.sources,
+            show_env: &self.env.show_env,
+            facts: &facts,
+            desired: &desired,
+            live: &live,
+        };
+        let options = plan::Options {
+            prune: selection.prune,
+            target: selection.target.clone(),
+            exclude: selection.exclude.clone(),
+            adopt: selection.adopt.clone(),
+        };
+        Ok(plan::plan(&self.registry, &inputs, &options)?)
+    }
+
+    fn release_images(&self, selection: &Selection) -> Result<BTreeMap<String, String>, CliError> {
+        for (service, _) in &selection.images {
+            if !self.env.services.contains_key(service) {
+                let known: Vec<_> = self.env.services.keys().map(String::as_str).collect();
+                return Err(CliError::user(format!("--image names `{service}`, which is no service of {}", self.env.name))
+                    .hint(format!("services: {}", known.join(", "))));
+            }
+        }
+        Ok(selection.images.iter().cloned().collect())
+    }
+
+    /// Ends the embedded sandbox, if there is one.
+    pub async fn close(self) {
+        if let Some(sandbox) = self.embedded {
+            sandbox.stop().await;
+        }
+    }
+}
+
+/// Where a session goes.
+enum Aim {
+    Sandbox,
+    Endpoint(String),
+    Google,
+}
+
+impl Aim {
+    fn of(reach: &Reach, env: &Environment) -> Result<Self, CliError> {
+        if reach.sandbox {
+            return Ok(Self::Sandbox);
+        }
+        if let Some(url) = &reach.endpoint {
+            return Ok(Self::Endpoint(url.clone()));
+        }
+        if env.target == Target::Sandbox {
+            return Ok(Self::Sandbox);
+        }
+        if env.project.placeholder {
+            return Err(CliError::user(format!(
+                "the project id `{}` of {} is a placeholder: there is no such project at Google",
+                env.project.id, env.name
+            ))
+            .hint(format!("rehearse without an account: add `--sandbox`, e.g. deployer plan {} --sandbox", env.name))
+            .hint("or put your own project's id and number into the YAML (`project`)"));
+        }
+        Ok(Self::Google)
+    }
+}
+
+impl std::fmt::Display for Aim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sandbox => f.write_str("sandbox"),
+            Self::Endpoint(url) => f.write_str(url),
+            Self::Google => f.write_str("google"),
+        }
+    }
+}
+
+/// The folder that holds `environments/`: the one that was named, else the nearest above the current one.
+pub fn root(global: &Global) -> Result<PathBuf, CliError> {
+    if let Some(directory) = &global.directory {
+        if !directory.is_dir() {
+            return Err(CliError::user(format!("-C {}: there is no such folder", directory.display())));
+        }
+        return Ok(directory.clone());
+    }
+    let here = std::env::current_dir()
+        .map_err(|error| CliError::user(format!("the current folder cannot be read: {error}")))?;
+    let above = here.ancestors().find(|folder| folder.join("environments").is_dir());
+    Ok(above.unwrap_or(&here).to_owned())
+}
+
+/// The folder in which the sandbox of a checkout keeps its state.
+pub fn sandbox_state(root: &Path) -> PathBuf {
+    root.join(".deployer").join("sandbox")
+}
+
+/// The sandbox of this checkout: the one that runs, or a new one inside this process.
+async fn sandbox(
+    root: &Path,
+    project: &Project,
+) -> Result<(Option<String>, Option<gcp_sandbox::Sandbox>), CliError> {
+    let state = sandbox_state(root);
+    for _ in 0..50 {
+        if let Some(address) = gcp_sandbox::holder(&state) {
+            return Ok((Some(format!("http://{address}")), None));
+        }
+        let seed = gcp_sandbox::ProjectSeed { id: project.id.clone(), number: project.number };
+        let options =
+            gcp_sandbox::Options { state: Some(state.clone()), projects: vec![seed], ..gcp_sandbox::Options::default() };
+        match gcp_sandbox::start(options).await {
+            Ok(sandbox) => return Ok((Some(sandbox.url()), Some(sandbox))),
+            // Somebody else took the folder a moment ago and has not said yet where to reach it.
+            Err(gcp_sandbox::StartError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CliError::user(format!("another process holds {} and does not answer", state.display()))
+        .hint("end the other `deployer`, then run this again"))
+}
+
