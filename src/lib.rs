@@ -1,1 +1,2 @@
 //! deployer
+pub mod gcp;
