@@ -1,0 +1,74 @@
+//! The Google APIs that deployer calls: host, documented quota, and the methods as data.
+
+/// One Google API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Api {
+    Run,
+    SecretManager,
+    Iam,
+    ResourceManager,
+    ServiceUsage,
+}
+
+impl Api {
+    /// The global host, which is also the name under which the API is enabled.
+    pub(crate) const fn host(self) -> &'static str {
+        match self {
+            Self::Run => "run.googleapis.com",
+            Self::SecretManager => "secretmanager.googleapis.com",
+            Self::Iam => "iam.googleapis.com",
+            Self::ResourceManager => "cloudresourcemanager.googleapis.com",
+            Self::ServiceUsage => "serviceusage.googleapis.com",
+        }
+    }
+
+    /// Requests a minute that a project may make: documented quotas of Cloud Run (Admin API), Secret Manager,
+    /// IAM; for the other two, whose numbers are per consumer, a cautious value below the documented ones.
+    pub(crate) const fn quota(self, access: Access) -> usize {
+        match (self, access) {
+            (Self::Run, Access::Read) => 3000,
+            (Self::Run, Access::Write) => 180,
+            (Self::SecretManager | Self::ResourceManager, Access::Read | Access::Write)
+            | (Self::Iam, Access::Write) => 600,
+            (Self::Iam, Access::Read) => 6000,
+            (Self::ServiceUsage, Access::Read) => 1000,
+            (Self::ServiceUsage, Access::Write) => 240,
+        }
+    }
+}
+
+/// Which of an API's two budgets a request draws on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// One method of an API.
+#[derive(Debug)]
+pub(crate) struct Method {
+    /// As in the discovery document, for instance `run.projects.locations.services.list`.
+    pub(crate) id: &'static str,
+    pub(crate) api: Api,
+    pub(crate) verb: &'static str,
+    pub(crate) access: Access,
+    /// Whether sending it twice does no harm, so that it may be repeated after a failure of unknown effect.
+    pub(crate) repeatable: bool,
+}
+
+impl Method {
+    /// A method that changes nothing, whatever its verb.
+    pub(crate) const fn read(api: Api, verb: &'static str, id: &'static str) -> Self {
+        Self { id, api, verb, access: Access::Read, repeatable: true }
+    }
+
+    /// A writing method that may be sent again: the id is ours, an etag guards it, or it sets a state.
+    pub(crate) const fn write(api: Api, verb: &'static str, id: &'static str) -> Self {
+        Self { id, api, verb, access: Access::Write, repeatable: true }
+    }
+
+    /// A writing method whose second sending does a second thing.
+    pub(crate) const fn once(api: Api, verb: &'static str, id: &'static str) -> Self {
+        Self { id, api, verb, access: Access::Write, repeatable: false }
+    }
+}

@@ -1,0 +1,40 @@
+//! The only code that reaches Google, and the sandbox with the same code.
+//!
+//! Every request, whichever transport carries it, goes through `client::Gcp::call`: budget, send, log, judge,
+//! repeat. Cloud Run and Secret Manager are spoken through Google's official crates, everything else (and IAM
+//! policies of all APIs, which must round-trip to the byte) through one thin transport in `rest`.
+//! Documents cross this boundary as canonical ProtoJSON: names for enums, strings for 64-bit integers.
+
+mod accounts;
+mod api;
+mod auth;
+mod client;
+mod documents;
+mod endpoint;
+mod error;
+mod failure;
+mod hints;
+mod official;
+mod operation;
+mod payload;
+mod policy;
+mod projects;
+mod rate;
+mod readiness;
+mod rest;
+mod retry;
+mod run;
+mod secrets;
+mod services;
+mod sleeper;
+#[cfg(test)]
+mod testserver;
+
+pub use accounts::Account;
+pub use client::{Gcp, Options, RequestCount};
+pub use error::{Detail, ErrorKind, GcpError};
+pub use payload::Payload;
+pub use policy::{Binding, Policy, PolicyOf, Triple};
+pub use projects::Project;
+pub use secrets::Version;
+pub use sleeper::{RealSleeper, Sleeper};

@@ -1,0 +1,291 @@
+//! Cloud Run services and revisions, by Cloud Run v2.
+//!
+//! Create, change and delete wait for their operation and answer the service as it is then. Where the operation
+//! and the service disagree, the service is believed.
+
+use google_cloud_run_v2::model::Service;
+use google_cloud_wkt::{Duration as WireDuration, FieldMask};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::api::{Api, Method};
+use super::client::{Call, Gcp};
+use super::documents::{contains, of_run, read, unreadable};
+use super::error::{ErrorKind, GcpError};
+use super::official::failure;
+use super::operation::Operation;
+use super::readiness::{self, Verdict};
+use super::rest::Request;
+
+const LIST: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.list");
+const GET: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.get");
+const CREATE: Method = Method::write(Api::Run, "POST", "run.projects.locations.services.create");
+const PATCH: Method = Method::write(Api::Run, "PATCH", "run.projects.locations.services.patch");
+const DELETE: Method = Method::write(Api::Run, "DELETE", "run.projects.locations.services.delete");
+const REVISION: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.revisions.get");
+const WAIT: Method = Method::read(Api::Run, "POST", "run.projects.locations.operations.wait");
+
+/// How long one `:wait` may hold its request open on Google's side, in seconds; our own loop goes on after it.
+const HOLD: i64 = 5;
+
+/// Top-level fields of a service that Google alone writes (`readOnly` in the discovery document), or that name the
+/// version of the document. They say nothing about whether a change arrived.
+const NOT_OURS: &[&str] = &[
+    "conditions", "createTime", "creator", "deleteTime", "etag", "expireTime", "generation", "lastModifier",
+    "latestCreatedRevision", "latestReadyRevision", "name", "observedGeneration", "reconciling", "satisfiesPzs",
+    "terminalCondition", "trafficStatuses", "uid", "updateTime", "uri", "urls",
+];
+
+impl Gcp {
+    /// All services of a region, as canonical documents.
+    pub async fn list_services(&self, project: &str, region: &str) -> Result<Vec<Value>, GcpError> {
+        let doing = format!("list the services of {project} in {region}");
+        let parent = format!("projects/{project}/locations/{region}");
+        let call = Call { method: &LIST, doing: &doing, resource: &parent };
+        let client = self.services_client().await?;
+        let (mut services, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = || {
+                let request = client.list_services().set_parent(&parent).set_page_token(&token);
+                async { self.signed(request).send().await.map_err(failure) }
+            };
+            let answer = match self.call(&call, page).await {
+                Err(error) if error.kind == ErrorKind::Unreadable => {
+                    return Err(self.unreadable_service(&call).await.unwrap_or(error));
+                }
+                other => other?,
+            };
+            for service in &answer.services {
+                services.push(of_run(&doing, service)?);
+            }
+            if answer.next_page_token.is_empty() {
+                return Ok(services);
+            }
+            token = answer.next_page_token;
+        }
+    }
+
+    /// A service by its resource name; `None` when there is none.
+    pub async fn service(&self, name: &str) -> Result<Option<Value>, GcpError> {
+        let doing = format!("read service {}", short(name));
+        let client = self.services_client().await?;
+        let call = Call { method: &GET, doing: &doing, resource: name };
+        let get = || async { self.signed(client.get_service().set_name(name)).send().await.map_err(failure) };
+        found(&doing, self.call(&call, get).await)
+    }
+
+    /// A revision by its resource name; `None` when there is none.
+    pub async fn revision(&self, name: &str) -> Result<Option<Value>, GcpError> {
+        let doing = format!("read revision {}", short(name));
+        let client = self.revisions_client().await?;
+        let call = Call { method: &REVISION, doing: &doing, resource: name };
+        let get = || async { self.signed(client.get_revision().set_name(name)).send().await.map_err(failure) };
+        found(&doing, self.call(&call, get).await)
+    }
+
+    /// Creates a service and waits until it is ready.
+    pub async fn create_service(
+        &self,
+        project: &str,
+        region: &str,
+        id: &str,
+        doc: Value,
+    ) -> Result<Value, GcpError> {
+        let doing = format!("create service {id}");
+        let parent = format!("projects/{project}/locations/{region}");
+        let name = format!("{parent}/services/{id}");
+        let mut service: Service = read(&doing, doc)?;
+        service.name.clear();
+        let client = self.services_client().await?;
+        let call = Call { method: &CREATE, doing: &doing, resource: &name };
+        let started = self
+            .call(&call, || {
+                let request = client.create_service().set_parent(&parent).set_service_id(id).set_service(service.clone());
+                async { operation(self.signed(request).send().await) }
+            })
+            .await;
+        match started {
+            Ok(operation) => self.settle(&doing, &name, operation).await,
+            Err(error) if error.ambiguous && error.kind == ErrorKind::AlreadyExists => {
+                self.settle_as_sent(&doing, &name, &sent(&doing, &service, &[])?, error).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes a service and waits until it is ready. `doc` is the whole service with the etag that was read;
+    /// `mask` names the top-level fields to write, none meaning all.
+    pub async fn patch_service(&self, name: &str, doc: Value, mask: &[&str]) -> Result<Value, GcpError> {
+        let doing = format!("change service {}", short(name));
+        let mut service: Service = read(&doing, doc)?;
+        name.clone_into(&mut service.name);
+        let paths = (!mask.is_empty()).then(|| FieldMask::default().set_paths(mask.iter().copied()));
+        let client = self.services_client().await?;
+        let call = Call { method: &PATCH, doing: &doing, resource: name };
+        let started = self
+            .call(&call, || {
+                let request =
+                    client.update_service().set_service(service.clone()).set_or_clear_update_mask(paths.clone());
+                async { operation(self.signed(request).send().await) }
+            })
+            .await;
+        match started {
+            Ok(operation) => self.settle(&doing, name, operation).await,
+            Err(error) if error.ambiguous && error.kind == ErrorKind::Conflict => {
+                self.settle_as_sent(&doing, name, &sent(&doing, &service, mask)?, error).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes a service with all its revisions; one that is not there is fine.
+    pub async fn delete_service(&self, name: &str, etag: Option<&str>) -> Result<(), GcpError> {
+        let doing = format!("delete service {}", short(name));
+        let client = self.services_client().await?;
+        let call = Call { method: &DELETE, doing: &doing, resource: name };
+        let started = self
+            .call(&call, || {
+                let request = client.delete_service().set_name(name).set_etag(etag.unwrap_or_default());
+                async { operation(self.signed(request).send().await) }
+            })
+            .await;
+        let operation = match started {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let ended = self.wait_for_run(&doing, operation).await?;
+        match ended.into_response(&doing) {
+            Err(error) if self.service(name).await?.is_some() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for an operation on a service, and answers the service or why it is not ready.
+    async fn settle(&self, doing: &str, name: &str, operation: Operation) -> Result<Value, GcpError> {
+        let ended = self.wait_for_run(doing, operation).await?;
+        match ended.into_response(doing) {
+            Ok(response) if response.get("name").is_some() => {
+                let service = of_run(doing, &read::<Service>(doing, response)?)?;
+                self.judge_service(doing, service, None).await
+            }
+            Ok(_) => self.judge_live(doing, name, None).await,
+            Err(error) => self.judge_live(doing, name, Some(error)).await,
+        }
+    }
+
+    /// After a lost attempt: waits for the live service, if it is what was sent; else the error that came.
+    async fn settle_as_sent(
+        &self,
+        doing: &str,
+        name: &str,
+        sent: &Value,
+        error: GcpError,
+    ) -> Result<Value, GcpError> {
+        let live = self.service(name).await?.unwrap_or_default();
+        if !contains(&live, sent) {
+            return Err(error);
+        }
+        if !readiness::is_reconciling(&live) {
+            return self.judge_service(doing, live, None).await;
+        }
+        let service = self
+            .wait_until(doing, || async {
+                Ok(self.service(name).await?.filter(|service| !readiness::is_reconciling(service)))
+            })
+            .await?;
+        self.judge_service(doing, service, None).await
+    }
+
+    async fn judge_live(
+        &self,
+        doing: &str,
+        name: &str,
+        error: Option<GcpError>,
+    ) -> Result<Value, GcpError> {
+        match (self.service(name).await?, error) {
+            (Some(service), error) => self.judge_service(doing, service, error).await,
+            (None, Some(error)) => Err(error),
+            (None, None) => {
+                Err(GcpError::new(doing, ErrorKind::NotFound, "the service is not there although the operation ended well"))
+            }
+        }
+    }
+
+    /// Believes the service: ready is fine whatever the operation said, and a failed revision is named.
+    async fn judge_service(
+        &self,
+        doing: &str,
+        service: Value,
+        error: Option<GcpError>,
+    ) -> Result<Value, GcpError> {
+        match (readiness::verdict(&service), error) {
+            (Verdict::Ready, _) | (Verdict::Unknown, None) => Ok(service),
+            (Verdict::Unknown, Some(error)) => Err(error),
+            (Verdict::Failed(condition), _) => {
+                let name = readiness::candidate(&service);
+                // A revision that cannot be read only makes the message poorer.
+                let revision = match &name {
+                    Some(name) => self.revision(name).await.ok().flatten(),
+                    None => None,
+                };
+                Err(readiness::failed(doing, &condition, revision.as_ref()))
+            }
+        }
+    }
+
+    async fn wait_for_run(&self, doing: &str, operation: Operation) -> Result<Operation, GcpError> {
+        let client = self.services_client().await?;
+        self.wait(doing, operation, |name| async move {
+            let call = Call { method: &WAIT, doing, resource: &name };
+            self.call(&call, || {
+                let request = client.wait_operation().set_name(&name).set_timeout(WireDuration::clamp(HOLD, 0));
+                async { self::operation(self.signed(request).send().await) }
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Reads the list once more without types, to name what the official client could not read.
+    async fn unreadable_service(&self, call: &Call<'_>) -> Option<GcpError> {
+        let request = || Request::new(&LIST, format!("v2/{}/services", call.resource));
+        let items = self.rest_list::<Value>(call.doing, request, "services").await.ok()?;
+        unreadable::<Service>(call.doing, items)
+    }
+}
+
+/// The last part of a resource name, which is what people call it.
+fn short(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// A document, or `None` for what is not there. The error of an unreadable one names it, since `doing` does.
+fn found<T: Serialize>(doing: &str, answer: Result<T, GcpError>) -> Result<Option<Value>, GcpError> {
+    match answer {
+        Ok(message) => of_run(doing, &message).map(Some),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The official operation type as ours.
+fn operation<T: Serialize>(
+    answer: Result<T, google_cloud_gax::error::Error>,
+) -> Result<Operation, super::failure::Failure> {
+    let answer = answer.map_err(failure)?;
+    serde_json::to_value(&answer).and_then(serde_json::from_value).map_err(|error| {
+        let message = "the operation in Google's answer cannot be read";
+        super::failure::Failure::without_answer(super::failure::Stage::Unreadable, message, Some(error.into()))
+    })
+}
+
+/// What a write asked for: the fields of the mask, or all that are ours to write.
+fn sent(doing: &str, service: &Service, mask: &[&str]) -> Result<Value, GcpError> {
+    let mut document = of_run(doing, service)?;
+    if let Value::Object(fields) = &mut document {
+        fields.retain(|field, _| {
+            !NOT_OURS.contains(&field.as_str()) && (mask.is_empty() || mask.contains(&field.as_str()))
+        });
+    }
+    Ok(document)
+}
