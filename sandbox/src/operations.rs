@@ -1,0 +1,258 @@
+//! Long-running operations: they take several polls, survive restarts, and settle when nobody asks.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::call::{Call, Handler, page};
+use crate::error::{Answer, Status};
+use crate::services::run::{self, RunEffect};
+use crate::services::serviceusage;
+use crate::world::World;
+
+/// Documents here are named by the last segment of the operation's name.
+pub(crate) const COLLECTION: &str = "operations";
+
+/// After so many requests an operation that nobody polls ends too.
+const PATIENCE: u64 = 20;
+
+/// What an operation does when it finishes. Data, so that it can be journalled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// Nothing more: the answer is known.
+    Respond { type_url: String, value: Value },
+    /// It fails.
+    Fail(Status),
+    /// Cloud Run goes on.
+    Run(RunEffect),
+    /// APIs become enabled, or not; `project` is the project's ID.
+    Apis { project: String, services: Vec<String>, enabled: bool, batch: bool },
+}
+
+/// A new operation.
+#[derive(Debug, Clone)]
+pub struct OperationSpec {
+    /// Message name of the metadata without host, such as `google.cloud.run.v2.Service`.
+    pub metadata_type: &'static str,
+    pub metadata: Value,
+    /// Polls until it is done; 0 ends it at once.
+    pub steps: u64,
+    pub on_done: Effect,
+}
+
+impl OperationSpec {
+    /// An operation that takes one to three polls.
+    pub fn new(world: &mut World, metadata_type: &'static str, metadata: Value, on_done: Effect) -> Self {
+        Self { metadata_type, metadata, steps: world.random_between(1, 3), on_done }
+    }
+
+    /// An operation that is done when it is answered, with this response.
+    pub fn done(metadata_type: &'static str, metadata: Value, type_url: &str, value: Value) -> Self {
+        let on_done = Effect::Respond { type_url: type_url.to_owned(), value };
+        Self { metadata_type, metadata, steps: 0, on_done }
+    }
+}
+
+/// What is stored: the public part and what is still to happen.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    name: String,
+    metadata: Value,
+    /// The result, present when it is done: `{"response": ..}` or `{"error": ..}`.
+    result: Option<Map<String, Value>>,
+    polls: u64,
+    steps: u64,
+    /// The request at which it ends by itself.
+    due: u64,
+    on_done: Effect,
+    /// Set by a fault on demand.
+    fails: Option<Status>,
+}
+
+impl Stored {
+    fn view(&self) -> Value {
+        let mut view = Map::new();
+        view.insert("name".into(), json!(self.name));
+        view.insert("metadata".into(), self.metadata.clone());
+        if let Some(result) = &self.result {
+            view.insert("done".into(), json!(true));
+            view.extend(result.clone());
+        }
+        Value::Object(view)
+    }
+}
+
+fn key_of(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+fn load(world: &World, key: &str) -> Option<Stored> {
+    serde_json::from_value(world.doc(COLLECTION, key)?.clone()).ok()
+}
+
+fn save(world: &mut World, operation: &Stored) {
+    if let Ok(doc) = serde_json::to_value(operation) {
+        world.put(COLLECTION, key_of(&operation.name), doc);
+    }
+}
+
+/// Whether a stored operation is still to be finished.
+pub(crate) fn is_open(doc: &Value) -> bool {
+    doc.get("result").is_none_or(Value::is_null)
+}
+
+/// The operations that are still to be finished.
+pub(crate) fn unfinished(world: &World) -> BTreeSet<String> {
+    world.list(COLLECTION, "").filter(|(_, doc)| is_open(doc)).map(|(key, _)| key.to_owned()).collect()
+}
+
+impl World {
+    /// Stores an operation under its full name and returns what the client sees of it.
+    pub fn start_operation(&mut self, name: String, spec: OperationSpec) -> Value {
+        let fault = std::mem::take(&mut self.operation_fault);
+        let mut metadata = spec.metadata;
+        metadata["@type"] = json!(format!("type.googleapis.com/{}", spec.metadata_type));
+        let steps = fault.polls.unwrap_or(spec.steps);
+        let operation = Stored {
+            name,
+            metadata,
+            result: None,
+            polls: 0,
+            steps,
+            due: self.tick() + PATIENCE.max(fault.polls.unwrap_or(0)),
+            on_done: spec.on_done,
+            fails: fault.fails,
+        };
+        if steps == 0 {
+            return complete(self, operation).view();
+        }
+        save(self, &operation);
+        operation.view()
+    }
+
+    /// Ends the operations that are due: done at the start of every request.
+    pub(crate) fn settle(&mut self) {
+        let now = self.tick();
+        for key in self.open_operations.clone() {
+            if let Some(operation) = load(self, &key)
+                && operation.due <= now
+            {
+                complete(self, operation);
+            }
+        }
+    }
+}
+
+fn complete(world: &mut World, mut operation: Stored) -> Stored {
+    let outcome = match operation.fails.take() {
+        Some(status) => {
+            if let Effect::Run(effect) = &operation.on_done {
+                run::abandon(world, effect, &status);
+            }
+            Err(status)
+        }
+        None => finish(world, &operation.on_done),
+    };
+    let mut result = Map::new();
+    match outcome {
+        Ok((type_url, mut value)) => {
+            value["@type"] = json!(type_url);
+            result.insert("response".into(), value);
+        }
+        Err(status) => {
+            result.insert("error".into(), status.to_rpc());
+        }
+    }
+    operation.result = Some(result);
+    save(world, &operation);
+    operation
+}
+
+/// Runs an effect: the type URL and the value of the response. What it wrote is kept on `Err` too.
+fn finish(world: &mut World, effect: &Effect) -> Result<(String, Value), Status> {
+    match effect {
+        Effect::Respond { type_url, value } => Ok((type_url.clone(), value.clone())),
+        Effect::Fail(status) => Err(status.clone()),
+        Effect::Run(effect) => run::finish(world, effect),
+        Effect::Apis { project, services, enabled, batch } => {
+            Ok(serviceusage::finish(world, project, services, *enabled, *batch))
+        }
+    }
+}
+
+fn poll(world: &mut World, name: &str, weight: u64) -> Answer {
+    let Some(mut operation) = load(world, key_of(name)) else {
+        return Err(Status::not_found(format!("Operation '{name}' was not found.")));
+    };
+    if operation.result.is_some() {
+        return Ok(operation.view());
+    }
+    operation.polls += weight;
+    if operation.polls >= operation.steps {
+        return Ok(complete(world, operation).view());
+    }
+    save(world, &operation);
+    Ok(operation.view())
+}
+
+/// `operations.get` of every API: the operation is found by its id alone.
+pub fn get(world: &mut World, call: &Call) -> Answer {
+    poll(world, &call.resource, 1)
+}
+
+/// `operations.wait`: counts for several polls, and may still answer an unfinished operation.
+pub fn wait(world: &mut World, call: &Call) -> Answer {
+    poll(world, &call.resource, 3)
+}
+
+/// `operations.delete`: the operation is forgotten, what it does is not stopped.
+pub fn delete(world: &mut World, call: &Call) -> Answer {
+    let key = key_of(&call.resource).to_owned();
+    let Some(operation) = load(world, &key) else {
+        return Err(Status::not_found(format!("Operation '{}' was not found.", call.resource)));
+    };
+    if operation.result.is_none() {
+        complete(world, operation);
+    }
+    world.remove(COLLECTION, &key);
+    Ok(json!({}))
+}
+
+/// `operations.list` below the called path; `filter=done:true` and `done:false` are understood.
+pub fn list(world: &mut World, call: &Call) -> Answer {
+    let done = match call.query.str("filter").map(|filter| filter.replace(' ', "")) {
+        None => None,
+        Some(filter) => match filter.as_str() {
+            "done:true" | "done=true" => Some(true),
+            "done:false" | "done=false" => Some(false),
+            _ => return Err(Status::invalid("filter", "The filter is not valid: only `done` is supported.")),
+        },
+    };
+    let prefix = format!("{}/", call.resource.trim_end_matches('/'));
+    let views: Vec<Value> = world
+        .list(COLLECTION, "")
+        .filter_map(|(_, doc)| serde_json::from_value::<Stored>(doc.clone()).ok())
+        .filter(|operation| operation.name.starts_with(&prefix))
+        .filter(|operation| done.is_none_or(|wanted| operation.result.is_some() == wanted))
+        .map(|operation| operation.view())
+        .collect();
+    page(views, "operations", call, 100, 100)
+}
+
+/// The operation methods of the APIs that have no rules of their own for them.
+pub fn routes() -> Vec<(&'static str, Handler)> {
+    vec![
+        ("run.projects.locations.operations.get", get),
+        ("run.projects.locations.operations.wait", wait),
+        ("run.projects.locations.operations.delete", delete),
+        ("run.projects.locations.operations.list", list),
+        ("serviceusage.operations.get", get),
+        ("serviceusage.operations.delete", delete),
+        ("serviceusage.operations.list", list),
+        ("cloudresourcemanager.operations.get", get),
+        ("cloudresourcemanager.operations.get@v3", get),
+    ]
+}

@@ -1,0 +1,37 @@
+//! The emulated APIs, one module each, and the table of what serves which method.
+
+pub mod cloudresourcemanager;
+pub mod iam;
+pub mod run;
+pub mod secretmanager;
+pub mod serviceusage;
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use crate::call::Handler;
+use crate::operations;
+
+/// The handler of a method id, when the sandbox serves it.
+pub fn handler(method_id: &str) -> Option<Handler> {
+    static TABLE: OnceLock<HashMap<&'static str, Handler>> = OnceLock::new();
+    TABLE.get_or_init(|| routes().into_iter().collect()).get(method_id).copied()
+}
+
+/// Whether any method of the API is served.
+pub fn serves_api(api: &str) -> bool {
+    routes().iter().any(|(id, _)| id.split('.').next() == Some(api))
+}
+
+/// Every served method with its handler.
+pub fn routes() -> Vec<(&'static str, Handler)> {
+    [
+        operations::routes(),
+        cloudresourcemanager::routes(),
+        iam::routes(),
+        run::routes(),
+        secretmanager::routes(),
+        serviceusage::routes(),
+    ]
+    .concat()
+}
