@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, Caller, Query};
 use crate::error::{Answer, Status};
+use crate::iam;
 use crate::protojson::{self, camel_case};
 use crate::routing::{Route, percent_decode};
 use crate::schema;
@@ -37,6 +38,7 @@ pub fn serve(world: &mut World, route: &Route, query: &str, body: &[u8], caller:
     world.settle();
     let answer = answer(world, route, query, body, caller);
     world.operation_fault = crate::world::OperationFault::default();
+    world.move_etag = false;
     world.commit().map_err(|error| Status::internal(format!("The change could not be journalled: {error}.")))?;
     answer
 }
@@ -53,6 +55,9 @@ fn answer(world: &mut World, route: &Route, query: &str, body: &[u8], caller: Ca
     if !project.is_empty() {
         serviceusage::gate(world, &project, route.method.host)?;
     }
+    if std::mem::take(&mut world.move_etag) {
+        move_etag(world, route, &resource);
+    }
     let body = read_body(route, body)?;
     let vars = route.vars.clone();
     let call = Call { method: route.method, path: vars, resource, query, body, project, caller };
@@ -61,6 +66,15 @@ fn answer(world: &mut World, route: &Route, query: &str, body: &[u8], caller: Ca
         Some(fields) => select(&answer, fields),
         None => answer,
     })
+}
+
+/// A fault on demand: somebody else has just changed what this call is about.
+fn move_etag(world: &mut World, route: &Route, resource: &str) {
+    if route.method.id.ends_with(".setIamPolicy") {
+        iam::touch(world, resource);
+    } else {
+        world.touch(resource);
+    }
 }
 
 /// The project's ID and the resource with that ID in it; both from the path.

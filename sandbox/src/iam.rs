@@ -14,7 +14,7 @@ use crate::services::iam as accounts;
 use crate::world::World;
 
 /// Documents by the relative name of the resource.
-const COLLECTION: &str = "iam.policies";
+pub(crate) const POLICIES: &str = "iam.policies";
 
 /// The etag of a resource that never had a policy.
 const EMPTY_ETAG: &str = "ACAB";
@@ -100,7 +100,7 @@ fn without_condition(binding: &Binding) -> Binding {
 impl World {
     /// The policy of a resource, by its relative name (`projects/p/secrets/s`); empty when it never had one.
     pub fn policy(&self, resource: &str) -> Policy {
-        self.doc(COLLECTION, resource)
+        self.doc(POLICIES, resource)
             .and_then(|doc| serde_json::from_value(doc.clone()).ok())
             .unwrap_or_default()
     }
@@ -126,18 +126,18 @@ impl World {
     pub fn forget_policies(&mut self, resource: &str) {
         let below = format!("{resource}/");
         let names: Vec<String> = self
-            .list(COLLECTION, resource)
+            .list(POLICIES, resource)
             .map(|(name, _)| name.to_owned())
             .filter(|name| name == resource || name.starts_with(&below))
             .collect();
         for name in names {
-            self.remove(COLLECTION, &name);
+            self.remove(POLICIES, &name);
         }
     }
 
     /// Rewrites a member in every policy, as happens when a service account is deleted or undeleted.
     pub(crate) fn rename_member(&mut self, from: &str, to: &str) {
-        let names: Vec<String> = self.list(COLLECTION, "").map(|(name, _)| name.to_owned()).collect();
+        let names: Vec<String> = self.list(POLICIES, "").map(|(name, _)| name.to_owned()).collect();
         for name in names {
             let mut policy = self.policy(&name);
             let mut touched = false;
@@ -157,7 +157,7 @@ impl World {
 
 fn store(world: &mut World, resource: &str, policy: &Policy) {
     if let Ok(doc) = serde_json::to_value(policy) {
-        world.put(COLLECTION, resource, doc);
+        world.put(POLICIES, resource, doc);
     }
 }
 

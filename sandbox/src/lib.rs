@@ -1,31 +1,32 @@
 //! An emulator of Google Cloud's REST APIs on loopback, as strict and as noisy as Google.
 //!
-//! A request goes from `server` (HTTP) through `routing` (which documented method is it?), `protojson` (is the body
-//! what the method takes?) and `dispatch` (is the API enabled, is quota left?) to a handler in `services`, which works
-//! on the `World`. What the handler changed is journalled by `store` before the answer leaves.
+//! A request goes from `server` (HTTP, faults, quotas) through `routing` (which documented method is it?) to
+//! `dispatch`, which asks `protojson` whether the body is what the method takes and Service Usage whether the API is
+//! enabled, and calls a handler in `services` on the `World`. What the handler changed is journalled by `store` before
+//! the answer leaves. To serve one more method, write a handler and name it in its module's `routes()`.
 
 pub mod call;
+mod control;
 pub mod dispatch;
 pub mod error;
+pub mod faults;
 pub mod iam;
 pub mod methods;
 pub mod operations;
 pub mod projects;
 pub mod protojson;
+pub mod quotas;
 pub mod routing;
 pub mod schema;
+mod server;
 pub mod services;
+mod start;
 pub mod store;
-pub mod world;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wire;
+pub mod world;
 
-/// Which APIs a project has when it is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Apis {
-    /// The few that a new project has; everything else has to be enabled.
-    #[default]
-    Default,
-    /// Everything is enabled from the start.
-    All,
-}
+pub use projects::ProjectSeed;
+pub use start::{Apis, Options, Sandbox, StartError, start};
+pub use store::holder;

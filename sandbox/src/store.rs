@@ -65,7 +65,7 @@ struct Header {
 
 /// The open journal.
 #[derive(Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     length: u64,
@@ -90,13 +90,12 @@ impl Journal {
     }
 
     /// What was read at the start; empty the second time.
-    pub(crate) fn contents(&self) -> (Docs, Option<Counters>) {
-        self.loaded.clone().unwrap_or_default()
+    pub(crate) fn take(&mut self) -> (Docs, Option<Counters>) {
+        self.loaded.take().unwrap_or_default()
     }
 
     /// Appends one request's changes. After an error the journal ends where it ended before.
     pub(crate) fn append(&mut self, counters: Counters, changes: &[Mutation<'_>]) -> Result<(), StoreError> {
-        self.loaded = None;
         let changes = changes.iter().map(|change| (change.collection, change.name, change.doc)).collect();
         let written = line_of(&LineOut { counters, changes }).and_then(|line| {
             self.file.write_all(&line)?;
@@ -272,7 +271,7 @@ mod tests {
     fn a_torn_last_line_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         journal_with(dir.path(), "{\"counters\":{\"tick\":9");
-        let (docs, counters) = Journal::open(dir.path()).unwrap().contents();
+        let (docs, counters) = Journal::open(dir.path()).unwrap().take();
         assert_eq!(docs["things"]["a"]["n"], 1);
         assert_eq!(counters.unwrap().tick, 3);
     }
@@ -300,7 +299,7 @@ mod tests {
         let mut journal = Journal::open(dir.path()).unwrap();
         let gone = Mutation { collection: "things", name: "a", doc: None };
         journal.append(Counters::default(), &[gone]).unwrap();
-        let (docs, _) = Journal::open(dir.path()).unwrap().contents();
+        let (docs, _) = Journal::open(dir.path()).unwrap().take();
         assert!(docs.get("things").is_none_or(BTreeMap::is_empty));
     }
 

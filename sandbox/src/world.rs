@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::Apis;
 use crate::error::{Answer, Status};
+use crate::iam;
 use crate::operations;
 use crate::store::{Journal, Mutation, StoreError};
 
@@ -52,6 +53,8 @@ pub struct World {
     noted: Vec<Undo>,
     pub(crate) open_operations: BTreeSet<String>,
     pub(crate) operation_fault: OperationFault,
+    /// Whether the etag of what the next call is about moves before it: a fault on demand.
+    pub(crate) move_etag: bool,
     journal: Option<Journal>,
     clock: Clock,
     pub(crate) seeds: BTreeMap<String, u64>,
@@ -74,6 +77,7 @@ impl World {
             noted: Vec::new(),
             open_operations: BTreeSet::new(),
             operation_fault: OperationFault::default(),
+            move_etag: false,
             journal: None,
             clock: Arc::new(jiff::Timestamp::now),
             seeds: BTreeMap::new(),
@@ -82,8 +86,8 @@ impl World {
     }
 
     /// The same world kept in `journal`, starting from what the journal holds.
-    pub(crate) fn with_journal(mut self, journal: Journal) -> Self {
-        let (docs, counters) = journal.contents();
+    pub(crate) fn with_journal(mut self, mut journal: Journal) -> Self {
+        let (docs, counters) = journal.take();
         self.docs = docs;
         if let Some(counters) = counters {
             self.counters = counters;
@@ -252,6 +256,24 @@ impl World {
             })
             .collect();
         journal.append(self.counters, &mutations)
+    }
+
+    /// Moves the etag of a document as somebody else's change would, wherever it is kept.
+    pub(crate) fn touch(&mut self, name: &str) {
+        let holders: Vec<String> = self
+            .docs
+            .iter()
+            .filter(|(collection, _)| *collection != iam::POLICIES)
+            .filter(|(_, docs)| docs.get(name).is_some_and(|doc| doc["etag"].is_string()))
+            .map(|(collection, _)| collection.clone())
+            .collect();
+        for collection in holders {
+            let etag = self.fresh_etag();
+            if let Some(mut doc) = self.doc(&collection, name).cloned() {
+                doc["etag"] = Value::String(etag);
+                self.put(&collection, name, doc);
+            }
+        }
     }
 
     /// Forgets every document; projects come back at their next use.

@@ -18,11 +18,6 @@ pub fn handler(method_id: &str) -> Option<Handler> {
     TABLE.get_or_init(|| routes().into_iter().collect()).get(method_id).copied()
 }
 
-/// Whether any method of the API is served.
-pub fn serves_api(api: &str) -> bool {
-    routes().iter().any(|(id, _)| id.split('.').next() == Some(api))
-}
-
 /// Every served method with its handler.
 pub fn routes() -> Vec<(&'static str, Handler)> {
     [
