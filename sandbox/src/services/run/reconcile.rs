@@ -71,7 +71,7 @@ fn decide(world: &mut World, name: &str, injected: Option<&Failure>) {
         (None, Some(doc)) => needs::check(world, project, doc),
         (None, None) => return,
     };
-    revision::settle(world, name, outcome.as_ref().map(|()| ()));
+    revision::settle(world, name, outcome.as_ref().copied());
 }
 
 /// Brings the service's own status up to date and answers the service, or why it is not ready.
