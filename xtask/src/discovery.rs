@@ -224,7 +224,12 @@ fn numbered(values: &[&str], api: &str, version: &str, numbers: &Value) -> BTree
         .max_by_key(|table| shared(table))
         .filter(|table| shared(table) > 0)
         // Enums that APIs share, such as launch stages, stand under a name of their own.
-        .or_else(|| entries().map(|(_, table)| table).find(|table| shared(table) == values.len()));
+        .or_else(|| {
+            entries()
+                .map(|(_, table)| table)
+                .filter(|table| shared(table) == values.len())
+                .min_by_key(|table| table.as_object().map_or(0, serde_json::Map::len))
+        });
     values
         .iter()
         .map(|value| {
