@@ -386,3 +386,6 @@ pub fn test_permissions(call: &Call) -> Answer {
     }
     Ok(json!({ "permissions": asked }))
 }
+
+#[cfg(test)]
+mod tests;
