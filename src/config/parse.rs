@@ -211,11 +211,15 @@ fn describe(error: &Error, place: Place, text: &str) -> Diagnostic {
             "the file grows beyond every sensible size when its aliases and nesting are expanded",
         )
         .label("the limit is reached here")
-        .hint(format!("at most {MAX_NODES} values, {MAX_DEPTH} levels and {MAX_REPLAYED} values from aliases")),
+        .hint(format!(
+            "at most {MAX_NODES} values, {MAX_DEPTH} levels and {MAX_REPLAYED} values from aliases"
+        )),
         Error::UnknownAnchor { .. } => {
             Diagnostic::error("yaml-syntax", "the alias names an anchor that does not exist")
                 .label("unknown anchor")
-                .hint("text that starts with `*` needs quotes; an alias needs `&name` earlier in the same file")
+                .hint(
+                    "text that starts with `*` needs quotes; an alias needs `&name` earlier in the same file",
+                )
         }
         Error::MergeValueNotMapOrSeqOfMaps { .. } => {
             Diagnostic::error("yaml-syntax", "`<<` merges maps, and this is none")
@@ -251,7 +255,8 @@ fn syntax(error: &Error, place: Place, text: &str) -> Diagnostic {
             .label("opened here")
             .hint("add the closing quote; inside '...' a quote is written twice");
     }
-    let diagnostic = Diagnostic::error("yaml-syntax", format!("this is not valid YAML: {said}")).label("here");
+    let diagnostic =
+        Diagnostic::error("yaml-syntax", format!("this is not valid YAML: {said}")).label("here");
     match hint_for_line(line) {
         Some(hint) => diagnostic.hint(hint),
         None => diagnostic,

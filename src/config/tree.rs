@@ -287,7 +287,10 @@ fn takes_any_scalar(path: &[&str]) -> bool {
         ["vars", _] => true,
         [rest @ .., "env", _] => matches!(
             rest,
-            ["defaults"] | ["services" | "classes", _] | ["defaults", "sidecars", _] | ["services" | "classes", _, "sidecars", _]
+            ["defaults"]
+                | ["services" | "classes", _]
+                | ["defaults", "sidecars", _]
+                | ["services" | "classes", _, "sidecars", _]
         ),
         _ => false,
     }
@@ -302,7 +305,9 @@ fn number(text: &str) -> Value {
     }
     // Hexadecimal, octal and underscores are YAML numbers too; they were checked when the file was read.
     match text.trim_start_matches('+').parse::<f64>() {
-        Ok(value) => serde_json::Number::from_f64(value).map_or_else(|| Value::String(text.to_owned()), Value::Number),
+        Ok(value) => {
+            serde_json::Number::from_f64(value).map_or_else(|| Value::String(text.to_owned()), Value::Number)
+        }
         Err(_) => Value::String(text.to_owned()),
     }
 }
