@@ -1,7 +1,7 @@
 //! Cloud Run services and revisions, by Cloud Run v2.
 //!
 //! Create, change and delete wait for their operation and answer the service as it is then. Where the operation
-//! and the service disagree, the service is believed.
+//! ends with an error, the service is asked, and believed.
 
 use google_cloud_run_v2::model::Service;
 use google_cloud_wkt::{Duration as WireDuration, FieldMask};
@@ -165,11 +165,13 @@ impl Gcp {
         let ended = self.wait_for_run(doing, operation).await?;
         match ended.into_response(doing) {
             Ok(response) if response.get("name").is_some() => {
-                let service = of_run(doing, &read::<Service>(doing, response)?)?;
-                self.judge_service(doing, service, None).await
+                of_run(doing, &read::<Service>(doing, response)?)
             }
-            Ok(_) => self.judge_live(doing, name, None).await,
-            Err(error) => self.judge_live(doing, name, Some(error)).await,
+            Ok(_) => self.service(name).await?.ok_or_else(|| gone(doing)),
+            Err(error) => match self.service(name).await? {
+                Some(service) => self.judge(doing, service, Some(error)).await,
+                None => Err(error),
+            },
         }
     }
 
@@ -185,34 +187,27 @@ impl Gcp {
         if !contains(&live, sent) {
             return Err(error);
         }
-        if !readiness::is_reconciling(&live) {
-            return self.judge_service(doing, live, None).await;
-        }
-        let service = self
-            .wait_until(doing, || async {
-                Ok(self.service(name).await?.filter(|service| !readiness::is_reconciling(service)))
-            })
-            .await?;
-        self.judge_service(doing, service, None).await
+        let service = self.settled(doing, name).await?.ok_or_else(|| gone(doing))?;
+        self.judge(doing, service, None).await
     }
 
-    async fn judge_live(
-        &self,
-        doing: &str,
-        name: &str,
-        error: Option<GcpError>,
-    ) -> Result<Value, GcpError> {
-        match (self.service(name).await?, error) {
-            (Some(service), error) => self.judge_service(doing, service, error).await,
-            (None, Some(error)) => Err(error),
-            (None, None) => {
-                Err(GcpError::new(doing, ErrorKind::NotFound, "the service is not there although the operation ended well"))
-            }
-        }
+    /// A service once Cloud Run is done with what it is doing to it, ready or not; `None` when there is none.
+    pub async fn settled_service(&self, name: &str) -> Result<Option<Value>, GcpError> {
+        self.settled(&format!("wait for service {}", short(name)), name).await
+    }
+
+    async fn settled(&self, doing: &str, name: &str) -> Result<Option<Value>, GcpError> {
+        self.wait_until(doing, || async {
+            Ok(match self.service(name).await? {
+                Some(service) if readiness::is_reconciling(&service) => None,
+                settled => Some(settled),
+            })
+        })
+        .await
     }
 
     /// Believes the service: ready is fine whatever the operation said, and a failed revision is named.
-    async fn judge_service(
+    async fn judge(
         &self,
         doing: &str,
         service: Value,
@@ -252,6 +247,10 @@ impl Gcp {
         let items = self.rest_list::<Value>(call.doing, request, "services").await.ok()?;
         unreadable::<Service>(call.doing, items)
     }
+}
+
+fn gone(doing: &str) -> GcpError {
+    GcpError::new(doing, ErrorKind::NotFound, "the service is gone, although nothing went wrong")
 }
 
 /// The last part of a resource name, which is what people call it.
