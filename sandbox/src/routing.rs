@@ -20,7 +20,10 @@ pub struct Route {
 ///
 /// `None` for a name outside `googleapis.com`, such as the loopback address itself.
 pub fn api_host(name: &str) -> Option<String> {
-    let name = name.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(name, |(host, _)| host);
+    let name = name
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(name, |(host, _)| host);
     let name = name.to_ascii_lowercase();
     let service = name.strip_suffix(".googleapis.com")?;
     let first = service.split('.').next().unwrap_or(service);
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn variables_have_short_names_and_are_decoded() {
-        let route = find(None, "GET", "/v1/projects/p/serviceAccounts/a%40p.iam.gserviceaccount.com").unwrap();
+        let route =
+            find(None, "GET", "/v1/projects/p/serviceAccounts/a%40p.iam.gserviceaccount.com").unwrap();
         assert_eq!(route.vars["serviceAccounts"], "a@p.iam.gserviceaccount.com");
         assert_eq!(route.segments[1], "p");
     }
@@ -191,7 +195,9 @@ mod tests {
         assert_eq!(key(None, "GET", path), "secretmanager.projects.secrets.versions.access");
         let batch = "/v1/projects/p/services:batchEnable";
         assert_eq!(key(None, "POST", batch), "serviceusage.services.batchEnable");
-        assert!(find(Some("secretmanager.googleapis.com"), "GET", "/v1/projects/p/secrets/s:nothing").is_err());
+        assert!(
+            find(Some("secretmanager.googleapis.com"), "GET", "/v1/projects/p/secrets/s:nothing").is_err()
+        );
     }
 
     #[test]

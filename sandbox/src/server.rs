@@ -242,7 +242,9 @@ pub(crate) fn json_response(status: StatusCode, body: &Value, retry_after: Optio
 
 fn html_response(http: u16, message: &str, retry_after: Option<u64>) -> Response {
     let status = StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = format!("<!DOCTYPE html>\n<html><head><title>Error {http}</title></head><body><p>{message}</p></body></html>\n");
+    let body = format!(
+        "<!DOCTYPE html>\n<html><head><title>Error {http}</title></head><body><p>{message}</p></body></html>\n"
+    );
     built(status, "text/html; charset=UTF-8", body, retry_after)
 }
 

@@ -56,13 +56,15 @@ fn get_v3(world: &mut World, call: &Call) -> Answer {
 
 fn list_v1(world: &mut World, call: &Call) -> Answer {
     let matches = matching(call.query.str("filter"))?;
-    let views = world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v1(doc));
+    let views =
+        world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v1(doc));
     page(views.collect(), "projects", call, 500, 500)
 }
 
 fn search_v3(world: &mut World, call: &Call) -> Answer {
     let matches = matching(call.query.str("query"))?;
-    let views = world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v3(doc));
+    let views =
+        world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v3(doc));
     page(views.collect(), "projects", call, 500, 500)
 }
 
