@@ -17,7 +17,7 @@ mod hints;
 mod official;
 mod operation;
 mod payload;
-mod policy;
+pub mod policy;
 mod projects;
 mod propagation;
 mod rate;
@@ -25,7 +25,7 @@ mod readiness;
 mod rest;
 mod retry;
 mod run;
-mod secrets;
+pub mod secrets;
 mod services;
 mod sleeper;
 #[cfg(test)]
@@ -33,7 +33,8 @@ mod testserver;
 
 pub use accounts::Account;
 pub use client::{Gcp, Options, RequestCount};
-pub use error::{Detail, ErrorKind, GcpError};
+pub use error::{ErrorKind, GcpError};
+pub use operation::Patience;
 pub use payload::Payload;
 pub use policy::{Binding, Policy, PolicyOf, Triple};
 pub use projects::Project;
