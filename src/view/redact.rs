@@ -52,10 +52,9 @@ fn hide_all(variables: &mut Value, shown: &[String]) {
         Value::Array(items) => {
             for item in items {
                 let name = item["name"].as_str().unwrap_or_default().to_owned();
-                match item.get_mut("value") {
-                    Some(value) => hide(value, &name, shown),
-                    None if item.is_object() => {}
-                    None => hide(item, "", shown),
+                match item {
+                    Value::Object(fields) => fields.get_mut("value").into_iter().for_each(|v| hide(v, &name, shown)),
+                    other => hide(other, "", shown),
                 }
             }
         }
