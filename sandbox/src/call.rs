@@ -60,7 +60,11 @@ pub struct Query(pub BTreeMap<String, Vec<String>>);
 impl Query {
     /// The value of a parameter; an empty one counts as not given, as Google's own clients send those.
     pub fn str(&self, name: &str) -> Option<&str> {
-        self.0.get(name).and_then(|values| values.last()).map(String::as_str).filter(|value| !value.is_empty())
+        self.0
+            .get(name)
+            .and_then(|values| values.last())
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// Every non-empty value of a repeated parameter.

@@ -10,11 +10,18 @@ use crate::services::secretmanager;
 use crate::store::StoreError;
 
 /// Serves one request below `/__sandbox/`.
-pub(crate) async fn serve(shared: &Shared, host: Option<&str>, verb: &str, path: &str, body: &[u8]) -> Response {
+pub(crate) async fn serve(
+    shared: &Shared,
+    host: Option<&str>,
+    verb: &str,
+    path: &str,
+    body: &[u8],
+) -> Response {
     if !host.is_none_or(is_loopback) {
         return refused(StatusCode::FORBIDDEN, "The control endpoint answers on loopback only.");
     }
-    let segments: Vec<&str> = path.trim_start_matches("/__sandbox/").trim_end_matches('/').split('/').collect();
+    let segments: Vec<&str> =
+        path.trim_start_matches("/__sandbox/").trim_end_matches('/').split('/').collect();
     match (verb, segments.as_slice()) {
         ("POST", ["faults"]) => add_fault(shared, body),
         ("DELETE", ["faults"]) => {
@@ -30,7 +37,9 @@ pub(crate) async fn serve(shared: &Shared, host: Option<&str>, verb: &str, path:
                 no_fault(id)
             }
         }
-        ("GET", ["calls"]) => json_response(StatusCode::OK, &json!({ "calls": lock(&shared.calls).records }), None),
+        ("GET", ["calls"]) => {
+            json_response(StatusCode::OK, &json!({ "calls": lock(&shared.calls).records }), None)
+        }
         ("DELETE", ["calls"]) => {
             lock(&shared.calls).records.clear();
             done()

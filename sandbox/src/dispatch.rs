@@ -39,7 +39,9 @@ pub fn serve(world: &mut World, route: &Route, query: &str, body: &[u8], caller:
     let answer = answer(world, route, query, body, caller);
     world.operation_fault = crate::world::OperationFault::default();
     world.move_etag = false;
-    world.commit().map_err(|error| Status::internal(format!("The change could not be journalled: {error}.")))?;
+    world
+        .commit()
+        .map_err(|error| Status::internal(format!("The change could not be journalled: {error}.")))?;
     answer
 }
 
@@ -104,12 +106,14 @@ fn read_query(route: &Route, query: &str) -> Result<Query, Status> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decode = |text: &str| {
-            percent_decode(&text.replace('+', " "))
-                .ok_or_else(|| Status::invalid_argument("The query string is not valid percent-encoded UTF-8."))
+            percent_decode(&text.replace('+', " ")).ok_or_else(|| {
+                Status::invalid_argument("The query string is not valid percent-encoded UTF-8.")
+            })
         };
         let (name, mut value) = (decode(name)?, decode(value)?);
         let camel = camel_case(&name);
-        let known = route.method.query.iter().find(|(parameter, _)| *parameter == camel || *parameter == name);
+        let known =
+            route.method.query.iter().find(|(parameter, _)| *parameter == camel || *parameter == name);
         match known {
             Some((_, "mask")) => value = protojson::mask(&value),
             Some(_) => {}
@@ -122,8 +126,9 @@ fn read_query(route: &Route, query: &str) -> Result<Query, Status> {
 }
 
 fn unknown_parameter(name: &str) -> Status {
-    let message =
-        format!("Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query parameter. Field '{name}' could not be found in request message.");
+    let message = format!(
+        "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query parameter. Field '{name}' could not be found in request message."
+    );
     Status::invalid_argument(&message).with_detail(json!({
         "@type": "type.googleapis.com/google.rpc.BadRequest",
         "fieldViolations": [{ "description": message }],
@@ -135,10 +140,14 @@ fn read_body(route: &Route, body: &[u8]) -> Answer {
         return Ok(json!({}));
     }
     let value: Value = serde_json::from_slice(body).map_err(|error| {
-        Status::invalid_argument(format!("Invalid JSON payload received. The body cannot be read as JSON: {error}"))
+        Status::invalid_argument(format!(
+            "Invalid JSON payload received. The body cannot be read as JSON: {error}"
+        ))
     })?;
     if !value.is_object() {
-        return Err(Status::invalid_argument("Invalid JSON payload received. Root element must be a message."));
+        return Err(Status::invalid_argument(
+            "Invalid JSON payload received. Root element must be a message.",
+        ));
     }
     let message = route.method.request;
     if message.is_empty() {
@@ -218,7 +227,10 @@ mod tests {
     fn fields_select_parts_of_lists() {
         let answer = json!({"items": [{"a": 1, "b": {"c": 2, "d": 3}}], "next": "t"});
         assert_eq!(select(&answer, "items(a,b/c)"), json!({"items": [{"a": 1, "b": {"c": 2}}]}));
-        assert_eq!(select(&answer, "items/a,items/b/d,next"), json!({"items": [{"a": 1, "b": {"d": 3}}], "next": "t"}));
+        assert_eq!(
+            select(&answer, "items/a,items/b/d,next"),
+            json!({"items": [{"a": 1, "b": {"d": 3}}], "next": "t"})
+        );
         assert_eq!(select(&answer, "nothing"), json!({}));
     }
 }

@@ -264,9 +264,10 @@ impl Faults {
 fn fits(wanted: &Match, method: Option<&Method>, path: &str) -> bool {
     let id = method.map_or("", |method| method.id);
     wanted.method.as_deref().is_none_or(|pattern| glob(pattern, id))
-        && wanted.path.as_deref().is_none_or(|part| {
-            if part.contains('*') { glob(part, path) } else { path.contains(part) }
-        })
+        && wanted
+            .path
+            .as_deref()
+            .is_none_or(|part| if part.contains('*') { glob(part, path) } else { path.contains(part) })
         && wanted.writes.is_none_or(|writes| method.is_some_and(|method| method.write == writes))
 }
 

@@ -63,9 +63,9 @@ impl Policy {
     }
 
     fn grants(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.bindings.iter().flat_map(|binding| {
-            binding.members.iter().map(|member| (binding.role.as_str(), member.as_str()))
-        })
+        self.bindings
+            .iter()
+            .flat_map(|binding| binding.members.iter().map(|member| (binding.role.as_str(), member.as_str())))
     }
 
     /// What a client sees that asked for `version`: below 3 a conditional binding shows as a role of a made-up name,
@@ -93,8 +93,12 @@ impl Policy {
 fn without_condition(binding: &Binding) -> Binding {
     let Some(condition) = &binding.condition else { return binding.clone() };
     let hash = sha2::Sha256::digest(condition.to_string().as_bytes());
-    let hash: String = hash.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    Binding { role: format!("{}_withcond_{hash}", binding.role), members: binding.members.clone(), condition: None }
+    let hash = hash.iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    Binding {
+        role: format!("{}_withcond_{hash:020x}", binding.role),
+        members: binding.members.clone(),
+        condition: None,
+    }
 }
 
 impl World {
@@ -116,7 +120,8 @@ impl World {
         [resource, project.as_str()].into_iter().any(|name| {
             let policy = self.policy(name);
             policy.grants().any(|(granted, to)| {
-                let in_force = policy.pending.get(&grant_key(granted, to)).is_none_or(|from| *from <= self.tick());
+                let in_force =
+                    policy.pending.get(&grant_key(granted, to)).is_none_or(|from| *from <= self.tick());
                 roles.contains(&granted) && members.contains(&to) && in_force
             })
         })
@@ -257,7 +262,10 @@ fn bindings_of(sent: &Value) -> Result<Vec<Binding>, Status> {
             ));
         }
         let condition = binding.get("condition").filter(|condition| !condition.is_null()).cloned();
-        if condition.as_ref().is_some_and(|condition| condition["expression"].as_str().is_none_or(str::is_empty)) {
+        if condition
+            .as_ref()
+            .is_some_and(|condition| condition["expression"].as_str().is_none_or(str::is_empty))
+        {
             return Err(Status::invalid(
                 &format!("policy.bindings[{index}].condition.expression"),
                 "A condition needs an expression.",
@@ -316,13 +324,17 @@ fn check_members(world: &World, policy: &Policy) -> Result<(), Status> {
 
 fn check_member(world: &World, member: &str) -> Result<(), Status> {
     let invalid = || {
-        Err(Status::invalid("policy.bindings.members", format!("Invalid member: '{member}' is not a known form.")))
+        Err(Status::invalid(
+            "policy.bindings.members",
+            format!("Invalid member: '{member}' is not a known form."),
+        ))
     };
     if matches!(member, "allUsers" | "allAuthenticatedUsers") {
         return Ok(());
     }
     let Some((kind, name)) = member.split_once(':') else { return invalid() };
-    let is_mail = name.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.'));
+    let is_mail =
+        name.split_once('@').is_some_and(|(local, domain)| !local.is_empty() && domain.contains('.'));
     match kind {
         "user" | "group" if is_mail => Ok(()),
         "domain" if name.contains('.') && !name.contains('@') => Ok(()),
@@ -374,3 +386,6 @@ pub fn test_permissions(call: &Call) -> Answer {
     }
     Ok(json!({ "permissions": asked }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,9 +39,8 @@ impl World {
     /// The ID of the project with this number, when it is in use or was given at the start.
     pub fn project_with_number(&self, number: u64) -> Option<String> {
         let used = self.list(COLLECTION, "").find(|(_, doc)| doc["number"] == json!(number));
-        used.map(|(id, _)| id.to_owned()).or_else(|| {
-            self.seeds.iter().find(|(_, seeded)| **seeded == number).map(|(id, _)| id.clone())
-        })
+        used.map(|(id, _)| id.to_owned())
+            .or_else(|| self.seeds.iter().find(|(_, seeded)| **seeded == number).map(|(id, _)| id.clone()))
     }
 
     /// Turns an ID or a number into the ID, making the project when it is used for the first time.

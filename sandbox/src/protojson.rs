@@ -76,7 +76,10 @@ fn message(schema: &Schema, name: &str, value: &Value, path: &str, out: &mut Vio
     Some(Value::Object(normal))
 }
 
-fn find<'a>(fields: &'a std::collections::BTreeMap<String, Field>, key: &str) -> Option<(&'a str, &'a Field)> {
+fn find<'a>(
+    fields: &'a std::collections::BTreeMap<String, Field>,
+    key: &str,
+) -> Option<(&'a str, &'a Field)> {
     fields
         .get_key_value(key)
         .or_else(|| fields.get_key_value(camel_case(key).as_str()))
@@ -163,9 +166,7 @@ fn scalar(shape: &Shape, value: &Value) -> Result<Value, &'static str> {
     let (normal, kind) = match shape {
         Shape::Text => (value.is_string().then(|| value.clone()), "TYPE_STRING"),
         Shape::Bool => (value.is_boolean().then(|| value.clone()), "TYPE_BOOL"),
-        Shape::Int32 => {
-            (integer(value).and_then(|n| i32::try_from(n).ok()).map(|n| json!(n)), "TYPE_INT32")
-        }
+        Shape::Int32 => (integer(value).and_then(|n| i32::try_from(n).ok()).map(|n| json!(n)), "TYPE_INT32"),
         Shape::Uint32 => {
             (integer(value).and_then(|n| u32::try_from(n).ok()).map(|n| json!(n)), "TYPE_UINT32")
         }
@@ -177,13 +178,17 @@ fn scalar(shape: &Shape, value: &Value) -> Result<Value, &'static str> {
         }
         Shape::Double => (double(value), "TYPE_DOUBLE"),
         Shape::Bytes => (value.as_str().and_then(standard_base64).map(|text| json!(text)), "TYPE_BYTES"),
-        Shape::Timestamp => {
-            (value.as_str().and_then(timestamp).map(|text| json!(text)), "type.googleapis.com/google.protobuf.Timestamp")
+        Shape::Timestamp => (
+            value.as_str().and_then(timestamp).map(|text| json!(text)),
+            "type.googleapis.com/google.protobuf.Timestamp",
+        ),
+        Shape::Duration => (
+            value.as_str().and_then(duration).map(|text| json!(text)),
+            "type.googleapis.com/google.protobuf.Duration",
+        ),
+        Shape::Mask => {
+            (value.as_str().map(|text| json!(mask(text))), "type.googleapis.com/google.protobuf.FieldMask")
         }
-        Shape::Duration => {
-            (value.as_str().and_then(duration).map(|text| json!(text)), "type.googleapis.com/google.protobuf.Duration")
-        }
-        Shape::Mask => (value.as_str().map(|text| json!(mask(text))), "type.googleapis.com/google.protobuf.FieldMask"),
         Shape::List(_) | Shape::Map(_) | Shape::Enum(_) | Shape::Message(_) | Shape::Any => {
             (Some(value.clone()), "")
         }
@@ -216,7 +221,9 @@ fn whole(number: &Number) -> Option<i128> {
 fn double(value: &Value) -> Option<Value> {
     match value {
         Value::Number(_) => Some(value.clone()),
-        Value::String(text) if matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => Some(value.clone()),
+        Value::String(text) if matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => {
+            Some(value.clone())
+        }
         Value::String(text) => text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number),
         _ => None,
     }
@@ -244,7 +251,8 @@ fn duration(text: &str) -> Option<String> {
     let (sign, digits) = seconds.strip_prefix('-').map_or(("", seconds), |rest| ("-", rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || whole.len() > 12 || fraction.len() > 9 || !is_digits(whole) || !is_digits(fraction) {
+    if whole.is_empty() || whole.len() > 12 || fraction.len() > 9 || !is_digits(whole) || !is_digits(fraction)
+    {
         return None;
     }
     let fraction = fraction.trim_end_matches('0');
@@ -337,7 +345,8 @@ mod tests {
     #[test]
     fn int64_becomes_a_string_and_int32_a_number() {
         let schema = schema::of("secretmanager.v1").unwrap();
-        let normal = normalise(schema, "AddSecretVersionRequest", &json!({"payload": {"dataCrc32c": 5}})).unwrap();
+        let normal =
+            normalise(schema, "AddSecretVersionRequest", &json!({"payload": {"dataCrc32c": 5}})).unwrap();
         assert_eq!(normal["payload"]["dataCrc32c"], "5");
         let normal = service(&json!({"template": {"maxInstanceRequestConcurrency": "80"}})).unwrap();
         assert_eq!(normal["template"]["maxInstanceRequestConcurrency"], 80);
@@ -361,6 +370,9 @@ mod tests {
 
     #[test]
     fn masks_are_kept_in_json_names() {
-        assert_eq!(mask("display_name, labels,template.service_account"), "displayName,labels,template.serviceAccount");
+        assert_eq!(
+            mask("display_name, labels,template.service_account"),
+            "displayName,labels,template.serviceAccount"
+        );
     }
 }

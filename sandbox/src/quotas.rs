@@ -46,7 +46,8 @@ impl Quotas {
     pub fn take(&mut self, route: &Route, now: i64) -> Result<(), Status> {
         let (kind, limit) = limit(route.method);
         let project = route.segments.get(1).map_or("", String::as_str);
-        let region = if route.method.api == "run" { route.segments.get(3).map_or("", String::as_str) } else { "" };
+        let region =
+            if route.method.api == "run" { route.segments.get(3).map_or("", String::as_str) } else { "" };
         let bucket = format!("{}/{kind}/{project}/{region}", route.method.host);
         let window = self.windows.entry(bucket).or_insert(Window { start: now, used: 0 });
         if now - window.start >= WINDOW {

@@ -97,7 +97,11 @@ impl From<RawSchema> for Schema {
     fn from(raw: RawSchema) -> Self {
         let field = |text: String| {
             let bare = text.trim_end_matches(['-', '!']);
-            Field { shape: Shape::parse(bare), output_only: text.ends_with('-'), required: text.ends_with('!') }
+            Field {
+                shape: Shape::parse(bare),
+                output_only: text.ends_with('-'),
+                required: text.ends_with('!'),
+            }
         };
         let messages = raw
             .messages

@@ -98,12 +98,9 @@ async fn handle(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let host = authority(&parts.uri, &parts.headers);
-    let body = match to_bytes(body, MAX_BODY).await {
-        Ok(body) => body,
-        Err(_) => {
-            let status = Status::invalid_argument("Request payload size exceeds the limit: 10485760 bytes.");
-            return failure(&status, 413, None);
-        }
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        let status = Status::invalid_argument("Request payload size exceeds the limit: 10485760 bytes.");
+        return failure(&status, 413, None);
     };
     if path.starts_with("/__sandbox/") {
         return control::serve(&shared, host.as_deref(), parts.method.as_str(), &path, &body).await;
@@ -242,7 +239,9 @@ pub(crate) fn json_response(status: StatusCode, body: &Value, retry_after: Optio
 
 fn html_response(http: u16, message: &str, retry_after: Option<u64>) -> Response {
     let status = StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = format!("<!DOCTYPE html>\n<html><head><title>Error {http}</title></head><body><p>{message}</p></body></html>\n");
+    let body = format!(
+        "<!DOCTYPE html>\n<html><head><title>Error {http}</title></head><body><p>{message}</p></body></html>\n"
+    );
     built(status, "text/html; charset=UTF-8", body, retry_after)
 }
 

@@ -35,7 +35,7 @@ pub struct Options {
     pub port: u16,
     /// The folder that keeps the state; without one everything is forgotten at the end.
     pub state: Option<PathBuf>,
-    /// Projects with numbers of their own. Others come into being at their first use.
+    /// Projects that exist from the start; others come into being at their first use.
     pub projects: Vec<ProjectSeed>,
     pub apis: Apis,
     /// Waited before each answer.
@@ -49,7 +49,9 @@ pub struct Options {
 /// Why a sandbox did not start; each message ends with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("port {port} on 127.0.0.1 is in use: stop what listens there, or choose another port with --port")]
+    #[error(
+        "port {port} on 127.0.0.1 is in use: stop what listens there, or choose another port with --port"
+    )]
     PortInUse { port: u16 },
     #[error("cannot listen on 127.0.0.1 port {port}: choose another port with --port")]
     Listen { port: u16, source: io::Error },
@@ -72,7 +74,9 @@ pub enum StartError {
         address.map_or_else(String::new, |address| format!(" at http://{address}"))
     )]
     Locked { path: PathBuf, address: Option<SocketAddr> },
-    #[error("'{id}' is no project ID: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter")]
+    #[error(
+        "'{id}' is no project ID: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter"
+    )]
     ProjectId { id: String },
 }
 
@@ -109,6 +113,11 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
         lock = Some(FolderLock::acquire(dir)?);
         world = world.with_journal(Journal::open(dir)?);
     }
+    for seed in &options.projects {
+        let made = world.use_project(&seed.id);
+        made.map_err(|_| StartError::ProjectId { id: seed.id.clone() })?;
+    }
+    world.commit()?;
     let listener = listen(options.port).await?;
     let failed = |source| StartError::Listen { port: options.port, source };
     let address = listener.local_addr().map_err(failed)?;

@@ -15,6 +15,7 @@ use super::auth;
 use super::endpoint::Endpoint;
 use super::error::{ErrorKind, GcpError};
 use super::failure::{Failure, Stage};
+use super::propagation::Fresh;
 use super::rate::Rates;
 use super::retry::{Limits, Retry, decide};
 use super::sleeper::{RealSleeper, Sleeper};
@@ -75,6 +76,7 @@ struct Inner {
     slots: Semaphore,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     trace: bool,
+    fresh: Fresh,
     policies: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
     services: OnceCell<Services>,
     revisions: OnceCell<Revisions>,
@@ -128,6 +130,7 @@ impl Gcp {
             slots: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
             counts: Mutex::default(),
             trace: options.trace,
+            fresh: Fresh::default(),
             policies: Mutex::default(),
             services: OnceCell::new(),
             revisions: OnceCell::new(),
@@ -152,6 +155,7 @@ impl Gcp {
         let mut ambiguous = false;
         let mut attempt = 1;
         let mut started = None;
+        let mut patience = None;
         loop {
             self.await_budget(call.method).await;
             let started = *started.get_or_insert_with(|| self.now());
@@ -167,7 +171,11 @@ impl Gcp {
                 Retry::After(pause) => self.sleep(pause).await,
                 Retry::GiveUp => {
                     let host = call.method.api.host();
-                    return Err(GcpError::judge(call.doing, call.resource, host, failure, ambiguous));
+                    let error = GcpError::judge(call.doing, call.resource, host, failure, ambiguous);
+                    if !self.will_pass(&error) {
+                        return Err(error);
+                    }
+                    patience.get_or_insert_with(|| self.patience()).pause(&format!("{host} to be enabled")).await?;
                 }
             }
             attempt += 1;
@@ -225,6 +233,10 @@ impl Gcp {
 
     pub(crate) fn now(&self) -> Duration {
         self.inner.sleeper.now()
+    }
+
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.inner.fresh
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
@@ -299,4 +311,158 @@ fn random() -> f64 {
 /// The failure to build a request.
 pub(crate) fn unbuildable(message: impl Into<String>) -> Failure {
     Failure::without_answer(Stage::Build, message, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::gcp::PolicyOf;
+    use crate::gcp::testserver::{Answer, Server, refusal};
+
+    fn project() -> Answer {
+        Answer::json(200, json!({"name": "projects/42", "projectId": "p"}))
+    }
+
+    async fn at(url: &str, limits: Limits, sleeper: Arc<dyn Sleeper>) -> Gcp {
+        let options = Options { anonymous: true, sleeper, ..Options::default() };
+        Gcp::with_limits(options, Endpoint::parse(Some(url)).unwrap(), limits).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn passing_troubles_are_repeated_and_counted() {
+        let server = Server::start(vec![
+            Answer::json(503, refusal(503, "UNAVAILABLE")),
+            Answer::html(502),
+            Answer::Drop,
+            project(),
+        ])
+        .await;
+        let gcp = server.gcp().await;
+        assert_eq!(gcp.project("p").await.unwrap().number, 42);
+        assert_eq!(server.sleeper.slept().len(), 3);
+        let count = RequestCount { method: "cloudresourcemanager.projects.get".into(), count: 4 };
+        assert_eq!(gcp.requests(), [count]);
+    }
+
+    #[tokio::test]
+    async fn the_servers_wish_to_wait_is_obeyed_by_both_transports() {
+        let busy = || Answer::json(429, refusal(429, "RESOURCE_EXHAUSTED")).header("Retry-After: 7");
+        let server = Server::start(vec![busy(), project(), busy(), Answer::json(200, json!({}))]).await;
+        let gcp = server.gcp().await;
+        gcp.project("p").await.unwrap();
+        gcp.list_services("p", "l").await.unwrap();
+        assert_eq!(server.sleeper.slept(), [Duration::from_secs(7); 2]);
+    }
+
+    #[tokio::test]
+    async fn a_call_gives_up_after_its_attempts() {
+        let server = Server::serve(|_| Answer::json(503, refusal(503, "UNAVAILABLE"))).await;
+        let error = server.gcp().await.project("p").await.unwrap_err();
+        assert_eq!((&error.kind, error.status), (&ErrorKind::Unavailable, Some(503)));
+        assert_eq!(server.requests().len(), 8);
+        assert_eq!(error.to_string(), "cannot read project p: refused: UNAVAILABLE");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_never_comes_is_a_timeout_on_both_transports() {
+        let server = Server::serve(|_| Answer::Hang).await;
+        let limits = Limits { attempt: Duration::from_millis(80), attempts: 2, ..Limits::LOOPBACK };
+        let gcp = server.gcp_with(limits).await;
+        assert_eq!(gcp.project("p").await.unwrap_err().kind, ErrorKind::Timeout);
+        assert_eq!(gcp.list_secrets("p").await.unwrap_err().kind, ErrorKind::Timeout);
+        assert_eq!(server.requests().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn no_server_is_a_network_error_on_both_transports_with_and_without_tls() {
+        let server = Server::start(Vec::new()).await;
+        let (address, sleeper) = (server.address, server.sleeper.clone());
+        drop(server);
+        for scheme in ["http", "https"] {
+            let gcp = at(&format!("{scheme}://{address}"), Limits::LOOPBACK, sleeper.clone()).await;
+            for error in [gcp.project("p").await.unwrap_err(), gcp.list_services("p", "l").await.unwrap_err()] {
+                assert_eq!(error.kind, ErrorKind::Network, "{scheme}: {error:?}");
+                assert!(std::error::Error::source(&error).is_some(), "the cause is kept");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn both_transports_say_who_calls_and_send_no_token_when_anonymous() {
+        let server = Server::start(vec![project(), Answer::json(200, json!({}))]).await;
+        let gcp = server.gcp().await;
+        gcp.project("p").await.unwrap();
+        gcp.list_secrets("p").await.unwrap();
+        for request in server.requests() {
+            assert!(request.head.contains("user-agent: deployer/"), "{}", request.head);
+            assert!(!request.head.contains("authorization"), "{}", request.head);
+        }
+    }
+
+    /// Collects what is logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_has_a_line_for_each_attempt_and_neither_query_nor_body() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        let server = Server::start(vec![
+            Answer::html(503),
+            Answer::json(200, json!({"services": [{"name": "projects/1/services/in-the-body"}]})),
+        ])
+        .await;
+        let gcp = server.gcp().await;
+        let guard = tracing::subscriber::set_default(subscriber);
+        gcp.enabled_apis("p").await.unwrap();
+        drop(guard);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let ours: Vec<_> = text.lines().filter(|line| line.contains("deployer::http")).collect();
+        assert_eq!(ours.len(), 2, "{text}");
+        for part in ["serviceusage.services.list", "GET", "v1/projects/p/services", "\"503\"", "attempt=1", "ms="] {
+            assert!(ours[0].contains(part), "{part}: {}", ours[0]);
+        }
+        assert!(ours[1].contains("attempt=2") && ours[1].contains("\"200\""), "{}", ours[1]);
+        let ours = ours.join("\n");
+        assert!(!ours.contains("ENABLED") && !ours.contains("pageSize") && !ours.contains("in-the-body"), "{ours}");
+    }
+
+    #[tokio::test]
+    async fn a_used_up_quota_is_waited_for() {
+        let server = Server::serve(|_| Answer::json(200, json!({"etag": "e"}))).await;
+        let gcp = server.gcp().await;
+        let of = PolicyOf::Secret("projects/p/secrets/s".into());
+        for _ in 0..601 {
+            gcp.policy(&of).await.unwrap();
+        }
+        assert_eq!(server.sleeper.slept(), [Duration::from_mins(1)]);
+    }
+
+    #[test]
+    fn calls_can_move_between_threads() {
+        fn moves<T: Send>(_: impl Fn(Gcp) -> T) {}
+        moves(|gcp: Gcp| async move { gcp.create_service("p", "l", "s", json!({})).await });
+        moves(|gcp: Gcp| async move { gcp.edit_policy(&PolicyOf::Project("p".into()), &[], &[]).await });
+        moves(|gcp: Gcp| async move { gcp.enable_apis("p", &[]).await });
+        moves(|gcp: Gcp| async move { gcp.list_secrets("p").await });
+    }
 }

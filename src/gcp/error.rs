@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::ops::Deref;
 
 use super::failure::{BoxError, Failure, Stage};
 use super::hints;
@@ -57,14 +56,9 @@ pub enum ErrorKind {
 }
 
 /// An error of a call to Google. Its `Display` says what was being done and what came of it, in one line.
-pub struct GcpError {
-    detail: Box<Detail>,
-}
-
-/// The fields of [`GcpError`], which dereferences to them.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Detail {
+pub struct GcpError {
     /// What was being done, as an infinitive: `create service agent-army-api-dev`.
     pub call: String,
     /// The class of the error.
@@ -77,43 +71,66 @@ pub struct Detail {
     pub hints: Vec<String>,
     /// Whether the call may have taken effect all the same.
     pub(crate) ambiguous: bool,
-    source: Option<BoxError>,
+    // Boxed twice: every `Result` of this layer carries room for this type.
+    source: Option<Box<BoxError>>,
 }
 
 impl GcpError {
     /// An error of our own making.
     pub fn new(call: impl Into<String>, kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
-            detail: Box::new(Detail {
-                call: call.into(),
-                kind,
-                status: None,
-                message: message.into(),
-                hints: Vec::new(),
-                ambiguous: false,
-                source: None,
-            }),
+            call: call.into(),
+            kind,
+            status: None,
+            message: message.into(),
+            hints: Vec::new(),
+            ambiguous: false,
+            source: None,
         }
+    }
+
+    /// What was planned on is not there any more, or not as it was.
+    pub fn moved(name: &str) -> Self {
+        let short = name.rsplit('/').next().unwrap_or(name);
+        Self::new(format!("change {short}"), ErrorKind::Conflict, "it changed after the plan was made")
+            .with_hint("look at the difference with `deployer plan` and apply again")
+    }
+
+    /// An object, or a part of a plan, that this version cannot make sense of.
+    pub fn unreadable(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(format!("read {}", what.into()), ErrorKind::Unreadable, why)
+    }
+
+    /// A failure on this machine, before any request.
+    pub fn local(doing: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(doing, ErrorKind::Other, why)
+    }
+
+    /// A revision that cannot serve. `why` starts with Cloud Run's reason: `REASON: message`.
+    pub fn revision_failed(name: &str, why: &str) -> Self {
+        let short = name.rsplit('/').next().unwrap_or(name);
+        let reason = why.split_once(": ").map_or("UNKNOWN", |(reason, _)| reason).to_owned();
+        Self::new(format!("take revision {short} into service"), ErrorKind::RevisionFailed { reason }, why)
     }
 
     /// Adds a step that the user can take.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.detail.hints.push(hint.into());
+        self.hints.push(hint.into());
         self
     }
 
     /// Adds the underlying error.
     #[must_use]
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.detail.source = Some(source.into());
+        self.source = Some(Box::new(source.into()));
         self
     }
 
     /// Replaces the message, for what must not be repeated literally.
     #[must_use]
     pub(crate) fn with_message(mut self, message: impl Into<String>) -> Self {
-        self.detail.message = message.into();
+        self.message = message.into();
         self
     }
 
@@ -122,42 +139,26 @@ impl GcpError {
         let kind = classify(&failure, host);
         let hints = hints::of(&kind, &failure, resource, host);
         Self {
-            detail: Box::new(Detail {
-                call: call.to_owned(),
-                kind,
-                status: failure.status,
-                message: failure.message,
-                hints,
-                ambiguous,
-                source: failure.source,
-            }),
+            call: call.to_owned(),
+            kind,
+            status: failure.status,
+            message: failure.message,
+            hints,
+            ambiguous,
+            source: failure.source.map(Box::new),
         }
-    }
-}
-
-impl Deref for GcpError {
-    type Target = Detail;
-
-    fn deref(&self) -> &Detail {
-        &self.detail
-    }
-}
-
-impl fmt::Debug for GcpError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.detail.fmt(formatter)
     }
 }
 
 impl fmt::Display for GcpError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "cannot {}: {}", self.detail.call, self.detail.message)
+        write!(formatter, "cannot {}: {}", self.call, self.message)
     }
 }
 
 impl StdError for GcpError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.detail.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+        self.source.as_ref().map(|source| &***source as &(dyn StdError + 'static))
     }
 }
 

@@ -115,11 +115,6 @@ impl Failure {
         self.details.iter().find(|detail| type_of(detail).ends_with("google.rpc.ErrorInfo"))
     }
 
-    /// Whether the answer carries this canonical code.
-    pub(crate) fn is(&self, code: &str) -> bool {
-        self.code.as_deref() == Some(code)
-    }
-
     /// One word for the request log: the status, or why there is none.
     pub(crate) fn word(&self) -> String {
         match (self.stage, self.status) {
@@ -168,7 +163,7 @@ mod tests {
         let body = br#"{"error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED",
             "details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"2.5s"}]}}"#;
         let failure = Failure::answered(429, Some("1"), body);
-        assert!(failure.is("RESOURCE_EXHAUSTED"));
+        assert_eq!(failure.code.as_deref(), Some("RESOURCE_EXHAUSTED"));
         assert_eq!(failure.message, "slow down");
         assert_eq!(failure.retry_after, Some(Duration::from_millis(2500)));
         assert!(!failure.ambiguous());

@@ -66,7 +66,8 @@ fn permission(failure: &Failure) -> Option<String> {
         let word = word.trim_matches('.');
         let known = ["run.", "secretmanager.", "iam.", "resourcemanager.", "serviceusage."];
         let named = known.iter().any(|service| word.starts_with(service));
-        (named && word.matches('.').count() == 2 && !word.ends_with(".com")).then(|| word.to_owned())
+        let parts: Vec<_> = word.split('.').collect();
+        (named && parts.len() == 3 && parts[2] != "com").then(|| word.to_owned())
     })
 }
 

@@ -67,7 +67,32 @@ impl Pace {
     }
 }
 
+/// A bounded wait for something whose progress the caller looks at itself.
+#[derive(Debug)]
+pub struct Patience {
+    gcp: Gcp,
+    pace: Pace,
+    started: Duration,
+}
+
+impl Patience {
+    /// Waits until it is time to look again; an error once fifteen minutes have passed since the wait began.
+    /// `what` completes "wait for".
+    pub async fn pause(&mut self, what: &str) -> Result<(), GcpError> {
+        if self.gcp.now().saturating_sub(self.started) >= DEADLINE {
+            return Err(overdue(&format!("wait for {what}"), None));
+        }
+        self.gcp.sleep(self.pace.pause()).await;
+        Ok(())
+    }
+}
+
 impl Gcp {
+    /// Begins a bounded wait: the pauses grow, as between polls of an operation.
+    pub fn patience(&self) -> Patience {
+        Patience { gcp: self.clone(), pace: Pace::new(self.is_loopback()), started: self.now() }
+    }
+
     /// Polls an operation until it is done. What the operation ended with is in the answer, not an error here.
     pub(crate) async fn wait<F, Fut>(
         &self,

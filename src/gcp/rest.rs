@@ -55,15 +55,15 @@ impl Gcp {
         loop {
             let mut page = request();
             if !token.is_empty() {
-                page = page.query("pageToken", token);
+                page = page.query("pageToken", token.clone());
             }
             let mut answer = self.rest(doing, page).await?;
             if let Some(list) = answer.get_mut(key).map(Value::take) {
                 items.extend(parse::<Vec<T>>(doing, list)?);
             }
             match answer.get("nextPageToken").and_then(Value::as_str) {
-                Some(next) if !next.is_empty() => token = next.to_owned(),
-                _ => return Ok(items),
+                None | Some("") => return Ok(items),
+                Some(next) => next.clone_into(&mut token),
             }
         }
     }

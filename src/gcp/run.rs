@@ -1,7 +1,7 @@
 //! Cloud Run services and revisions, by Cloud Run v2.
 //!
 //! Create, change and delete wait for their operation and answer the service as it is then. Where the operation
-//! and the service disagree, the service is believed.
+//! ends with an error, the service is asked, and believed.
 
 use google_cloud_run_v2::model::Service;
 use google_cloud_wkt::{Duration as WireDuration, FieldMask};
@@ -165,11 +165,13 @@ impl Gcp {
         let ended = self.wait_for_run(doing, operation).await?;
         match ended.into_response(doing) {
             Ok(response) if response.get("name").is_some() => {
-                let service = of_run(doing, &read::<Service>(doing, response)?)?;
-                self.judge_service(doing, service, None).await
+                of_run(doing, &read::<Service>(doing, response)?)
             }
-            Ok(_) => self.judge_live(doing, name, None).await,
-            Err(error) => self.judge_live(doing, name, Some(error)).await,
+            Ok(_) => self.service(name).await?.ok_or_else(|| gone(doing)),
+            Err(error) => match self.service(name).await? {
+                Some(service) => self.judge(doing, service, Some(error)).await,
+                None => Err(error),
+            },
         }
     }
 
@@ -185,34 +187,27 @@ impl Gcp {
         if !contains(&live, sent) {
             return Err(error);
         }
-        if !readiness::is_reconciling(&live) {
-            return self.judge_service(doing, live, None).await;
-        }
-        let service = self
-            .wait_until(doing, || async {
-                Ok(self.service(name).await?.filter(|service| !readiness::is_reconciling(service)))
-            })
-            .await?;
-        self.judge_service(doing, service, None).await
+        let service = self.settled(doing, name).await?.ok_or_else(|| gone(doing))?;
+        self.judge(doing, service, None).await
     }
 
-    async fn judge_live(
-        &self,
-        doing: &str,
-        name: &str,
-        error: Option<GcpError>,
-    ) -> Result<Value, GcpError> {
-        match (self.service(name).await?, error) {
-            (Some(service), error) => self.judge_service(doing, service, error).await,
-            (None, Some(error)) => Err(error),
-            (None, None) => {
-                Err(GcpError::new(doing, ErrorKind::NotFound, "the service is not there although the operation ended well"))
-            }
-        }
+    /// A service once Cloud Run is done with what it is doing to it, ready or not; `None` when there is none.
+    pub async fn settled_service(&self, name: &str) -> Result<Option<Value>, GcpError> {
+        self.settled(&format!("wait for service {}", short(name)), name).await
+    }
+
+    async fn settled(&self, doing: &str, name: &str) -> Result<Option<Value>, GcpError> {
+        self.wait_until(doing, || async {
+            Ok(match self.service(name).await? {
+                Some(service) if readiness::is_reconciling(&service) => None,
+                settled => Some(settled),
+            })
+        })
+        .await
     }
 
     /// Believes the service: ready is fine whatever the operation said, and a failed revision is named.
-    async fn judge_service(
+    async fn judge(
         &self,
         doing: &str,
         service: Value,
@@ -254,6 +249,10 @@ impl Gcp {
     }
 }
 
+fn gone(doing: &str) -> GcpError {
+    GcpError::new(doing, ErrorKind::NotFound, "the service is gone, although nothing went wrong")
+}
+
 /// The last part of a resource name, which is what people call it.
 fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
@@ -288,4 +287,189 @@ fn sent(doing: &str, service: &Service, mask: &[&str]) -> Result<Value, GcpError
         });
     }
     Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::gcp::testserver::{Answer, Server, refusal};
+
+    const NAME: &str = "projects/p/locations/l/services/api";
+
+    /// A live service as it comes over the wire: this client asks for enums as numbers.
+    fn live(state: &str) -> Value {
+        json!({
+            "name": NAME, "generation": "2", "observedGeneration": "2", "ingress": 1, "etag": "\"2\"",
+            "latestCreatedRevision": format!("{NAME}/revisions/api-2"),
+            "template": {"containers": [{"image": "i", "resources": {"cpuIdle": true}}], "timeout": "300s"},
+            "terminalCondition": {"type": "Ready", "state": state, "message": "m"}
+        })
+    }
+
+    fn wanted() -> Value {
+        json!({"ingress": "INGRESS_TRAFFIC_ALL", "template": {"containers": [{"image": "i"}]}})
+    }
+
+    fn started() -> Answer {
+        Answer::json(200, json!({"name": "projects/p/locations/l/operations/o"}))
+    }
+
+    fn ended(outcome: &str, value: &Value) -> Answer {
+        Answer::json(200, json!({"name": "projects/p/locations/l/operations/o", "done": true, outcome: value}))
+    }
+
+    fn response(mut service: Value) -> Answer {
+        service["@type"] = json!("type.googleapis.com/google.cloud.run.v2.Service");
+        ended("response", &service)
+    }
+
+    #[tokio::test]
+    async fn services_are_listed_over_all_pages_with_names_of_enums() {
+        let server = Server::start(vec![
+            Answer::json(200, json!({"services": [live("CONDITION_SUCCEEDED")], "nextPageToken": "2"})),
+            Answer::json(200, json!({"services": [{"name": "b"}]})),
+        ])
+        .await;
+        let services = server.gcp().await.list_services("p", "l").await.unwrap();
+        assert_eq!(services.len(), 2);
+        assert_eq!(services[0]["ingress"], "INGRESS_TRAFFIC_ALL");
+        assert_eq!(services[0]["generation"], "2");
+        assert_eq!(services[0]["terminalCondition"]["state"], "CONDITION_SUCCEEDED");
+        let requests = server.requests();
+        assert_eq!(requests[1].line(), "GET /run.googleapis.com/v2/projects/p/locations/l/services");
+        assert!(requests[1].target.contains("pageToken=2"), "{}", requests[1].target);
+    }
+
+    #[tokio::test]
+    async fn creating_waits_for_the_operation_and_answers_the_service() {
+        let server = Server::start(vec![started(), started(), response(live("CONDITION_SUCCEEDED"))]).await;
+        let service = server.gcp().await.create_service("p", "l", "api", wanted()).await.unwrap();
+        assert_eq!(service["ingress"], "INGRESS_TRAFFIC_ALL");
+        assert_eq!(service.get("@type"), None);
+        let requests = server.requests();
+        assert!(requests[0].target.contains("serviceId=api"), "{}", requests[0].target);
+        assert_eq!(
+            requests[2].line(),
+            "POST /run.googleapis.com/v2/projects/p/locations/l/operations/o:wait"
+        );
+        assert_eq!(requests[2].json()["timeout"], "5s");
+        assert_eq!(server.sleeper.slept().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_failed_operation_is_explained_by_the_revision() {
+        let revision = json!({"name": format!("{NAME}/revisions/api-2"), "conditions": [{"type": "Ready",
+            "state": "CONDITION_FAILED", "revisionReason": "HEALTH_CHECK_CONTAINER_ERROR", "message": "no port"}]});
+        let server = Server::start(vec![
+            ended("error", &json!({"code": 9, "message": "bad"})),
+            Answer::json(200, live("CONDITION_FAILED")),
+            Answer::json(200, revision),
+        ])
+        .await;
+        let error = server.gcp().await.create_service("p", "l", "api", wanted()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::RevisionFailed { reason: "HEALTH_CHECK_CONTAINER_ERROR".into() });
+        assert!(error.message.contains("api-2") && error.message.contains("no port"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_ready_service_is_believed_over_a_failed_operation() {
+        let failed = || ended("error", &json!({"code": 4, "message": "took too long"}));
+        let server = Server::start(vec![failed(), Answer::json(200, live("CONDITION_SUCCEEDED"))]).await;
+        assert!(server.gcp().await.patch_service(NAME, wanted(), &[]).await.is_ok());
+
+        let server = Server::start(vec![failed(), Answer::json(404, refusal(404, "NOT_FOUND"))]).await;
+        let error = server.gcp().await.patch_service(NAME, wanted(), &[]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::OperationFailed { code: 4 });
+    }
+
+    #[tokio::test]
+    async fn a_lost_create_that_took_effect_is_ours() {
+        let lost = |found: Value| {
+            vec![
+                Answer::Drop,
+                Answer::json(409, refusal(409, "ALREADY_EXISTS")),
+                Answer::json(200, found.clone()),
+                Answer::json(200, found),
+            ]
+        };
+        let server = Server::start(lost(live("CONDITION_SUCCEEDED"))).await;
+        assert!(server.gcp().await.create_service("p", "l", "api", wanted()).await.is_ok());
+
+        let mut other = live("CONDITION_SUCCEEDED");
+        other["template"]["containers"][0]["image"] = json!("theirs");
+        let server = Server::start(lost(other)).await;
+        let error = server.gcp().await.create_service("p", "l", "api", wanted()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::AlreadyExists);
+    }
+
+    #[tokio::test]
+    async fn a_lost_patch_that_took_effect_is_waited_for() {
+        let mut working = live("CONDITION_RECONCILING");
+        working["reconciling"] = json!(true);
+        let server = Server::start(vec![
+            Answer::json(504, refusal(504, "DEADLINE_EXCEEDED")),
+            Answer::json(409, refusal(409, "ABORTED")),
+            Answer::json(200, working.clone()),
+            Answer::json(200, working),
+            Answer::json(200, live("CONDITION_SUCCEEDED")),
+        ])
+        .await;
+        let mut doc = wanted();
+        doc["etag"] = json!("\"1\"");
+        let service = server.gcp().await.patch_service(NAME, doc, &["template"]).await.unwrap();
+        assert_eq!(service["terminalCondition"]["state"], "CONDITION_SUCCEEDED");
+        let request = &server.requests()[1];
+        assert!(request.target.contains("updateMask=template"), "{}", request.target);
+        assert_eq!(request.json()["etag"], "\"1\"");
+    }
+
+    #[tokio::test]
+    async fn a_stale_etag_is_a_conflict_and_is_sent_once() {
+        let server = Server::start(vec![Answer::json(409, refusal(409, "ABORTED"))]).await;
+        let error = server.gcp().await.patch_service(NAME, wanted(), &[]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict);
+        assert_eq!(server.requests().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn deleting_waits_and_what_is_gone_is_deleted() {
+        let server = Server::start(vec![
+            started(),
+            response(live("CONDITION_SUCCEEDED")),
+            Answer::json(404, refusal(404, "NOT_FOUND")),
+        ])
+        .await;
+        let gcp = server.gcp().await;
+        gcp.delete_service(NAME, Some("\"2\"")).await.unwrap();
+        assert!(server.requests()[0].target.contains("etag=%222%22"), "{}", server.requests()[0].target);
+        gcp.delete_service(NAME, None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_service_that_cannot_be_read_is_named() {
+        let mut odd = live("CONDITION_SUCCEEDED");
+        odd["template"]["containers"] = json!("none");
+        let list = json!({"services": [odd.clone()]});
+        let server =
+            Server::start(vec![Answer::json(200, list.clone()), Answer::json(200, list), Answer::json(200, odd)])
+                .await;
+        let gcp = server.gcp().await;
+        let error = gcp.list_services("p", "l").await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreadable);
+        assert!(error.message.contains(NAME) && error.message.contains("template.containers"), "{error}");
+        let error = gcp.service(NAME).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreadable);
+        assert!(error.to_string().contains("api"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_none() {
+        let server = Server::serve(|_| Answer::json(404, refusal(404, "NOT_FOUND"))).await;
+        let gcp = server.gcp().await;
+        assert_eq!(gcp.service(NAME).await.unwrap(), None);
+        assert_eq!(gcp.revision(&format!("{NAME}/revisions/api-2")).await.unwrap(), None);
+        assert_eq!(gcp.settled_service(NAME).await.unwrap(), None);
+    }
 }

@@ -9,7 +9,7 @@ use super::client::{Call, Gcp};
 use super::documents::{contains, of_secrets, read, unreadable};
 use super::error::{ErrorKind, GcpError};
 use super::official::failure;
-use super::payload::Payload;
+pub use super::payload::Payload;
 use super::rest::Request;
 
 const LIST: Method = Method::read(Api::SecretManager, "GET", "secretmanager.projects.secrets.list");
@@ -64,6 +64,22 @@ impl Gcp {
             }
             token = answer.next_page_token;
         }
+    }
+
+    /// A secret by its resource name, without its value; `None` when there is none.
+    pub async fn secret(&self, name: &str) -> Result<Option<Value>, GcpError> {
+        match self.secret_document(&format!("read secret {}", short(name)), name).await {
+            Ok(document) => Ok(Some(document)),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn secret_document(&self, doing: &str, name: &str) -> Result<Value, GcpError> {
+        let client = self.secrets_client().await?;
+        let call = Call { method: &GET, doing, resource: name };
+        let get = || async { self.signed(client.get_secret().set_name(name)).send().await.map_err(failure) };
+        of_secrets(doing, &self.call(&call, get).await?)
     }
 
     /// Creates a secret without a value. `doc` is the secret; its replication cannot be changed later.
@@ -168,16 +184,16 @@ impl Gcp {
     ///
     /// `expected` is the number that the plan counted on. Adding is not idempotent: when an attempt gets lost, the
     /// versions are listed, and if `expected` is there, it is taken for ours.
-    pub async fn add_version(&self, name: &str, payload: &Payload, expected: u64) -> Result<u64, GcpError> {
+    pub async fn add_version(&self, name: &str, payload: Payload, expected: u64) -> Result<u64, GcpError> {
         let doing = format!("add a version to secret {}", short(name));
         let mut round = 1;
         loop {
-            let error = match self.send_version(&doing, name, payload).await {
+            let error = match self.send_version(&doing, name, &payload).await {
                 Ok(version) => return confirmed(&doing, &version),
                 Err(error) => error,
             };
             if !error.ambiguous || round >= ADD_ROUNDS {
-                return Err(wiped(error, payload));
+                return Err(wiped(error, &payload));
             }
             let versions = self.list_versions(name).await?.unwrap_or_default();
             if versions.iter().any(|version| version.number == expected) {
@@ -205,15 +221,21 @@ impl Gcp {
     }
 
     /// After a lost attempt: the live secret, if it is what was sent; else the error that came.
-    async fn as_sent(&self, doing: &str, name: &str, sent: &Value, error: GcpError) -> Result<Value, GcpError> {
+    /// A secret by its resource name; `None` when there is none.
+    pub async fn secret(&self, name: &str) -> Result<Option<Value>, GcpError> {
+        let doing = format!("read secret {}", short(name));
         let client = self.secrets_client().await?;
-        let call = Call { method: &GET, doing, resource: name };
-        let live = self
-            .call(&call, || async {
-                self.signed(client.get_secret().set_name(name)).send().await.map_err(failure)
-            })
-            .await?;
-        let live = of_secrets(doing, &live)?;
+        let call = Call { method: &GET, doing: &doing, resource: name };
+        let get = || async { self.signed(client.get_secret().set_name(name)).send().await.map_err(failure) };
+        match self.call(&call, get).await {
+            Ok(secret) => of_secrets(&doing, &secret).map(Some),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn as_sent(&self, doing: &str, name: &str, sent: &Value, error: GcpError) -> Result<Value, GcpError> {
+        let live = self.secret_document(doing, name).await?;
         if contains(&live, sent) { Ok(live) } else { Err(error) }
     }
 
@@ -301,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_version_carries_its_checksum_and_answers_its_number() {
         let server = Server::start(vec![Answer::json(200, version(3))]).await;
-        assert_eq!(server.gcp().await.add_version(NAME, &payload(), 3).await.unwrap(), 3);
+        assert_eq!(server.gcp().await.add_version(NAME, payload(), 3).await.unwrap(), 3);
         let request = &server.requests()[0];
         assert_eq!(request.line(), format!("POST /secretmanager.googleapis.com/v1/{NAME}:addVersion"));
         let sent = &request.json()["payload"];
@@ -316,7 +338,7 @@ mod tests {
             Answer::json(200, json!({"versions": [version(3), version(2)]})),
         ])
         .await;
-        assert_eq!(server.gcp().await.add_version(NAME, &payload(), 3).await.unwrap(), 3);
+        assert_eq!(server.gcp().await.add_version(NAME, payload(), 3).await.unwrap(), 3);
         assert_eq!(server.requests().iter().filter(|request| request.verb == "POST").count(), 1);
     }
 
@@ -328,7 +350,7 @@ mod tests {
             Answer::json(200, version(3)),
         ])
         .await;
-        assert_eq!(server.gcp().await.add_version(NAME, &payload(), 3).await.unwrap(), 3);
+        assert_eq!(server.gcp().await.add_version(NAME, payload(), 3).await.unwrap(), 3);
     }
 
     #[tokio::test]
@@ -336,7 +358,7 @@ mod tests {
         let mut answer = version(3);
         answer.as_object_mut().unwrap().remove("clientSpecifiedPayloadChecksum");
         let server = Server::start(vec![Answer::json(200, answer)]).await;
-        let error = server.gcp().await.add_version(NAME, &payload(), 3).await.unwrap_err();
+        let error = server.gcp().await.add_version(NAME, payload(), 3).await.unwrap_err();
         assert!(error.message.contains("did not confirm the checksum"), "{error}");
     }
 
@@ -344,7 +366,7 @@ mod tests {
     async fn a_refusal_that_repeats_the_value_is_not_passed_on() {
         let body = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "bad: aHVudGVyMg=="}});
         let server = Server::start(vec![Answer::json(400, body)]).await;
-        let error = server.gcp().await.add_version(NAME, &payload(), 3).await.unwrap_err();
+        let error = server.gcp().await.add_version(NAME, payload(), 3).await.unwrap_err();
         let everything = format!("{error} {error:?}");
         assert!(!everything.contains("aHVudGVyMg") && !everything.contains("hunter2"), "{everything}");
     }

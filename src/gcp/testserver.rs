@@ -25,6 +25,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    #[allow(clippy::needless_pass_by_value)] // tests write `json!` in place
     pub(crate) fn json(status: u16, body: Value) -> Self {
         Self::Full { status, headers: String::new(), kind: "application/json", body: body.to_string() }
     }

@@ -98,7 +98,8 @@ fn write_methods(document: &Value, api: &str, version: &str, out: &mut String) {
         let path = method["flatPath"].as_str().unwrap_or_else(|| text("path"));
         let query = query_parameters(method);
         let body = |key: &str| short_name(method[key]["$ref"].as_str().unwrap_or_default());
-        let (id, verb, request, response) = (text("id"), text("httpMethod"), body("request"), body("response"));
+        let (id, verb, request, response) =
+            (text("id"), text("httpMethod"), body("request"), body("response"));
         // Writing into a String cannot fail.
         let _ = writeln!(
             out,
@@ -127,7 +128,13 @@ fn short_name(name: &str) -> &str {
 }
 
 /// The closure of messages that the chosen methods take and give.
-fn distil(document: &Value, api: &str, version: &str, prefixes: &[&str], numbers: &Value) -> (Messages, Enums) {
+fn distil(
+    document: &Value,
+    api: &str,
+    version: &str,
+    prefixes: &[&str],
+    numbers: &Value,
+) -> (Messages, Enums) {
     let mut methods = Vec::new();
     methods_of(document, &mut methods);
     let mut queue: Vec<String> = Vec::new();
@@ -203,22 +210,30 @@ fn enum_values(shape: &Value) -> Option<Vec<&str>> {
     Some(shape.get("enum")?.as_array()?.iter().filter_map(Value::as_str).collect())
 }
 
-/// Numbers from the table entry of this API that has all the values; `-1` where no entry has the name.
+/// Numbers from the table entry of this API that fits best; `-1` where no entry has the name.
+///
+/// Documents may be ahead of the numbers, so an entry fits when at least half of it is among the values.
 fn numbered(values: &[&str], api: &str, version: &str, numbers: &Value) -> BTreeMap<String, i64> {
     let own = format!("{api}_{version}.");
-    let entries: Vec<_> = numbers.as_object().into_iter().flatten().collect();
-    let fitting = |prefix: &str| {
-        entries
-            .iter()
-            .filter(|(name, _)| name.starts_with(prefix))
-            .filter(|(_, table)| values.iter().all(|value| table.get(*value).is_some()))
-            .min_by_key(|(_, table)| table.as_object().map_or(0, serde_json::Map::len))
-    };
-    let table = fitting(&own).or_else(|| fitting(""));
+    let shared = |table: &Value| values.iter().filter(|value| table.get(**value).is_some()).count();
+    let entries = || numbers.as_object().into_iter().flatten();
+    let table = entries()
+        .filter(|(name, _)| name.starts_with(&own))
+        .map(|(_, table)| table)
+        .filter(|table| table.as_object().is_some_and(|all| shared(table) * 2 >= all.len()))
+        .max_by_key(|table| shared(table))
+        .filter(|table| shared(table) > 0)
+        // Enums that APIs share, such as launch stages, stand under a name of their own.
+        .or_else(|| {
+            entries()
+                .map(|(_, table)| table)
+                .filter(|table| shared(table) == values.len())
+                .min_by_key(|table| table.as_object().map_or(0, serde_json::Map::len))
+        });
     values
         .iter()
         .map(|value| {
-            let number = table.and_then(|(_, table)| table[*value].as_i64()).unwrap_or(-1);
+            let number = table.and_then(|table| table[*value].as_i64()).unwrap_or(-1);
             ((*value).to_owned(), number)
         })
         .collect()

@@ -46,23 +46,27 @@ fn view_v3(doc: &Value) -> Value {
     })
 }
 
+#[allow(clippy::unnecessary_wraps)] // the signature of every handler
 fn get_v1(world: &mut World, call: &Call) -> Answer {
     Ok(view_v1(&world.project_doc(&call.project)))
 }
 
+#[allow(clippy::unnecessary_wraps)] // the signature of every handler
 fn get_v3(world: &mut World, call: &Call) -> Answer {
     Ok(view_v3(&world.project_doc(&call.project)))
 }
 
 fn list_v1(world: &mut World, call: &Call) -> Answer {
     let matches = matching(call.query.str("filter"))?;
-    let views = world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v1(doc));
+    let views =
+        world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v1(doc));
     page(views.collect(), "projects", call, 500, 500)
 }
 
 fn search_v3(world: &mut World, call: &Call) -> Answer {
     let matches = matching(call.query.str("query"))?;
-    let views = world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v3(doc));
+    let views =
+        world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v3(doc));
     page(views.collect(), "projects", call, 500, 500)
 }
 

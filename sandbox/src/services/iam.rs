@@ -54,7 +54,9 @@ impl World {
 /// Like [`World::service_account_exists`], for members of policies: a new account is not known everywhere at once.
 pub(crate) fn member_is_known(world: &World, email: &str) -> bool {
     match owner(email).filter(|project| world.doc(projects::COLLECTION, project).is_some()) {
-        Some(project) => world.doc(COLLECTION, &key(project, email)).is_some_and(|doc| is_visible(world, doc)),
+        Some(project) => {
+            world.doc(COLLECTION, &key(project, email)).is_some_and(|doc| is_visible(world, doc))
+        }
         None => true,
     }
 }
@@ -167,6 +169,8 @@ fn create(world: &mut World, call: &Call) -> Answer {
         "oauth2ClientId": unique,
         "visibleFrom": world.tick() + 1 + world.random_between(0, 2),
     });
+    // The policy of an earlier account of that name is not the new one's.
+    world.forget_policies(&name);
     world.put(COLLECTION, &name, account.clone());
     Ok(view(&account))
 }
@@ -215,7 +219,9 @@ fn change(world: &mut World, call: &Call, sent: &Value, paths: &[&str]) -> Answe
     if let Some(etag) = sent["etag"].as_str().filter(|etag| !etag.is_empty())
         && account["etag"] != etag
     {
-        return Err(Status::aborted("There were concurrent changes of the service account. Read it again and retry."));
+        return Err(Status::aborted(
+            "There were concurrent changes of the service account. Read it again and retry.",
+        ));
     }
     for path in paths.iter().filter(|path| **path != "etag") {
         account[*path] = json!(sent[*path].as_str().unwrap_or_default());
@@ -303,3 +309,6 @@ fn test_permissions(world: &mut World, call: &Call) -> Answer {
     find(world, call)?;
     iam::test_permissions(call)
 }
+
+#[cfg(test)]
+mod tests;

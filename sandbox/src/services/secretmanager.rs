@@ -87,12 +87,18 @@ fn create(world: &mut World, call: &Call) -> Answer {
     let number = world.project_number(&call.project);
     let key = format!("projects/{}/secrets/{id}", call.project);
     if world.doc(SECRETS, &key).is_some() {
-        return Err(Status::already_exists(format!("Secret [projects/{number}/secrets/{id}] already exists.")));
+        return Err(Status::already_exists(format!(
+            "Secret [projects/{number}/secrets/{id}] already exists."
+        )));
     }
     let mut secret = call.body.clone();
     limits::check_replication(&secret["replication"])?;
-    if secret.get("versionAliases").is_some_and(|aliases| aliases.as_object().is_some_and(|a| !a.is_empty())) {
-        return Err(Status::invalid("secret.version_aliases", "A new secret has no versions to give aliases to."));
+    if secret.get("versionAliases").is_some_and(|aliases| aliases.as_object().is_some_and(|a| !a.is_empty()))
+    {
+        return Err(Status::invalid(
+            "secret.version_aliases",
+            "A new secret has no versions to give aliases to.",
+        ));
     }
     limits::check_secret(&secret)?;
     settle_expiry(world, &mut secret)?;

@@ -34,7 +34,7 @@ const ENUMS: [&str; 8] = [
 pub(super) fn fill_service(service: &mut Value, project_number: u64) {
     drop_zero_values(service);
     set_default(service, "ingress", "INGRESS_TRAFFIC_ALL");
-    set_default(service, "launchStage", "GA");
+    fill_launch_stage(service);
     set_default(service, "template", json!({}));
     fill_traffic(service);
     if let Some(template) = service.get_mut("template") {
@@ -66,6 +66,17 @@ fn is_zero(key: &str, value: &Value) -> bool {
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.is_empty() && MAPS.contains(&key),
         Value::Bool(true) => false,
+    }
+}
+
+/// "On read, describes whether the resource uses preview features" (`Service.launchStage`): who asks for a
+/// preview stage and uses nothing of it reads GA.
+fn fill_launch_stage(service: &mut Value) {
+    let previews = list(&service["template"], "containers")
+        .iter()
+        .any(|container| container.get("readinessProbe").is_some());
+    if !previews || service.get("launchStage").is_none() {
+        set(service, "launchStage", "GA");
     }
 }
 
@@ -204,7 +215,7 @@ mod tests {
         service
     }
 
-    fn with_container(container: Value) -> Value {
+    fn with_container(container: &Value) -> Value {
         filled(json!({"template": {"containers": [container]}}))["template"]["containers"][0].clone()
     }
 
@@ -240,19 +251,19 @@ mod tests {
 
     #[test]
     fn resources_without_cpu_idle_mean_cpu_always_on() {
-        let container = with_container(json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}}));
+        let container = with_container(&json!({"image": "a", "resources": {"limits": {"memory": "1Gi"}}}));
         assert_eq!(container["resources"], json!({"limits": {"memory": "1Gi", "cpu": "1000m"}}));
     }
 
     #[test]
     fn cpu_idle_false_is_not_on_the_wire() {
-        let container = with_container(json!({"image": "a", "resources": {"cpuIdle": false}}));
+        let container = with_container(&json!({"image": "a", "resources": {"cpuIdle": false}}));
         assert_eq!(container["resources"].get("cpuIdle"), None);
     }
 
     #[test]
     fn a_quantity_is_kept_as_written() {
-        let container = with_container(json!({"image": "a", "resources": {"limits": {"cpu": "1"}}}));
+        let container = with_container(&json!({"image": "a", "resources": {"limits": {"cpu": "1"}}}));
         assert_eq!(container["resources"]["limits"]["cpu"], "1");
     }
 
@@ -265,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_probe_gets_path_port_and_times() {
-        let container = with_container(json!({"image": "a", "ports": [{"containerPort": 9000}],
+        let container = with_container(&json!({"image": "a", "ports": [{"containerPort": 9000}],
                                               "livenessProbe": {"httpGet": {}}}));
         let expected = json!({"httpGet": {"path": "/", "port": 9000}, "timeoutSeconds": 1,
                               "periodSeconds": 10, "failureThreshold": 3});
@@ -274,7 +285,7 @@ mod tests {
 
     #[test]
     fn secret_references_default_to_latest() {
-        let container = with_container(json!({"image": "a", "env": [
+        let container = with_container(&json!({"image": "a", "env": [
             {"name": "A", "valueSource": {"secretKeyRef": {"secret": "s"}}}]}));
         assert_eq!(container["env"][0]["valueSource"]["secretKeyRef"]["version"], "latest");
         let service = filled(json!({"template": {"volumes": [
@@ -302,6 +313,16 @@ mod tests {
         for absent in ["annotations", "description", "invokerIamDisabled"] {
             assert_eq!(service.get(absent), None, "{absent}");
         }
+    }
+
+    #[test]
+    fn the_launch_stage_is_the_one_of_what_is_used() {
+        let with = |container: Value| {
+            filled(json!({"launchStage": "BETA", "template": {"containers": [container]}}))["launchStage"]
+                .clone()
+        };
+        assert_eq!(with(json!({"image": "a"})), "GA");
+        assert_eq!(with(json!({"image": "a", "readinessProbe": {"httpGet": {}}})), "BETA");
     }
 
     #[test]

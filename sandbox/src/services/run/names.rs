@@ -79,6 +79,26 @@ pub(super) fn is_dns_label(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
+/// How a revision may name a secret: `SECRET`, or `projects/PROJECT/secrets/SECRET` for another project's.
+pub(super) fn is_secret(name: &str) -> bool {
+    let id = match name.split('/').collect::<Vec<_>>()[..] {
+        ["projects", project, "secrets", id] if !project.is_empty() => id,
+        _ => name,
+    };
+    is_word(id, 255)
+}
+
+/// How it may name a version: a number, `latest` or an alias of at most 63 characters.
+pub(super) fn is_secret_version(version: &str) -> bool {
+    let number = version.parse::<u64>().is_ok_and(|number| number > 0);
+    number || (is_word(version, 63) && version.starts_with(|first: char| first.is_ascii_alphabetic()))
+}
+
+fn is_word(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
 /// The last segment of a full resource name.
 pub(super) fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
@@ -143,6 +163,18 @@ mod tests {
         let hosts = hosts(&"a".repeat(49), 12_345_678_901_234, "us-central1");
         assert_eq!(hosts.len(), 1);
         assert!(hosts[0].ends_with("-uc.a.run.app"));
+    }
+
+    #[test]
+    fn secrets_are_named_alone_or_with_their_project() {
+        for good in ["key", "A_b-1", "projects/p/secrets/key"] {
+            assert!(is_secret(good), "{good}");
+        }
+        for bad in ["", "a b", "secrets/key", "projects/p/secrets/key/versions/1", "projects//secrets/key"] {
+            assert!(!is_secret(bad), "{bad}");
+        }
+        assert!(["1", "latest", "blue-2"].into_iter().all(is_secret_version));
+        assert!(!["0", "-1", "2x", "", "a.b"].into_iter().any(is_secret_version));
     }
 
     #[test]

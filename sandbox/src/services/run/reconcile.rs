@@ -11,6 +11,9 @@ use crate::world::World;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// Most revisions of a service (Cloud Run quotas and limits).
+const MOST_REVISIONS: usize = 1000;
+
 /// Marks a service that was just written.
 pub(super) fn begin(world: &World, doc: &mut Value) {
     let now = world.now();
@@ -71,7 +74,7 @@ fn decide(world: &mut World, name: &str, injected: Option<&Failure>) {
         (None, Some(doc)) => needs::check(world, project, doc),
         (None, None) => return,
     };
-    revision::settle(world, name, outcome.as_ref().map(|()| ()));
+    revision::settle(world, name, outcome.as_ref().copied());
 }
 
 /// Brings the service's own status up to date and answers the service, or why it is not ready.
@@ -98,6 +101,7 @@ fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Fai
     let serving: BTreeSet<String> =
         traffic::addressed(list(&doc, "trafficStatuses")).into_iter().map(str::to_owned).collect();
     revision::retire_others(world, name, &serving);
+    revision::forget_surplus(world, &doc, MOST_REVISIONS);
     match failure {
         None => Ok(service::view(&doc)),
         Some(failure) => Err(failure.status()),

@@ -192,6 +192,17 @@ pub(super) fn retire_others(world: &mut World, service: &str, serving: &BTreeSet
     }
 }
 
+/// Takes away the oldest revisions beyond `most` that neither traffic nor a tag reaches, as Cloud Run does
+/// without asking: a revision to go back to can vanish.
+pub(super) fn forget_surplus(world: &mut World, service: &Value, most: usize) {
+    let revisions = all(world, text(service, "name"));
+    let surplus = revisions.len().saturating_sub(most);
+    let unused = revisions.iter().rev().filter(|(name, _)| check_unused(service, name).is_ok());
+    for (name, _) in unused.take(surplus) {
+        world.remove(REVISIONS, name);
+    }
+}
+
 /// The revisions of a service with their full names, newest first.
 pub(super) fn all(world: &World, service: &str) -> Vec<(String, Value)> {
     let mut found: Vec<(String, Value)> = world

@@ -112,7 +112,7 @@ pub(super) fn addressed(statuses: &[Value]) -> BTreeSet<&str> {
 mod tests {
     use super::*;
 
-    fn problems(traffic: Value) -> Vec<String> {
+    fn problems(traffic: &Value) -> Vec<String> {
         let service = json!({"traffic": traffic, "template": {"revision": "api-new"}});
         let mut found = Violations::default();
         check(&service, "api", &BTreeSet::from(["api-old".to_owned()]), &mut found);
@@ -125,21 +125,21 @@ mod tests {
 
     #[test]
     fn percentages_sum_up_to_a_hundred() {
-        assert!(problems(json!([to("api-old", 60), {"type": LATEST, "percent": 40}])).is_empty());
-        assert_eq!(problems(json!([to("api-old", 60)])), ["traffic"]);
+        assert!(problems(&json!([to("api-old", 60), {"type": LATEST, "percent": 40}])).is_empty());
+        assert_eq!(problems(&json!([to("api-old", 60)])), ["traffic"]);
         assert_eq!(
-            problems(json!([to("api-old", 150), to("api-new", -50)])),
+            problems(&json!([to("api-old", 150), to("api-new", -50)])),
             ["traffic[0].percent", "traffic[1].percent"]
         );
     }
 
     #[test]
     fn a_target_names_a_revision_that_exists_or_is_being_made() {
-        assert!(problems(json!([to("api-new", 100)])).is_empty());
-        assert_eq!(problems(json!([to("api-gone", 100)])), ["traffic[0].revision"]);
-        assert_eq!(problems(json!([{"type": REVISION, "percent": 100}])), ["traffic[0].revision"]);
+        assert!(problems(&json!([to("api-new", 100)])).is_empty());
+        assert_eq!(problems(&json!([to("api-gone", 100)])), ["traffic[0].revision"]);
+        assert_eq!(problems(&json!([{"type": REVISION, "percent": 100}])), ["traffic[0].revision"]);
         assert_eq!(
-            problems(json!([{"type": LATEST, "revision": "api-old", "percent": 100}])),
+            problems(&json!([{"type": LATEST, "revision": "api-old", "percent": 100}])),
             ["traffic[0].revision"]
         );
     }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn tags_are_distinct_and_short() {
         let tagged = |first: &str, second: &str| {
-            problems(json!([{"type": LATEST, "percent": 100, "tag": first},
+            problems(&json!([{"type": LATEST, "percent": 100, "tag": first},
                             {"type": REVISION, "revision": "api-old", "tag": second}]))
         };
         assert!(tagged("blue", "green").is_empty());

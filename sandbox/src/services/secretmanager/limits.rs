@@ -23,15 +23,26 @@ pub(super) fn check_replication(replication: &Value) -> Result<(), Status> {
     match (automatic, managed) {
         (true, None) => Ok(()),
         (false, Some(managed)) => {
-            let places: Vec<&str> =
-                managed["replicas"].as_array().into_iter().flatten().filter_map(|r| r["location"].as_str()).collect();
+            let places: Vec<&str> = managed["replicas"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|r| r["location"].as_str())
+                .collect();
             if places.is_empty() {
-                return Err(Status::invalid("secret.replication.user_managed.replicas", "A replica is required."));
+                return Err(Status::invalid(
+                    "secret.replication.user_managed.replicas",
+                    "A replica is required.",
+                ));
             }
             Ok(())
         }
-        (true, Some(_)) => Err(Status::invalid("secret.replication", "Only one kind of replication can be chosen.")),
-        (false, None) => Err(Status::invalid("secret.replication", "The replication of the secret is required.")),
+        (true, Some(_)) => {
+            Err(Status::invalid("secret.replication", "Only one kind of replication can be chosen."))
+        }
+        (false, None) => {
+            Err(Status::invalid("secret.replication", "The replication of the secret is required."))
+        }
     }
 }
 
@@ -50,14 +61,19 @@ pub(super) fn check_secret(secret: &Value) -> Result<(), Status> {
 }
 
 fn entries(map: &Value) -> impl Iterator<Item = (&str, &str)> {
-    map.as_object().into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
+    map.as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
 }
 
 fn check_labels(labels: &Value) -> Result<(), Status> {
     let fits = |text: &str| {
         text.chars().count() <= 63
             && text.len() <= 128
-            && text.chars().all(|c| (c.is_alphabetic() && !c.is_uppercase()) || c.is_numeric() || "_-".contains(c))
+            && text
+                .chars()
+                .all(|c| (c.is_alphabetic() && !c.is_uppercase()) || c.is_numeric() || "_-".contains(c))
     };
     if entries(labels).count() > MAX_LABELS {
         return Err(Status::invalid("secret.labels", format!("At most {MAX_LABELS} labels are allowed.")));
@@ -67,7 +83,9 @@ fn check_labels(labels: &Value) -> Result<(), Status> {
         if !starts || !fits(key) || !fits(value) {
             return Err(Status::invalid(
                 "secret.labels",
-                format!("Label '{key}: {value}' does not fit: lower-case letters, digits, '_' and '-', at most 63."),
+                format!(
+                    "Label '{key}: {value}' does not fit: lower-case letters, digits, '_' and '-', at most 63."
+                ),
             ));
         }
     }
@@ -83,7 +101,10 @@ fn check_annotations(annotations: &Value) -> Result<(), Status> {
         let edge = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric());
         let inside = key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
         if key.len() > 63 || !edge(key.chars().next()) || !edge(key.chars().last()) || !inside {
-            return Err(Status::invalid("secret.annotations", format!("Annotation key '{key}' is not valid.")));
+            return Err(Status::invalid(
+                "secret.annotations",
+                format!("Annotation key '{key}' is not valid."),
+            ));
         }
     }
     Ok(())
@@ -92,7 +113,10 @@ fn check_annotations(annotations: &Value) -> Result<(), Status> {
 fn check_alias_names(aliases: &Value) -> Result<(), Status> {
     let Some(aliases) = aliases.as_object() else { return Ok(()) };
     if aliases.len() > MAX_ALIASES {
-        return Err(Status::invalid("secret.version_aliases", format!("At most {MAX_ALIASES} aliases are allowed.")));
+        return Err(Status::invalid(
+            "secret.version_aliases",
+            format!("At most {MAX_ALIASES} aliases are allowed."),
+        ));
     }
     for alias in aliases.keys() {
         let starts = alias.starts_with(|first: char| first.is_ascii_alphabetic());
@@ -151,16 +175,16 @@ impl Filter {
 
     /// Whether a document fulfils every term. `name` is compared with the last segment, too.
     pub(super) fn matches(&self, doc: &Value) -> bool {
-        self.0.iter().all(|(key, exact, wanted)| match key.strip_prefix("labels.") {
-            Some(label) => {
+        self.0.iter().all(|(key, exact, wanted)| {
+            if let Some(label) = key.strip_prefix("labels.") {
                 let held = &doc["labels"][label];
-                if wanted == "*" { held.is_string() } else { *held == json!(wanted) }
+                return if wanted == "*" { held.is_string() } else { *held == json!(wanted) };
             }
-            None => {
-                let held = doc[key.as_str()].as_str().unwrap_or_default();
-                let last = held.rsplit('/').next().unwrap_or(held);
-                if key == "name" && !exact { held.contains(wanted.as_str()) } else { held == wanted || last == wanted }
+            let held = doc[key.as_str()].as_str().unwrap_or_default();
+            if key == "name" && !exact {
+                return held.contains(wanted.as_str());
             }
+            held == wanted || held.rsplit('/').next() == Some(wanted)
         })
     }
 }

@@ -34,7 +34,8 @@ fn replication_is_required_and_immutable() {
     let error = send(&mut world, "POST", &format!("{SECRETS}?secretId=x"), &json!({})).unwrap_err();
     assert_eq!(error.code, Code::InvalidArgument);
     let body = json!({"replication": {"automatic": {}}});
-    let error = send(&mut world, "PATCH", &format!("{SECRETS}/db?updateMask=replication"), &body).unwrap_err();
+    let error =
+        send(&mut world, "PATCH", &format!("{SECRETS}/db?updateMask=replication"), &body).unwrap_err();
     assert_eq!(error.code, Code::InvalidArgument);
 }
 
@@ -73,8 +74,12 @@ fn versions_are_listed_newest_first_and_numbers_are_not_reused() {
     let next = add(&mut world, "ZA==");
     assert!(next["name"].as_str().unwrap().ends_with("/versions/4"));
     let list = get(&mut world, &format!("{SECRETS}/db/versions?filter=state:ENABLED")).unwrap();
-    let names: Vec<_> =
-        list["versions"].as_array().unwrap().iter().map(|v| v["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect();
+    let names: Vec<_> = list["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+        .collect();
     assert_eq!(names, ["4", "2", "1"]);
     assert_eq!(list["totalSize"], 3);
 }
@@ -170,7 +175,8 @@ fn pages_follow_each_other_and_the_last_has_no_token() {
 fn deleting_takes_versions_and_policy_along() {
     let mut world = with_secret();
     add(&mut world, "YQ==");
-    let policy = json!({"policy": {"bindings": [{"role": "roles/viewer", "members": ["user:a@example.com"]}]}});
+    let policy =
+        json!({"policy": {"bindings": [{"role": "roles/viewer", "members": ["user:a@example.com"]}]}});
     send(&mut world, "POST", &format!("{SECRETS}/db:setIamPolicy"), &policy).unwrap();
     send(&mut world, "DELETE", &format!("{SECRETS}/db"), &Value::Null).unwrap();
     assert_eq!(get(&mut world, &format!("{SECRETS}/db")).unwrap_err().code, Code::NotFound);

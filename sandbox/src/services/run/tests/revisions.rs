@@ -84,3 +84,20 @@ fn a_revision_without_traffic_is_retired_and_ready() {
     let serving = run.read("services/api/revisions/api-v2");
     assert_eq!(condition(&serving, "Active")["state"], "CONDITION_SUCCEEDED");
 }
+
+#[test]
+fn the_oldest_unused_revisions_vanish_beyond_the_limit() {
+    let mut run = Run::with_api();
+    let first = run.revisions().remove(0);
+    for revision in ["api-a", "api-b", "api-c"] {
+        let mut body = named(revision, revision);
+        body["traffic"] =
+            json!([{"type": 1, "percent": 100}, {"type": 2, "revision": first, "tag": "first"}]);
+        run.patch("", &body).unwrap();
+    }
+    let service = run.api();
+    super::super::revision::forget_surplus(&mut run.world, &service, 3);
+    assert_eq!(run.revisions(), ["api-c", "api-b", first.as_str()]);
+    super::super::revision::forget_surplus(&mut run.world, &service, 1);
+    assert_eq!(run.revisions(), ["api-c", first.as_str()]);
+}

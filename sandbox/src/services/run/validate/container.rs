@@ -98,11 +98,17 @@ fn check_value(variable: &Value, at: &str, found: &mut Violations) {
         return;
     };
     found.check(variable.get("value").is_none(), at, "Only one of value and valueSource can be set.");
-    let reference = source.get("secretKeyRef").map_or("", |reference| text(reference, "secret"));
+    let reference = &source["secretKeyRef"];
     found.check(
-        !reference.is_empty(),
+        names::is_secret(text(reference, "secret")),
         format!("{at}.valueSource.secretKeyRef.secret"),
-        "The secret is required.",
+        "A secret is required, as its id or as projects/PROJECT/secrets/SECRET.",
+    );
+    let version = text(reference, "version");
+    found.check(
+        version.is_empty() || names::is_secret_version(version),
+        format!("{at}.valueSource.secretKeyRef.version"),
+        "The version must be a number, an alias or `latest`.",
     );
 }
 
@@ -158,22 +164,22 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn problems(containers: Value) -> Vec<String> {
+    fn problems(containers: &Value) -> Vec<String> {
         let mut found = Violations::default();
         check(&json!({"containers": containers}), &mut found);
         found.fields().into_iter().map(|field| field.replace("template.", "")).collect()
     }
 
-    fn of_env(env: Value) -> Vec<String> {
-        problems(json!([{"image": "a", "ports": [{"name": "http1", "containerPort": 80}], "env": env}]))
+    fn of_env(env: &Value) -> Vec<String> {
+        problems(&json!([{"image": "a", "ports": [{"name": "http1", "containerPort": 80}], "env": env}]))
     }
 
     #[test]
     fn a_service_needs_a_container_with_an_image() {
-        assert_eq!(problems(json!([])), ["containers"]);
+        assert_eq!(problems(&json!([])), ["containers"]);
         let port = json!([{"name": "http1", "containerPort": 80}]);
-        assert_eq!(problems(json!([{"ports": port}])), ["containers[0].image"]);
-        assert_eq!(problems(json!([{"image": "UPPER", "ports": port}])), ["containers[0].image"]);
+        assert_eq!(problems(&json!([{"ports": port}])), ["containers[0].image"]);
+        assert_eq!(problems(&json!([{"image": "UPPER", "ports": port}])), ["containers[0].image"]);
     }
 
     #[test]
@@ -181,7 +187,7 @@ mod tests {
         let port = json!([{"name": "http1", "containerPort": 80}]);
         let pair = |first: &Value, second: &Value| {
             problems(
-                json!([{"name": "a", "image": "a", "ports": first}, {"name": "b", "image": "b", "ports": second}]),
+                &json!([{"name": "a", "image": "a", "ports": first}, {"name": "b", "image": "b", "ports": second}]),
             )
         };
         assert!(pair(&port, &json!([])).is_empty());
@@ -193,18 +199,18 @@ mod tests {
     fn several_containers_need_distinct_names() {
         let port = json!([{"name": "http1", "containerPort": 80}]);
         assert_eq!(
-            problems(json!([{"image": "a", "ports": port}, {"name": "b", "image": "b"}])),
+            problems(&json!([{"image": "a", "ports": port}, {"name": "b", "image": "b"}])),
             ["containers[0].name"]
         );
         assert_eq!(
-            problems(json!([{"name": "b", "image": "a", "ports": port}, {"name": "b", "image": "b"}])),
+            problems(&json!([{"name": "b", "image": "a", "ports": port}, {"name": "b", "image": "b"}])),
             ["containers[1].name"]
         );
     }
 
     #[test]
     fn a_port_is_named_http1_or_h2c() {
-        let with = |port: Value| problems(json!([{"image": "a", "ports": [port]}]));
+        let with = |port: Value| problems(&json!([{"image": "a", "ports": [port]}]));
         assert!(with(json!({"name": "h2c", "containerPort": 80})).is_empty());
         assert_eq!(with(json!({"name": "http", "containerPort": 80})), ["containers[0].ports[0].name"]);
         assert_eq!(
@@ -217,25 +223,25 @@ mod tests {
     fn reserved_variables_are_refused() {
         for name in ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "X_GOOGLE_X", "", "A=B"] {
             assert_eq!(
-                of_env(json!([{"name": name, "value": "1"}])),
+                of_env(&json!([{"name": name, "value": "1"}])),
                 ["containers[0].env[0].name"],
                 "{name}"
             );
         }
-        assert!(of_env(json!([{"name": "K_OTHER", "value": "1"}])).is_empty());
+        assert!(of_env(&json!([{"name": "K_OTHER", "value": "1"}])).is_empty());
     }
 
     #[test]
     fn a_variable_is_set_once() {
-        assert_eq!(of_env(json!([{"name": "A"}, {"name": "A"}])), ["containers[0].env[1].name"]);
+        assert_eq!(of_env(&json!([{"name": "A"}, {"name": "A"}])), ["containers[0].env[1].name"]);
     }
 
     #[test]
     fn a_variable_has_a_value_or_a_source() {
         let both = json!([{"name": "A", "value": "", "valueSource": {"secretKeyRef": {"secret": "s"}}}]);
-        assert_eq!(of_env(both), ["containers[0].env[0]"]);
+        assert_eq!(of_env(&both), ["containers[0].env[0]"]);
         assert_eq!(
-            of_env(json!([{"name": "A", "valueSource": {}}])),
+            of_env(&json!([{"name": "A", "valueSource": {}}])),
             ["containers[0].env[0].valueSource.secretKeyRef.secret"]
         );
     }
@@ -243,18 +249,18 @@ mod tests {
     #[test]
     fn environments_are_limited() {
         assert_eq!(
-            of_env(json!([{"name": "A", "value": "x".repeat(32769)}])),
+            of_env(&json!([{"name": "A", "value": "x".repeat(32769)}])),
             ["containers[0].env[0].value"]
         );
         let many: Vec<Value> = (0..1001).map(|number| json!({"name": format!("A{number}")})).collect();
-        assert_eq!(of_env(many.into()), ["containers[0].env"]);
+        assert_eq!(of_env(&many.into()), ["containers[0].env"]);
     }
 
     #[test]
     fn depends_on_names_containers_without_a_cycle() {
         let port = json!([{"name": "http1", "containerPort": 80}]);
         let with = |first: Value, second: Value| {
-            problems(json!([{"name": "a", "image": "a", "ports": port, "dependsOn": first},
+            problems(&json!([{"name": "a", "image": "a", "ports": port, "dependsOn": first},
                             {"name": "b", "image": "b", "dependsOn": second}]))
         };
         assert!(with(json!(["b"]), json!([])).is_empty());

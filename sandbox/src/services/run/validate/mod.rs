@@ -82,7 +82,7 @@ fn vpc_access(access: &Value, found: &mut Violations) {
     let interfaces = list(access, "networkInterfaces");
     let connector = !text(access, "connector").is_empty();
     found.check(
-        connector != !interfaces.is_empty(),
+        connector == interfaces.is_empty(),
         "template.vpcAccess",
         "Exactly one of connector and networkInterfaces must be set.",
     );

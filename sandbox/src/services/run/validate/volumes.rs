@@ -1,8 +1,8 @@
 //! Volumes and where containers mount them.
 
 use super::super::access::{int, list, text};
-use super::super::names;
 use super::super::violations::Violations;
+use super::super::{names, quantity};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -35,6 +35,21 @@ fn check_volume(template: &Value, volume: &Value, at: &str, found: &mut Violatio
         at,
         "Network file systems need the second generation execution environment.",
     );
+    for instance in list(&volume["cloudSqlInstance"], "instances") {
+        // The project's ID may have a domain in front: `example.com:project:region:instance`.
+        let parts = instance.as_str().unwrap_or_default().split(':').filter(|part| !part.is_empty()).count();
+        found.check(
+            matches!(parts, 3 | 4),
+            format!("{at}.cloudSqlInstance.instances"),
+            "An instance is named PROJECT:REGION:INSTANCE.",
+        );
+    }
+    let limit = text(&volume["emptyDir"], "sizeLimit");
+    found.check(
+        limit.is_empty() || quantity::bytes(limit).is_some(),
+        format!("{at}.emptyDir.sizeLimit"),
+        "The limit must be a quantity such as 64Mi.",
+    );
     for (kind, field) in [("gcs", "bucket"), ("nfs", "server"), ("nfs", "path"), ("filestore", "volume")] {
         if let Some(source) = volume.get(kind) {
             found.check(
@@ -47,7 +62,11 @@ fn check_volume(template: &Value, volume: &Value, at: &str, found: &mut Violatio
 }
 
 fn check_secret(secret: &Value, at: &str, found: &mut Violations) {
-    found.check(!text(secret, "secret").is_empty(), format!("{at}.secret"), "The field is required.");
+    found.check(
+        names::is_secret(text(secret, "secret")),
+        format!("{at}.secret"),
+        "A secret is required, as its id or as projects/PROJECT/secrets/SECRET.",
+    );
     let mode = int(secret, "defaultMode");
     found.check(
         (0..=0o777).contains(&mode),
@@ -62,6 +81,12 @@ fn check_secret(secret: &Value, at: &str, found: &mut Violations) {
             relative,
             format!("{at}.items[{index}].path"),
             "The path must be relative and must not contain `..`.",
+        );
+        let version = text(item, "version");
+        found.check(
+            version.is_empty() || names::is_secret_version(version),
+            format!("{at}.items[{index}].version"),
+            "The version must be a number, an alias or `latest`.",
         );
         found.check(paths.insert(path), format!("{at}.items[{index}].path"), "The path is not unique.");
         found.check(
@@ -120,7 +145,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn problems(volumes: Value, mounts: Value) -> Vec<String> {
+    fn problems(volumes: &Value, mounts: &Value) -> Vec<String> {
         let template = json!({"volumes": volumes, "containers": [{"volumeMounts": mounts}]});
         let mut found = Violations::default();
         check(&template, &mut found);
@@ -133,9 +158,9 @@ mod tests {
 
     #[test]
     fn a_mount_needs_its_volume() {
-        assert!(problems(json!([secret("v")]), json!([{"name": "v", "mountPath": "/s"}])).is_empty());
+        assert!(problems(&json!([secret("v")]), &json!([{"name": "v", "mountPath": "/s"}])).is_empty());
         assert_eq!(
-            problems(json!([]), json!([{"name": "v", "mountPath": "/s"}])),
+            problems(&json!([]), &json!([{"name": "v", "mountPath": "/s"}])),
             ["template.containers[0].volumeMounts[0].name"]
         );
     }
@@ -144,32 +169,47 @@ mod tests {
     fn one_secret_per_directory() {
         let mounts = json!([{"name": "v", "mountPath": "/s"}, {"name": "w", "mountPath": "/s/"}]);
         assert_eq!(
-            problems(json!([secret("v"), secret("w")]), mounts),
+            problems(&json!([secret("v"), secret("w")]), &mounts),
             ["template.containers[0].volumeMounts[1].mountPath"]
         );
     }
 
     #[test]
     fn volume_names_are_unique() {
-        assert_eq!(problems(json!([secret("v"), secret("v")]), json!([])), ["template.volumes[1].name"]);
+        assert_eq!(problems(&json!([secret("v"), secret("v")]), &json!([])), ["template.volumes[1].name"]);
     }
 
     #[test]
     fn a_volume_has_one_source() {
-        assert_eq!(problems(json!([{"name": "v"}]), json!([])), ["template.volumes[0]"]);
+        assert_eq!(problems(&json!([{"name": "v"}]), &json!([])), ["template.volumes[0]"]);
         let both = json!([{"name": "v", "emptyDir": {}, "secret": {"secret": "s"}}]);
-        assert_eq!(problems(both, json!([])), ["template.volumes[0]"]);
+        assert_eq!(problems(&both, &json!([])), ["template.volumes[0]"]);
+    }
+
+    #[test]
+    fn sources_are_checked_by_their_form() {
+        for (bad, field) in [
+            (json!({"name": "v", "cloudSqlInstance": {"instances": ["db"]}}), "cloudSqlInstance.instances"),
+            (json!({"name": "v", "emptyDir": {"sizeLimit": "much"}}), "emptyDir.sizeLimit"),
+            (json!({"name": "v", "secret": {"secret": "a/b"}}), "secret.secret"),
+            (json!({"name": "v", "gcs": {}}), "gcs.bucket"),
+        ] {
+            assert_eq!(problems(&json!([bad]), &json!([])), [format!("template.volumes[0].{field}")]);
+        }
+        let good = json!([{"name": "v", "cloudSqlInstance": {"instances": ["p:r:i"]}},
+                          {"name": "w", "emptyDir": {"sizeLimit": "64Mi"}}]);
+        assert!(problems(&good, &json!([])).is_empty());
     }
 
     #[test]
     fn items_need_distinct_relative_paths() {
         let volume = |items: Value| json!([{"name": "v", "secret": {"secret": "s", "items": items}}]);
         assert_eq!(
-            problems(volume(json!([{"path": "/a"}])), json!([])),
+            problems(&volume(json!([{"path": "/a"}])), &json!([])),
             ["template.volumes[0].secret.items[0].path"]
         );
         assert_eq!(
-            problems(volume(json!([{"path": "a"}, {"path": "a"}])), json!([])),
+            problems(&volume(json!([{"path": "a"}, {"path": "a"}])), &json!([])),
             ["template.volumes[0].secret.items[1].path"]
         );
     }
@@ -177,9 +217,9 @@ mod tests {
     #[test]
     fn system_directories_are_no_mount_paths() {
         for path in ["/proc", "/sys/x", "relative", "/a:b", ""] {
-            let found = problems(json!([secret("v")]), json!([{"name": "v", "mountPath": path}]));
+            let found = problems(&json!([secret("v")]), &json!([{"name": "v", "mountPath": path}]));
             assert_eq!(found, ["template.containers[0].volumeMounts[0].mountPath"], "{path}");
         }
-        assert!(problems(json!([secret("v")]), json!([{"name": "v", "mountPath": "/device"}])).is_empty());
+        assert!(problems(&json!([secret("v")]), &json!([{"name": "v", "mountPath": "/device"}])).is_empty());
     }
 }
