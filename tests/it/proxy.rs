@@ -1,0 +1,126 @@
+//! The whole run between deployer and the sandbox, checked against Google's discovery documents by the strict proxy.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support_b::{Checkout, Cloud, conformance};
+
+/// The proxy, ended with this value.
+struct Proxy {
+    child: Child,
+    url: String,
+    /// Held open, so that the proxy can go on talking.
+    _said: BufReader<ChildStderr>,
+    _files: TempDir,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Proxy {
+    fn start(folder: &Path, upstream: &str) -> Self {
+        let files = TempDir::new().unwrap();
+        let mut child = Command::new("python3")
+            .arg("-u")
+            .arg(folder.join("conformance_proxy.py"))
+            .args(["--listen", "127.0.0.1:0", "--upstream", upstream, "--strict-exit"])
+            .arg("--docs")
+            .arg(folder.join("docs"))
+            .arg("--report")
+            .arg(files.path().join("report.jsonl"))
+            .arg("--fail-file")
+            .arg(files.path().join("failures.jsonl"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap().to_owned();
+        Self { child, url, _said: said, _files: files }
+    }
+
+    async fn ask(&self, what: &str) -> Value {
+        let url = format!("{}/__conformance/{what}", self.url);
+        reqwest::get(url).await.unwrap().json().await.unwrap()
+    }
+}
+
+/// A change of each kind, in the words of the repository's base.yaml.
+const EDITS: [(&str, &str); 9] = [
+    ("memory: 512Mi", "memory: 1Gi"),
+    ("min_instances: 0", "min_instances: 1"),
+    ("    allow_unauthenticated: true\n", "    session_affinity: true\n"),
+    ("      JWT_ALGORITHM: HS256\n", ""),
+    ("      DATABASE_URL: database-url", "      DATABASE_URL: database-url:latest"),
+    ("openai-api-key: {}", "openai-api-key: {description: For the agents, labels: {team: red}}"),
+    ("    port: 8080\n", "    port: 8080\n    v2: {customAudiences: [https://api.example.com], template: {labels: {a: b}}}\n"),
+    (
+        "    port: 8080\n",
+        "    port: 8080\n    secret_files: [openai-api-key]\n    volumes: {/cache: {in_memory: 64Mi}}\n    \
+         sidecars: {proxy: {image: us-docker.pkg.dev/cloudrun/container/hello, cpu: 0.5, startup_probe: {tcp: true, port: 9000}}}\n",
+    ),
+    (
+        "    port: 8080\n",
+        "    port: 8080\n    vpc: {network: default, subnet: default, tags: [web], egress: all-traffic}\n    ingress: internal\n",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_run_is_as_googles_documents_say_on_both_sides() {
+    let Some(folder) = conformance() else {
+        println!("skipped: the conformance proxy is not there (DEPLOYER_CONFORMANCE names its folder)");
+        return;
+    };
+    let cloud = Cloud::start().await;
+    let proxy = Proxy::start(&folder, cloud.url());
+    let checkout = Checkout::of_repository().at(&proxy.url);
+    checkout.apply().await.expect(0);
+    checkout.settled().await;
+    for (from, to) in EDITS {
+        checkout.edit("base.yaml", from, to);
+        checkout.run(&["plan", "dev", "--detailed-exitcode"]).await.expect(2);
+        checkout.apply().await.expect(0);
+        checkout.settled().await;
+    }
+    checkout.run(&["secrets", "list", "dev"]).await.expect(0);
+    checkout.run_with_input(&["secrets", "set", "dev", "redis-url"], "redis://r:1").await.expect(0);
+    checkout.run(&["apply", "dev", "--auto-approve"]).await.expect(0);
+    let image = "api=us-docker.pkg.dev/cloudrun/container/hello:v2";
+    checkout.run(&["apply", "dev", "--auto-approve", "--image", image]).await.expect(0);
+    checkout.settled().await;
+    checkout.edit("base.yaml", "  redis-url: {id: \"redis-url-${env}\"}\n", "");
+    checkout.edit("base.yaml", "      REDIS_URL: redis-url\n", "");
+    checkout.run(&["apply", "dev", "--auto-approve", "--prune"]).await.expect(0);
+    checkout.write("base.yaml", NOTHING_LEFT);
+    checkout.write("dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n");
+    checkout.run(&["apply", "dev", "--auto-approve", "--prune"]).await.expect(0);
+    checkout.settled().await;
+
+    let summary = proxy.ask("summary").await;
+    println!("conformance: {} requests, findings {}", summary["requests"], summary["findings"]);
+    let findings = proxy.ask("findings").await;
+    assert_eq!(summary["findings"]["error"], 0, "{findings:#}");
+    assert_eq!(summary["findings"]["warning"], 0, "{findings:#}");
+    assert_eq!(summary["verdict"], "pass");
+    assert!(summary["requests"].as_u64().unwrap() > 200, "{summary:#}");
+}
+
+const NOTHING_LEFT: &str = "deployer: v1
+environment: base
+system: agent-army
+project: {id: agent-army-example, number: \"123456789012\"}
+region: us-central1
+secrets: {}
+services: {}
+";
