@@ -142,7 +142,10 @@ impl Gcp {
     /// How often each method was called so far, by method id.
     pub fn requests(&self) -> Vec<RequestCount> {
         let counts = self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().map(|(method, count)| RequestCount { method: (*method).to_owned(), count: *count }).collect()
+        counts
+            .iter()
+            .map(|(method, count)| RequestCount { method: (*method).to_owned(), count: *count })
+            .collect()
     }
 
     /// Sends until it succeeds or repeating is no use. The error's `ambiguous` says whether any attempt may have
@@ -175,7 +178,10 @@ impl Gcp {
                     if !self.will_pass(&error) {
                         return Err(error);
                     }
-                    patience.get_or_insert_with(|| self.patience()).pause(&format!("{host} to be enabled")).await?;
+                    patience
+                        .get_or_insert_with(|| self.patience())
+                        .pause(&format!("{host} to be enabled"))
+                        .await?;
                 }
             }
             attempt += 1;
@@ -384,7 +390,8 @@ mod tests {
         drop(server);
         for scheme in ["http", "https"] {
             let gcp = at(&format!("{scheme}://{address}"), Limits::LOOPBACK, sleeper.clone()).await;
-            for error in [gcp.project("p").await.unwrap_err(), gcp.list_services("p", "l").await.unwrap_err()] {
+            for error in [gcp.project("p").await.unwrap_err(), gcp.list_services("p", "l").await.unwrap_err()]
+            {
                 assert_eq!(error.kind, ErrorKind::Network, "{scheme}: {error:?}");
                 assert!(std::error::Error::source(&error).is_some(), "the cause is kept");
             }
@@ -438,12 +445,17 @@ mod tests {
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let ours: Vec<_> = text.lines().filter(|line| line.contains("deployer::http")).collect();
         assert_eq!(ours.len(), 2, "{text}");
-        for part in ["serviceusage.services.list", "GET", "v1/projects/p/services", "\"503\"", "attempt=1", "ms="] {
+        for part in
+            ["serviceusage.services.list", "GET", "v1/projects/p/services", "\"503\"", "attempt=1", "ms="]
+        {
             assert!(ours[0].contains(part), "{part}: {}", ours[0]);
         }
         assert!(ours[1].contains("attempt=2") && ours[1].contains("\"200\""), "{}", ours[1]);
         let ours = ours.join("\n");
-        assert!(!ours.contains("ENABLED") && !ours.contains("pageSize") && !ours.contains("in-the-body"), "{ours}");
+        assert!(
+            !ours.contains("ENABLED") && !ours.contains("pageSize") && !ours.contains("in-the-body"),
+            "{ours}"
+        );
     }
 
     #[tokio::test]
