@@ -25,6 +25,8 @@ mod rest;
 mod retry;
 mod run;
 pub mod secrets;
+#[cfg(test)]
+mod sandbox_tests;
 mod services;
 mod sleeper;
 #[cfg(test)]
