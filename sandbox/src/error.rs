@@ -189,12 +189,13 @@ impl Status {
     /// The same status with a `google.rpc.ErrorInfo`.
     #[must_use]
     pub fn with_info(self, reason: &str, metadata: Value) -> Self {
-        self.with_detail(json!({
+        let mut info = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": reason,
             "domain": "googleapis.com",
-            "metadata": metadata,
-        }))
+        });
+        info["metadata"] = metadata;
+        self.with_detail(info)
     }
 
     /// The body of an HTTP answer: `{"error": {code, message, status, details}}`.

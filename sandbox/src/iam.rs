@@ -93,9 +93,9 @@ impl Policy {
 fn without_condition(binding: &Binding) -> Binding {
     let Some(condition) = &binding.condition else { return binding.clone() };
     let hash = sha2::Sha256::digest(condition.to_string().as_bytes());
-    let hash: String = hash.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hash.iter().take(8).fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
     Binding {
-        role: format!("{}_withcond_{hash}", binding.role),
+        role: format!("{}_withcond_{hash:020x}", binding.role),
         members: binding.members.clone(),
         condition: None,
     }
@@ -386,3 +386,6 @@ pub fn test_permissions(call: &Call) -> Answer {
     }
     Ok(json!({ "permissions": asked }))
 }
+
+#[cfg(test)]
+mod tests;

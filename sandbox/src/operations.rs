@@ -137,9 +137,8 @@ impl World {
     pub(crate) fn settle(&mut self) {
         let now = self.tick();
         for key in self.open_operations.clone() {
-            if let Some(operation) = load(self, &key)
-                && operation.due <= now
-            {
+            let is_due = self.doc(COLLECTION, &key).is_some_and(|doc| doc["due"].as_u64() <= Some(now));
+            if is_due && let Some(operation) = load(self, &key) {
                 complete(self, operation);
             }
         }
@@ -255,4 +254,68 @@ pub fn routes() -> Vec<(&'static str, Handler)> {
         ("cloudresourcemanager.operations.get", get),
         ("cloudresourcemanager.operations.get@v3", get),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{get, send, world};
+
+    fn spec(steps: u64) -> OperationSpec {
+        let on_done = Effect::Respond { type_url: "type.googleapis.com/x.Y".into(), value: json!({"a": 1}) };
+        OperationSpec { metadata_type: "x.Meta", metadata: json!({}), steps, on_done }
+    }
+
+    const NAME: &str = "projects/agent-army-dev/locations/us-central1/operations/1";
+
+    #[test]
+    fn an_operation_needs_its_polls_and_then_stays_done() {
+        let mut world = world();
+        let started = world.start_operation(NAME.into(), spec(2));
+        assert_eq!(started["metadata"]["@type"], "type.googleapis.com/x.Meta");
+        let path = format!("/run.googleapis.com/v2/{NAME}");
+        assert!(get(&mut world, &path).unwrap().get("done").is_none());
+        let done = get(&mut world, &path).unwrap();
+        assert_eq!(done["response"], json!({"@type": "type.googleapis.com/x.Y", "a": 1}));
+        assert_eq!(get(&mut world, &path).unwrap(), done);
+    }
+
+    #[test]
+    fn waiting_counts_for_several_polls() {
+        let mut world = world();
+        world.start_operation(NAME.into(), spec(3));
+        let path = format!("/run.googleapis.com/v2/{NAME}:wait");
+        let done = send(&mut world, "POST", &path, &json!({"timeout": "30s"})).unwrap();
+        assert_eq!(done["done"], true);
+    }
+
+    #[test]
+    fn an_operation_that_nobody_polls_ends_too() {
+        let mut world = world();
+        world.start_operation(NAME.into(), spec(100));
+        for _ in 0..PATIENCE {
+            world.advance();
+        }
+        world.settle();
+        assert!(world.open_operations.is_empty());
+    }
+
+    #[test]
+    fn operations_are_listed_by_place_and_state() {
+        let mut world = world();
+        world.start_operation(NAME.into(), spec(0));
+        world.start_operation(NAME.replace("operations/1", "operations/2"), spec(9));
+        world.start_operation(NAME.replace("us-central1/operations/1", "europe-west1/operations/3"), spec(9));
+        let list = "/run.googleapis.com/v2/projects/agent-army-dev/locations/us-central1/operations";
+        let all = get(&mut world, list).unwrap();
+        assert_eq!(all["operations"].as_array().unwrap().len(), 2);
+        let open = get(&mut world, &format!("{list}?filter=done:false")).unwrap();
+        assert_eq!(open["operations"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_unknown_operation_is_not_found() {
+        let mut world = world();
+        assert!(get(&mut world, "/v1/operations/nothing").is_err());
+    }
 }

@@ -1,6 +1,7 @@
 //! Finds the documented method that a request means: by host, by a first path segment naming a host, or by path.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
 
 use crate::error::Status;
 use crate::methods::{self, Method};
@@ -41,8 +42,46 @@ pub fn api_host(name: &str) -> Option<String> {
     Some(format!("{api}.googleapis.com"))
 }
 
-fn hosts() -> BTreeSet<&'static str> {
-    methods::all().iter().map(|method| method.host).collect()
+fn hosts() -> &'static BTreeSet<&'static str> {
+    static HOSTS: OnceLock<BTreeSet<&'static str>> = OnceLock::new();
+    HOSTS.get_or_init(|| methods::all().iter().map(|method| method.host).collect())
+}
+
+/// A method with its template taken apart.
+struct Pattern {
+    method: &'static Method,
+    segments: Vec<Segment>,
+}
+
+struct Segment {
+    /// `Some` for a variable, by its short name.
+    variable: Option<String>,
+    literal: &'static str,
+    /// The custom verb behind it.
+    verb: Option<&'static str>,
+}
+
+/// The methods of an HTTP verb whose templates have so many segments.
+fn patterns(verb: &str, segments: usize) -> &'static [Pattern] {
+    static PATTERNS: OnceLock<HashMap<(&'static str, usize), Vec<Pattern>>> = OnceLock::new();
+    let patterns = PATTERNS.get_or_init(|| {
+        let mut patterns: HashMap<_, Vec<Pattern>> = HashMap::new();
+        for method in methods::all() {
+            let segments: Vec<Segment> = method.template.split('/').map(segment).collect();
+            patterns.entry((method.verb, segments.len())).or_default().push(Pattern { method, segments });
+        }
+        patterns
+    });
+    // The key's text has to live as long as the table's keys: the verbs that there are do.
+    let verb =
+        ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|known| *known == verb).unwrap_or("");
+    patterns.get(&(verb, segments)).map_or(&[], Vec::as_slice)
+}
+
+fn segment(text: &'static str) -> Segment {
+    let (literal, verb) = text.split_once(':').map_or((text, None), |(name, verb)| (name, Some(verb)));
+    let variable = literal.strip_prefix('{').and_then(|name| name.strip_suffix('}')).map(variable);
+    Segment { variable, literal, verb }
 }
 
 /// Finds the method. `host` is the authority of the request, `path` its path as sent, still percent-encoded.
@@ -54,10 +93,10 @@ pub fn find(host: Option<&str>, verb: &str, path: &str) -> Result<Route, Status>
         None => (host.and_then(api_host), trimmed),
     };
     let segments: Vec<&str> = rest.split('/').collect();
-    let mut matches: Vec<(usize, Route)> = methods::all()
+    let mut matches: Vec<(usize, Route)> = patterns(verb, segments.len())
         .iter()
-        .filter(|method| method.verb == verb && api.as_deref().is_none_or(|host| method.host == host))
-        .filter_map(|method| matched(method, &segments))
+        .filter(|pattern| api.as_deref().is_none_or(|host| pattern.method.host == host))
+        .filter_map(|pattern| matched(pattern, &segments))
         .collect();
     let best = matches.iter().map(|(literals, _)| *literals).max().unwrap_or(0);
     matches.retain(|(literals, _)| *literals == best);
@@ -82,41 +121,31 @@ fn choose(routes: Vec<Route>, verb: &str, path: &str) -> Result<Route, Status> {
 }
 
 /// How many segments are literally those of the template, and the route; `None` when it does not fit.
-fn matched(method: &'static Method, segments: &[&str]) -> Option<(usize, Route)> {
-    let template: Vec<&str> = method.template.split('/').collect();
-    if template.len() != segments.len() {
-        return None;
-    }
+fn matched(pattern: &Pattern, segments: &[&str]) -> Option<(usize, Route)> {
     let (mut literals, mut vars, mut names) = (0, BTreeMap::new(), Vec::new());
-    let last = template.len() - 1;
-    for (index, (wanted, found)) in template.iter().zip(segments).enumerate() {
-        let (wanted, verb) = split_verb(wanted);
-        let found = match verb {
+    let last = segments.len() - 1;
+    for (index, (wanted, found)) in pattern.segments.iter().zip(segments).enumerate() {
+        let found = match wanted.verb {
             Some(verb) => found.strip_suffix(verb)?.strip_suffix(':')?,
             None if index == last && found.contains(':') => return None,
             None => found,
         };
-        literals += usize::from(verb.is_some());
-        let value = percent_decode(found)?;
-        if let Some(name) = wanted.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-            if value.is_empty() {
-                return None;
-            }
-            vars.insert(variable(name), value.clone());
-        } else if wanted == found {
-            literals += 1;
-        } else {
+        literals += usize::from(wanted.verb.is_some());
+        if wanted.variable.is_none() && wanted.literal != found {
             return None;
+        }
+        let value = percent_decode(found)?;
+        match &wanted.variable {
+            Some(_) if value.is_empty() => return None,
+            Some(name) => {
+                vars.insert(name.clone(), value.clone());
+            }
+            None => literals += 1,
         }
         names.push(value);
     }
     names.remove(0);
-    Some((literals, Route { method, vars, segments: names }))
-}
-
-/// The custom verb behind a template's segment: `{secretsId}:addVersion`.
-fn split_verb(segment: &str) -> (&str, Option<&str>) {
-    segment.split_once(':').map_or((segment, None), |(name, verb)| (name, Some(verb)))
+    Some((literals, Route { method: pattern.method, vars, segments: names }))
 }
 
 /// `servicesId` to `services`, `v1Id1` to `v11`.

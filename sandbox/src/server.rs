@@ -98,12 +98,9 @@ async fn handle(
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let host = authority(&parts.uri, &parts.headers);
-    let body = match to_bytes(body, MAX_BODY).await {
-        Ok(body) => body,
-        Err(_) => {
-            let status = Status::invalid_argument("Request payload size exceeds the limit: 10485760 bytes.");
-            return failure(&status, 413, None);
-        }
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        let status = Status::invalid_argument("Request payload size exceeds the limit: 10485760 bytes.");
+        return failure(&status, 413, None);
     };
     if path.starts_with("/__sandbox/") {
         return control::serve(&shared, host.as_deref(), parts.method.as_str(), &path, &body).await;

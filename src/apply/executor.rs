@@ -91,7 +91,7 @@ impl Run<'_> {
         self.observer.on(Event::Started(change));
         let outcome = match self.carry_out(change).await {
             Ok(()) => Outcome::Applied,
-            Err(error) => Outcome::Failed(Failure { message: error.to_string(), hints: error.hints }),
+            Err(error) => Outcome::Failed(Failure { message: error.to_string(), hints: error.hints.clone() }),
         };
         self.observer.on(Event::Finished(change, &outcome, started.elapsed()));
         (change.address.clone(), outcome)

@@ -1,5 +1,129 @@
 //! YAML in, [`Environment`] out. Reads files and nothing else: no network, no clock, no process environment.
+//!
+//! The way of a file: text ([`files`]) -> tree with places ([`parse`]) -> overlays, defaults and classes merged
+//! ([`merge`]) -> names filled in ([`interpolate`]) -> checked against the schema ([`shape`]) -> typed and given
+//! defaults ([`resolve`]) -> checked as a whole ([`rules`]). Every stage adds its problems to [`tree::Findings`]
+//! and takes out what is wrong, so that the later ones still run.
 
+mod container;
+pub mod diagnostic;
+mod files;
+mod git;
+mod interpolate;
+mod json_schema;
+mod lint;
+mod merge;
 pub mod model;
+mod not_yet;
+mod parse;
+mod resolve;
+mod rules;
+pub(crate) mod scalars;
+mod schema;
+mod shape;
+mod tree;
 
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use diagnostic::{Diagnostic, Problems, Severity, Texts};
+pub use json_schema::json_schema;
 pub use model::Environment;
+
+use git::Git;
+use interpolate::Scope;
+use tree::{Findings, Node};
+
+/// What the caller knows beside the files.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// The project's number, when the YAML has none and Google was asked.
+    pub project_number: Option<u64>,
+}
+
+/// An environment that can be used, and what its author may want to know about it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub environment: Environment,
+    /// In the order of files and lines.
+    pub warnings: Vec<Diagnostic>,
+    /// The texts of the files, to show the warnings in.
+    pub sources: Texts,
+    /// `${project.number}` or a service's URL was used and nobody has told the number: ask Google and load again.
+    pub needs_project_number: bool,
+}
+
+/// The environments of the folder `environments` in `root`, sorted.
+///
+/// Fails when there is no such folder, with the smallest files that work in the hint.
+pub fn names(root: &Path) -> Result<Vec<String>, Problems> {
+    files::names(root)
+}
+
+/// Reads, merges and checks one environment.
+///
+/// Fails with all problems of all stages, warnings included, in the order of files and lines.
+pub fn load(root: &Path, environment: &str, inputs: &Inputs) -> Result<Loaded, Problems> {
+    let mut findings = Findings::default();
+    let loaded = read(root, environment, inputs, &mut findings);
+    diagnostic::sort_and_dedup(&mut findings.diagnostics);
+    match loaded {
+        Some((environment, needs_project_number)) if !findings.has_errors() => Ok(Loaded {
+            environment,
+            warnings: findings.diagnostics,
+            sources: findings.files.into_texts(),
+            needs_project_number,
+        }),
+        _ => Err(Problems { diagnostics: findings.diagnostics, sources: findings.files.into_texts() }),
+    }
+}
+
+fn read(root: &Path, name: &str, inputs: &Inputs, findings: &mut Findings) -> Option<(Environment, bool)> {
+    let mut merged = files::read_merged(root, name, findings)?;
+    // Nulls go last: a service takes out with one what its class or `defaults` say.
+    merge::expand_services(&mut merged, findings);
+    findings.removed = merge::drop_nulls(&mut merged);
+
+    let git = Git::around(root);
+    let (filled, needs_project_number) = fill(&merged, name, inputs, &git, findings);
+    findings.index(&filled);
+
+    let mut value = tree::to_json(&filled);
+    shape::check(&mut value, findings);
+    let file = typed(&value, findings)?;
+    let allowed = lint::Allowed::from(&file);
+    let context = resolve::Context {
+        environment: name,
+        given_number: inputs.project_number,
+        root: &filled,
+        value: &value,
+    };
+    let environment = resolve::resolve(file, &context, findings);
+    rules::check(&environment, &filled, findings);
+    allowed.apply(findings);
+    Some((environment, needs_project_number))
+}
+
+/// The tree with every name filled in, and whether the project's number was used and is not known.
+fn fill(merged: &Node, name: &str, inputs: &Inputs, git: &Git, findings: &mut Findings) -> (Node, bool) {
+    let scope = Scope::new(merged, name, inputs.project_number, git);
+    let mut filled = merged.clone();
+    interpolate::fill_tree("", &mut filled, &scope, findings);
+    (filled, scope.lacks_number())
+}
+
+/// The typed form of a value that the schema has passed.
+fn typed(value: &serde_json::Value, findings: &mut Findings) -> Option<schema::File> {
+    match serde_path_to_error::deserialize::<_, schema::File>(value) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            let path = error.path().to_string();
+            let diagnostic =
+                Diagnostic::error("wrong-value", format!("this cannot be read: {}", error.inner()));
+            findings.add(tree::Part::Value, &path, diagnostic.label("not valid"));
+            None
+        }
+    }
+}

@@ -182,9 +182,17 @@ pub struct Probe {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeAction {
     /// HTTP GET of the path on the port (`None`: the container's port).
-    Http { path: String, port: Option<u16> },
-    Tcp { port: Option<u16> },
-    Grpc { service: Option<String>, port: Option<u16> },
+    Http {
+        path: String,
+        port: Option<u16>,
+    },
+    Tcp {
+        port: Option<u16>,
+    },
+    Grpc {
+        service: Option<String>,
+        port: Option<u16>,
+    },
 }
 
 /// Where the keys of the merged configuration were written, by dotted path (`services.api.memory`).

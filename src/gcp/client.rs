@@ -15,6 +15,7 @@ use super::auth;
 use super::endpoint::Endpoint;
 use super::error::{ErrorKind, GcpError};
 use super::failure::{Failure, Stage};
+use super::propagation::Fresh;
 use super::rate::Rates;
 use super::retry::{Limits, Retry, decide};
 use super::sleeper::{RealSleeper, Sleeper};
@@ -75,6 +76,7 @@ struct Inner {
     slots: Semaphore,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     trace: bool,
+    fresh: Fresh,
     policies: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
     services: OnceCell<Services>,
     revisions: OnceCell<Revisions>,
@@ -128,6 +130,7 @@ impl Gcp {
             slots: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
             counts: Mutex::default(),
             trace: options.trace,
+            fresh: Fresh::default(),
             policies: Mutex::default(),
             services: OnceCell::new(),
             revisions: OnceCell::new(),
@@ -152,6 +155,7 @@ impl Gcp {
         let mut ambiguous = false;
         let mut attempt = 1;
         let mut started = None;
+        let mut patience = None;
         loop {
             self.await_budget(call.method).await;
             let started = *started.get_or_insert_with(|| self.now());
@@ -167,7 +171,11 @@ impl Gcp {
                 Retry::After(pause) => self.sleep(pause).await,
                 Retry::GiveUp => {
                     let host = call.method.api.host();
-                    return Err(GcpError::judge(call.doing, call.resource, host, failure, ambiguous));
+                    let error = GcpError::judge(call.doing, call.resource, host, failure, ambiguous);
+                    if !self.will_pass(&error) {
+                        return Err(error);
+                    }
+                    patience.get_or_insert_with(|| self.patience()).pause(&format!("{host} to be enabled")).await?;
                 }
             }
             attempt += 1;
@@ -225,6 +233,10 @@ impl Gcp {
 
     pub(crate) fn now(&self) -> Duration {
         self.inner.sleeper.now()
+    }
+
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.inner.fresh
     }
 
     pub(crate) fn is_loopback(&self) -> bool {

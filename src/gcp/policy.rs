@@ -185,7 +185,11 @@ impl Gcp {
         parse::<Policy>(doing, live.clone())?;
         match edited(&live, add, remove) {
             None => Ok(()),
-            Some(policy) => self.rest(doing, of.write_request(&policy)).await.map(drop),
+            Some(policy) => {
+                self.rest(doing, of.write_request(&policy)).await?;
+                self.note_granted();
+                Ok(())
+            }
         }
     }
 }

@@ -55,6 +55,7 @@ impl Gcp {
             };
             let ended = self.wait(&doing, started, poll).await?;
             refuse_failures(&doing, &ended.into_response(&doing)?)?;
+            self.note_enabled(batch);
         }
         Ok(())
     }

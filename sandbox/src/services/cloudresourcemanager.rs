@@ -46,10 +46,12 @@ fn view_v3(doc: &Value) -> Value {
     })
 }
 
+#[allow(clippy::unnecessary_wraps)] // the signature of every handler
 fn get_v1(world: &mut World, call: &Call) -> Answer {
     Ok(view_v1(&world.project_doc(&call.project)))
 }
 
+#[allow(clippy::unnecessary_wraps)] // the signature of every handler
 fn get_v3(world: &mut World, call: &Call) -> Answer {
     Ok(view_v3(&world.project_doc(&call.project)))
 }

@@ -169,6 +169,8 @@ fn create(world: &mut World, call: &Call) -> Answer {
         "oauth2ClientId": unique,
         "visibleFrom": world.tick() + 1 + world.random_between(0, 2),
     });
+    // The policy of an earlier account of that name is not the new one's.
+    world.forget_policies(&name);
     world.put(COLLECTION, &name, account.clone());
     Ok(view(&account))
 }
@@ -307,3 +309,6 @@ fn test_permissions(world: &mut World, call: &Call) -> Answer {
     find(world, call)?;
     iam::test_permissions(call)
 }
+
+#[cfg(test)]
+mod tests;

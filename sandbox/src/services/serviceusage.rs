@@ -337,3 +337,6 @@ fn start(world: &mut World, call: &Call, services: Vec<String>, enabled: bool, b
     };
     Ok(world.start_operation(name, spec))
 }
+
+#[cfg(test)]
+mod tests;

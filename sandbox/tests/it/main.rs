@@ -1,5 +1,8 @@
 //! The sandbox over HTTP: what only shows on the wire.
 
+// The lints allow it in tests, but do not see that the functions of `support` are such.
+#![allow(clippy::unwrap_used)]
+
 mod faults;
 mod persistence;
 mod support;

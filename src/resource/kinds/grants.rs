@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::service_account;
-use crate::gcp::policy::{PolicyOf, Triple};
-use crate::gcp::{Gcp, GcpError};
+use crate::gcp::{Gcp, GcpError, PolicyOf, Triple};
 use crate::resource::{Consequence, Facts, Observed, Owner};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

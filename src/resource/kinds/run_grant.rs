@@ -4,8 +4,7 @@ use super::grants::{self, Spec};
 use super::run_service::{self, RunService};
 use crate::config::Environment;
 use crate::config::model::Access;
-use crate::gcp::policy::PolicyOf;
-use crate::gcp::{Gcp, GcpError};
+use crate::gcp::{Gcp, GcpError, PolicyOf};
 use crate::resource::{
     Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
 };

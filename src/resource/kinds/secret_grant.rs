@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use super::grants::{self, Spec};
 use super::{secret, service_account};
 use crate::config::Environment;
-use crate::gcp::policy::PolicyOf;
-use crate::gcp::{Gcp, GcpError};
+use crate::gcp::{Gcp, GcpError, PolicyOf};
 use crate::resource::{
     Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
 };

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::secret;
 use crate::config::Environment;
 use crate::config::model::Generate;
-use crate::gcp::secrets::Payload;
-use crate::gcp::{Gcp, GcpError};
+use crate::gcp::{ErrorKind, Gcp, GcpError, Payload};
 use crate::resource::{
     Address, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, Scope, SecretVersions, Settle,
     Undeclared, Verbs,
@@ -135,7 +134,11 @@ impl Kind for SecretValue {
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = secret::full_name(&place.project, name);
         let payload = payload(spec.generate.unwrap_or(Generator::Placeholder))?;
-        gcp.add_version(&full_name, payload, spec.version).await?;
+        let highest = gcp.list_versions(&full_name).await?.unwrap_or_default().iter().map(|v| v.number).max();
+        if highest.unwrap_or(0) >= spec.version {
+            return Err(GcpError::moved(&full_name)); // someone else was faster: there must be no second value
+        }
+        gcp.add_version(&full_name, &payload, spec.version).await?;
         Ok(Settle::Done)
     }
 
@@ -152,7 +155,7 @@ impl Kind for SecretValue {
 fn payload(generator: Generator) -> Result<Payload, GcpError> {
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random)
-        .map_err(|error| GcpError::local("make a random value", format!("no randomness from the system: {error}")))?;
+        .map_err(|error| GcpError::new("make a random value", ErrorKind::Other, error.to_string()))?;
     let text = match generator {
         Generator::Hex32 => hex(&random),
         Generator::Base64 => URL_SAFE_NO_PAD.encode(random),

@@ -175,20 +175,16 @@ impl Filter {
 
     /// Whether a document fulfils every term. `name` is compared with the last segment, too.
     pub(super) fn matches(&self, doc: &Value) -> bool {
-        self.0.iter().all(|(key, exact, wanted)| match key.strip_prefix("labels.") {
-            Some(label) => {
+        self.0.iter().all(|(key, exact, wanted)| {
+            if let Some(label) = key.strip_prefix("labels.") {
                 let held = &doc["labels"][label];
-                if wanted == "*" { held.is_string() } else { *held == json!(wanted) }
+                return if wanted == "*" { held.is_string() } else { *held == json!(wanted) };
             }
-            None => {
-                let held = doc[key.as_str()].as_str().unwrap_or_default();
-                let last = held.rsplit('/').next().unwrap_or(held);
-                if key == "name" && !exact {
-                    held.contains(wanted.as_str())
-                } else {
-                    held == wanted || last == wanted
-                }
+            let held = doc[key.as_str()].as_str().unwrap_or_default();
+            if key == "name" && !exact {
+                return held.contains(wanted.as_str());
             }
+            held == wanted || held.rsplit('/').next() == Some(wanted)
         })
     }
 }

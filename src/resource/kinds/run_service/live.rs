@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::spec::{ContainerSpec, IAM, NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
 use super::v2;
-use crate::config::units;
+use crate::config::scalars;
 use crate::gcp::GcpError;
 use crate::resource::kinds::labels;
 
@@ -80,7 +80,7 @@ impl Reader {
             let path = text(&mount["mountPath"]);
             secrets.extend(self.files(&path, &volume["secret"]));
             if volume["emptyDir"].is_object() {
-                let size = units::memory(&text(&volume["emptyDir"]["sizeLimit"])).unwrap_or_default();
+                let size = memory(text(&volume["emptyDir"]["sizeLimit"]));
                 in_memory.insert(path, VolumeSpec { in_memory: size });
             }
         }
@@ -91,8 +91,8 @@ impl Reader {
             command: strings(&doc["command"]),
             args: strings(&doc["args"]),
             port: doc["ports"][0]["containerPort"].as_u64().and_then(|port| u16::try_from(port).ok()),
-            cpu: units::cpu(&cpu).unwrap_or(cpu),
-            memory: units::memory(&memory).unwrap_or(memory),
+            cpu: scalars::millicpus(&cpu).map_or(cpu, scalars::cpu),
+            memory: self::memory(memory),
             cpu_idle: resources["cpuIdle"].as_bool().unwrap_or(!resources.is_object()),
             startup_cpu_boost: resources["startupCpuBoost"].as_bool().unwrap_or(false),
             env,
@@ -272,4 +272,9 @@ fn strings(value: &Value) -> Vec<String> {
 fn sorted(mut items: Vec<String>) -> Vec<String> {
     items.sort_unstable();
     items
+}
+
+/// In the format's spelling; what is no such amount stays as Google has it.
+fn memory(amount: String) -> String {
+    scalars::kibibytes(&amount).map_or(amount, scalars::memory)
 }

@@ -2,6 +2,8 @@
 
 mod live;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod v2;
 mod write;
 
@@ -116,8 +118,10 @@ impl Kind for RunService {
         write::manage(&mut doc, spec, place, true);
         write::name_revision(&mut doc, name, "");
         doc["traffic"] = write::all_traffic_to(revision(&doc));
-        let created = gcp.create_service(&place.project, &place.region, name, doc).await?;
-        Ok(rollout(name, &created))
+        let revision = revision(&doc).to_owned();
+        let created = gcp.create_service(&place.project, &place.region, name, doc).await;
+        let full_name = full_name(&place.project, &place.region, name);
+        Ok(rollout(name, &ready(gcp, &full_name, &revision, created).await?))
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
@@ -138,7 +142,8 @@ impl Kind for RunService {
             return Ok(rollout(edit.name, &live)); // only the traffic is to move
         }
         let (body, mask) = write::patch(&live, &doc);
-        let patched = gcp.patch_service(&full_name, body, &mask).await?;
+        let patched = gcp.patch_service(&full_name, body, &mask).await;
+        let patched = ready(gcp, &full_name, revision(&doc), patched).await?;
         if touches(FieldPolicy::Revision) || touches(FieldPolicy::Traffic) {
             return Ok(rollout(edit.name, &patched));
         }
@@ -149,6 +154,32 @@ impl Kind for RunService {
         gcp.delete_service(&full_name(&place.project, &place.region, name), None).await?;
         Ok(Settle::Done)
     }
+}
+
+/// The service once its newest revision is ready. A revision that failed only because access that was granted a
+/// moment ago is not known yet is tried again under another name: Cloud Run never retries it.
+async fn ready(
+    gcp: &Gcp,
+    full_name: &str,
+    revision: &str,
+    mut outcome: Result<Value, GcpError>,
+) -> Result<Value, GcpError> {
+    let mut patience = gcp.patience();
+    for attempt in 2_u32.. {
+        match outcome {
+            Err(error) if gcp.access_is_on_its_way(&error) => {
+                patience.pause("granted access to take effect").await?;
+            }
+            other => return other,
+        }
+        let live = gcp.service(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+        let mut doc = live.clone();
+        doc["template"]["revision"] = write::renamed(revision, attempt).into();
+        doc["traffic"] = write::hold_traffic(&live, self::revision(&doc));
+        let (body, mask) = write::patch(&live, &doc);
+        outcome = gcp.patch_service(full_name, body, &mask).await;
+    }
+    outcome
 }
 
 /// Sends all traffic of a service to one of its revisions, by name. The last step of a rollout.

@@ -98,6 +98,8 @@ fn set(doc: &mut Value, path: &str, value: Value) {
     *at = value;
 }
 
+/// Takes a leaf out, and the objects above it that this leaves empty; a list entry with nothing but its name
+/// goes too where the patch made it, which is among the volumes.
 fn remove(doc: &mut Value, path: &str) {
     let Some((parents, last)) = path.rsplit_once('.') else {
         if let Value::Object(fields) = doc {
@@ -105,31 +107,27 @@ fn remove(doc: &mut Value, path: &str) {
         }
         return;
     };
-    let mut at = doc;
-    for key in parents.split('.') {
-        let next = match at {
-            Value::Object(fields) => fields.get_mut(key),
-            Value::Array(items) => items.iter_mut().find(|item| is_named(item, key)),
-            _ => None,
-        };
-        let Some(next) = next else { return };
-        at = next;
-    }
-    if let Value::Object(fields) = at {
-        fields.remove(last);
-    }
-    let emptied = at.as_object().is_some_and(|fields| fields.keys().all(|key| key == "name"));
-    if emptied && parents.contains('.') {
-        let volume = parents.strip_prefix("template.volumes.").map(str::to_owned);
-        match volume {
-            Some(name) => {
-                if let Value::Array(items) = &mut doc["template"]["volumes"] {
-                    items.retain(|item| item["name"] != name.as_str());
-                }
+    let Some(Value::Object(parent)) = find_mut(doc, parents) else { return };
+    parent.remove(last);
+    let emptied = parent.keys().all(|key| key == "name");
+    match parents.strip_prefix("template.volumes.") {
+        Some(name) if emptied && !name.contains('.') => {
+            if let Value::Array(items) = &mut doc["template"]["volumes"] {
+                items.retain(|item| !is_named(item, name));
             }
-            None => remove(doc, parents),
         }
+        None if emptied && parents.matches('.').count() == 2 && parents.starts_with("template.containers.") => {}
+        _ if emptied && parents.contains('.') => remove(doc, parents),
+        _ => {}
     }
+}
+
+fn find_mut<'a>(doc: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+    path.split('.').try_fold(doc, |at, key| match at {
+        Value::Object(fields) => fields.get_mut(key),
+        Value::Array(items) => items.iter_mut().find(|item| is_named(item, key)),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

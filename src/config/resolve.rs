@@ -1,0 +1,363 @@
+//! From the keys of the YAML to the [`Environment`]: defaults are given here, last, and nowhere else.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::container::{self, Names};
+use super::diagnostic::Diagnostic;
+use super::model::{Access, Environment, Generate, Project, Secret, Service, Target, Vpc};
+use super::schema::{self, File, Named, SecretKeys, ServiceKeys, VpcKeys};
+use super::tree::{Findings, Node, Part, join};
+use super::{scalars, schema::Egress};
+
+/// Fewest and most instances, requests and seconds of a service that says nothing.
+const MIN_INSTANCES: u32 = 0;
+const MAX_INSTANCES: u32 = 10;
+const CONCURRENCY: u32 = 80;
+const TIMEOUT_SECONDS: u32 = 300;
+const DEFAULT_PATTERN: &str = "${name}-${env}";
+
+/// What resolving needs beside the keys.
+pub(crate) struct Context<'a> {
+    pub(crate) environment: &'a str,
+    /// The project's number that the caller knows.
+    pub(crate) given_number: Option<u64>,
+    /// The merged tree, for the order of the files.
+    pub(crate) root: &'a Node,
+    /// The merged values, for the digest.
+    pub(crate) value: &'a Value,
+}
+
+/// Makes the environment. What is missing is reported and stands in as empty, so that the rest can be checked too.
+pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings) -> Environment {
+    if file.deployer.is_none() {
+        require("deployer", "deployer: v1", "the version of the format", findings);
+    }
+    let system = required(file.system, "system", "system: my-system", "the name of the system", findings);
+    let region = required(file.region, "region", "region: us-central1", "where to deploy to", findings);
+    let project = resolve_project(file.project.unwrap_or_default(), context, findings);
+    let secrets = resolve_secrets(file.secrets, context.root, findings);
+    let pattern = pattern(file.naming.and_then(|naming| naming.resource), context, findings);
+    let mut services = IndexMap::new();
+    for (key, keys) in in_file_order(file.services, context.root, "services") {
+        let path = join("services", &key);
+        let service =
+            resolve_service(&path, &key, keys, &Names { secrets: &secrets }, &pattern, &project.id, findings);
+        services.insert(key, service);
+    }
+    Environment {
+        name: context.environment.to_owned(),
+        system,
+        project,
+        region,
+        target: match file.target {
+            Some(schema::Target::Sandbox) => Target::Sandbox,
+            Some(schema::Target::Google) | None => Target::Google,
+        },
+        apis: file.apis.unwrap_or_default().into_iter().map(|api| api.0).collect(),
+        secrets,
+        services,
+        show_env: file.plan.and_then(|plan| plan.show_env).unwrap_or_default(),
+        sources: findings.sources(),
+        digest: digest(context.value),
+    }
+}
+
+fn required(value: Option<String>, path: &str, example: &str, what: &str, findings: &mut Findings) -> String {
+    value.unwrap_or_else(|| {
+        require(path, example, what, findings);
+        String::new()
+    })
+}
+
+/// Reports that `path` is missing, unless it was there and wrong.
+pub(super) fn require(path: &str, example: &str, what: &str, findings: &mut Findings) {
+    if findings.is_broken(path) {
+        return;
+    }
+    let key = path.rsplit('.').next().unwrap_or(path);
+    let diagnostic = Diagnostic::error("required-key", format!("`{key}` is missing: {what}"))
+        .label("misses a key")
+        .hint(format!("add `{example}`"));
+    findings.add(Part::Key, path, diagnostic);
+}
+
+fn resolve_project(keys: schema::ProjectKeys, context: &Context<'_>, findings: &mut Findings) -> Project {
+    let id =
+        required(keys.id, "project.id", "project: {id: my-project-id}", "the Google Cloud project", findings);
+    let number = keys.number.and_then(|number| number.0.parse().ok()).or(context.given_number);
+    let placeholder = id.contains("example") || id.contains("your-");
+    if placeholder {
+        let message = format!("`{id}` is a placeholder, not a project");
+        let diagnostic = Diagnostic::warning("placeholder-project", message)
+            .label("a placeholder")
+            .hint("fine on the sandbox; write your own project's id before you deploy to Google");
+        findings.add(Part::Value, "project.id", diagnostic);
+    }
+    Project { id, number, placeholder }
+}
+
+fn resolve_secrets(
+    keys: Option<Named<SecretKeys>>,
+    root: &Node,
+    findings: &mut Findings,
+) -> IndexMap<String, Secret> {
+    let mut secrets = IndexMap::new();
+    for (alias, keys) in in_file_order(keys, root, "secrets") {
+        let path = join("secrets", &alias);
+        let id = keys.id.unwrap_or_else(|| alias.clone());
+        if !is_secret_id(&id) {
+            let diagnostic = Diagnostic::error("wrong-value", format!("`{id}` cannot be the id of a secret"))
+                .label("not valid")
+                .hint("letters, digits, dashes and underscores, at most 255; set `id` if the name here should stay");
+            findings.add(Part::Key, &path, diagnostic);
+        }
+        let secret = Secret {
+            id,
+            generate: keys.generate.map(|generate| match generate {
+                schema::Generate::Hex32 => Generate::Hex32,
+                schema::Generate::Base64 => Generate::Base64,
+                schema::Generate::Uuid => Generate::Uuid,
+            }),
+            optional: keys.optional.unwrap_or(false),
+            description: keys.description,
+            labels: text_map(keys.labels),
+            locations: keys.locations.unwrap_or_default(),
+        };
+        secrets.insert(alias, secret);
+    }
+    secrets
+}
+
+fn is_secret_id(id: &str) -> bool {
+    (1..=255).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+fn pattern(written: Option<String>, context: &Context<'_>, findings: &mut Findings) -> String {
+    let pattern = written.unwrap_or_else(|| DEFAULT_PATTERN.to_owned());
+    if !pattern.contains("${name}") {
+        let diagnostic =
+            Diagnostic::error("naming", "`naming.resource` has no `${name}`, so all names would be equal")
+                .label("no `${name}`")
+                .hint("write `${name}-${env}`");
+        findings.add(Part::Value, "naming.resource", diagnostic);
+    }
+    pattern.replace("${env}", context.environment)
+}
+
+fn resolve_service(
+    path: &str,
+    key: &str,
+    keys: ServiceKeys,
+    names: &Names<'_>,
+    pattern: &str,
+    project: &str,
+    findings: &mut Findings,
+) -> Service {
+    let name = keys.name.unwrap_or_else(|| pattern.replace("${name}", key));
+    let service_account = match keys.service_account {
+        Some(account) => account_id(&join(path, "service_account"), &account, project, findings),
+        None => name.clone(),
+    };
+    let mut main = container::resolve(path, keys.container, names, findings);
+    main.port = Some(keys.port.unwrap_or(8080));
+    let below_one = scalars::millicpus(&main.cpu).is_some_and(|millicpus| millicpus < 1000);
+    let mut sidecars = IndexMap::new();
+    for (sidecar, keys) in keys.sidecars.into_iter().flatten() {
+        let path = format!("{path}.sidecars.{sidecar}");
+        sidecars.insert(sidecar, container::resolve(&path, keys.unwrap_or_default(), names, findings));
+    }
+    Service {
+        name,
+        service_account,
+        min_instances: keys.min_instances.unwrap_or(MIN_INSTANCES),
+        max_instances: keys.max_instances.unwrap_or(MAX_INSTANCES),
+        concurrency: keys.concurrency.unwrap_or(if below_one { 1 } else { CONCURRENCY }),
+        timeout: timeout(&join(path, "timeout"), keys.timeout, findings),
+        execution_environment: match keys.execution_environment {
+            Some(schema::ExecutionEnvironment::Gen1) => "gen1".into(),
+            Some(schema::ExecutionEnvironment::Gen2) => "gen2".into(),
+            None if below_one => "gen1".into(),
+            None => "gen2".into(),
+        },
+        session_affinity: keys.session_affinity.unwrap_or(false),
+        ingress: match keys.ingress {
+            None | Some(schema::Ingress::All) => "all".into(),
+            Some(schema::Ingress::Internal) => "internal".into(),
+            Some(schema::Ingress::InternalAndCloudLoadBalancing) => {
+                "internal-and-cloud-load-balancing".into()
+            }
+        },
+        access: access(path, keys.access, keys.allow_unauthenticated, findings),
+        labels: text_map(keys.labels),
+        vpc: keys.vpc.map(|vpc| resolve_vpc(&join(path, "vpc"), vpc, findings)),
+        main,
+        sidecars,
+        v2: keys.v2.map(|patch| Value::Object(patch.into_iter().collect())),
+    }
+}
+
+/// The id in `id` or `id@PROJECT.iam.gserviceaccount.com`.
+fn account_id(path: &str, written: &str, project: &str, findings: &mut Findings) -> String {
+    if written == "default"
+        || written.contains("-compute@")
+        || written.ends_with("@appspot.gserviceaccount.com")
+    {
+        let diagnostic = Diagnostic::error(
+            "default-account",
+            "the project's default account is shared by everything in the project and usually an editor of it",
+        )
+        .label("a default account")
+        .hint("leave `service_account` out: the service gets an account of its own");
+        findings.add(Part::Value, path, diagnostic);
+        findings.broken.insert(path.to_owned());
+        return written.to_owned();
+    }
+    let Some((id, domain)) = written.split_once('@') else { return written.to_owned() };
+    if domain != format!("{project}.iam.gserviceaccount.com") {
+        let diagnostic =
+            Diagnostic::error("not-supported-yet", "accounts of other projects are not supported yet")
+                .label("another project")
+                .hint("write the id alone, the part before the `@`");
+        findings.add(Part::Value, path, diagnostic);
+        findings.broken.insert(path.to_owned());
+    }
+    id.to_owned()
+}
+
+fn timeout(path: &str, written: Option<schema::Seconds>, findings: &mut Findings) -> u32 {
+    let Some(written) = written else { return TIMEOUT_SECONDS };
+    match scalars::seconds(&written.0) {
+        Some(seconds) if (1..=3600).contains(&seconds) => seconds,
+        _ => {
+            let message = format!("`timeout` is at most one hour, and this is `{}`", written.0);
+            findings.add(Part::Value, path, Diagnostic::error("out-of-range", message).label("too large"));
+            TIMEOUT_SECONDS
+        }
+    }
+}
+
+fn access(path: &str, access: Option<schema::Access>, open: Option<bool>, findings: &mut Findings) -> Access {
+    if access.is_some() && open.is_some() {
+        let diagnostic =
+            Diagnostic::error("access", "`allow_unauthenticated` and `access` say the same thing twice")
+                .label("one of the two")
+                .hint("keep `access`");
+        findings.add(Part::Key, &join(path, "allow_unauthenticated"), diagnostic);
+    }
+    match (access, open) {
+        (Some(schema::Access::Public), _) | (None, Some(true)) => Access::Public,
+        (Some(schema::Access::NoIamCheck), _) => Access::NoIamCheck,
+        (Some(schema::Access::Private), _) | (None, _) => Access::Private,
+    }
+}
+
+fn resolve_vpc(path: &str, keys: VpcKeys, findings: &mut Findings) -> Vpc {
+    let direct = keys.network.is_some() || keys.subnet.is_some() || keys.tags.is_some();
+    if keys.connector.is_some() && direct {
+        let diagnostic = Diagnostic::error(
+            "vpc",
+            "a service goes through a connector or directly into a network, not both",
+        )
+        .label("both ways")
+        .hint("remove `connector`, or `network`, `subnet` and `tags`");
+        findings.add(Part::Key, path, diagnostic);
+    } else if keys.connector.is_none()
+        && keys.network.is_none()
+        && keys.subnet.is_none()
+        && !findings.is_broken(path)
+    {
+        let diagnostic = Diagnostic::error("vpc", "`vpc` says no way into a network")
+            .label("no way")
+            .hint("add `network` and `subnet`, or `connector`");
+        findings.add(Part::Key, path, diagnostic);
+    }
+    Vpc {
+        connector: keys.connector,
+        network: keys.network,
+        subnet: keys.subnet,
+        tags: keys.tags.unwrap_or_default(),
+        egress: match keys.egress {
+            Some(Egress::AllTraffic | Egress::AllTrafficUpper) => "all-traffic".into(),
+            Some(Egress::PrivateRangesOnly | Egress::PrivateRangesOnlyUpper) | None => {
+                "private-ranges-only".into()
+            }
+        },
+    }
+}
+
+/// The entries of a map without nulls.
+pub(super) fn text_map(map: Option<Named<String>>) -> BTreeMap<String, String> {
+    map.into_iter().flatten().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// The entries of `map` in the order in which the files have them at `path`.
+fn in_file_order<T: Default>(map: Option<Named<T>>, root: &Node, path: &str) -> Vec<(String, T)> {
+    let mut map = map.unwrap_or_default();
+    let written = root.get(path).and_then(Node::as_map);
+    let mut ordered = Vec::with_capacity(map.len());
+    for key in written.into_iter().flat_map(|written| written.keys()) {
+        if let Some(entry) = map.swap_remove(key) {
+            ordered.push((key.clone(), entry.unwrap_or_default()));
+        }
+    }
+    ordered
+}
+
+/// Hex SHA-256 of the value with its keys sorted.
+fn digest(value: &Value) -> String {
+    let mut canonical = String::new();
+    write_canonical(value, &mut canonical);
+    Sha256::digest(canonical.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        hex
+    })
+}
+
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+            out.push('{');
+            for (position, (key, value)) in sorted.into_iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                out.push_str(&Value::String(key.clone()).to_string());
+                out.push(':');
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(items) => {
+            out.push('[');
+            for (position, item) in items.iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                write_canonical(item, out);
+            }
+            out.push(']');
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_does_not_depend_on_the_order_of_keys() {
+        let one = serde_json::from_str::<Value>(r#"{"a": 1, "b": {"c": [1, 2], "d": "x"}}"#).unwrap();
+        let other = serde_json::from_str::<Value>(r#"{"b": {"d": "x", "c": [1, 2]}, "a": 1}"#).unwrap();
+        assert_eq!(digest(&one), digest(&other));
+        let third = serde_json::from_str::<Value>(r#"{"b": {"d": "x", "c": [2, 1]}, "a": 1}"#).unwrap();
+        assert_ne!(digest(&one), digest(&third));
+    }
+}

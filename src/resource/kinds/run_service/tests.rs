@@ -1,0 +1,216 @@
+//! What is written is what is read: the round trip of a spec through Google's document.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::live;
+use super::spec::{ContainerSpec, NEWEST_SERVES, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
+use super::write;
+use crate::resource::{Ownership, Place};
+
+fn place() -> Place {
+    Place {
+        project: "p-1".into(),
+        project_number: 12,
+        region: "us-central1".into(),
+        ownership: Ownership { system: "shop".into(), environment: "dev".into() },
+    }
+}
+
+/// The document that Google would hold after `spec` was written and rolled out.
+fn stored(mut doc: serde_json::Value, spec: &Spec) -> serde_json::Value {
+    write::manage(&mut doc, spec, &place(), true);
+    write::name_revision(&mut doc, "api", "1");
+    doc["name"] = json!("projects/p-1/locations/us-central1/services/api");
+    let revision = doc["template"]["revision"].clone();
+    doc["latestCreatedRevision"] = revision.clone();
+    doc["latestReadyRevision"] = revision.clone();
+    doc["traffic"] = write::all_traffic_to(revision.as_str().unwrap());
+    doc["trafficStatuses"] = doc["traffic"].clone();
+    doc
+}
+
+fn names() -> impl Strategy<Value = String> {
+    "[A-Z]{1,6}"
+}
+
+fn probe() -> impl Strategy<Value = ProbeSpec> {
+    (prop_oneof![Just(0), Just(1), Just(2)], prop::option::of(1_u16..), 0_u32..240, 1_u32..5, 5_u32..20, 1_u32..9)
+        .prop_map(|(kind, port, initial_delay_seconds, timeout_seconds, period_seconds, failure_threshold)| {
+            ProbeSpec {
+                path: (kind == 0).then(|| "/health".to_owned()),
+                tcp: kind == 1,
+                grpc: (kind == 2).then(String::new),
+                port: port.filter(|port| *port != 8080),
+                initial_delay_seconds,
+                timeout_seconds,
+                period_seconds,
+                failure_threshold,
+            }
+        })
+}
+
+prop_compose! {
+    fn container(main: bool)(
+        image in "[a-z]{1,8}",
+        args in prop::collection::vec("[a-z]{1,4}", 0..3),
+        cpu in prop_oneof![Just("1"), Just("500m"), Just("2")],
+        memory in prop_oneof![Just("512Mi"), Just("1Gi")],
+        cpu_idle in any::<bool>(),
+        startup_cpu_boost in any::<bool>(),
+        env in prop::collection::btree_map(names(), ".{0,5}", 0..4),
+        variables in prop::collection::btree_map("S_[A-Z]{1,5}", "[a-z]{1,5}:[1-9]", 0..3),
+        files in prop::collection::btree_map("/[a-z]{1,4}/k", "[a-z]{1,5}:latest", 0..3),
+        volumes in prop::collection::btree_map("/tmp[a-z]{1,2}", Just("64Mi"), 0..2),
+        startup_probe in prop::option::of(probe()),
+        liveness_probe in prop::option::of(probe()),
+        readiness_probe in prop::option::of(probe()),
+    ) -> ContainerSpec {
+        ContainerSpec {
+            image, command: Vec::new(), args, port: main.then_some(8080), cpu: cpu.into(), memory: memory.into(),
+            cpu_idle, startup_cpu_boost, env, secrets: variables.into_iter().chain(files).collect(),
+            volumes: volumes.into_iter().map(|(path, size)| (path, VolumeSpec { in_memory: size.into() })).collect(),
+            startup_probe, liveness_probe, readiness_probe, depends_on: Vec::new(),
+        }
+    }
+}
+
+prop_compose! {
+    fn spec()(
+        main in container(true),
+        sidecars in prop::collection::btree_map("[a-z]{2,5}", container(false), 0..3),
+        (min_instances, max_instances, concurrency) in (0_u32..3, 3_u32..9, 1_u32..100),
+        session_affinity in any::<bool>(),
+        ingress in prop_oneof![Just("all"), Just("internal"), Just("internal-and-cloud-load-balancing")],
+        access in prop_oneof![Just("iam"), Just("no_iam_check")],
+        labels in prop::collection::btree_map("[a-z]{1,3}", "[a-z]{0,3}", 0..3),
+        network in prop::option::of(any::<bool>()),
+        audience in prop::option::of("[a-z]{1,3}"),
+    ) -> Spec {
+        let vpc = network.map(|connector| VpcSpec {
+            connector: connector.then(|| "c".to_owned()),
+            network: (!connector).then(|| "n".to_owned()),
+            subnet: None,
+            tags: Vec::new(),
+            egress: "all-traffic".into(),
+        });
+        Spec {
+            main, sidecars, service_account: "api@p-1.iam.gserviceaccount.com".into(), min_instances, max_instances,
+            concurrency, timeout: "60s".into(), execution_environment: "gen2".into(), session_affinity,
+            ingress: ingress.into(), access: access.into(), labels, vpc,
+            v2: audience.map(|a| ("customAudiences".to_owned(), json!([a]))).into_iter().collect(),
+            image_replaces: None, traffic: NEWEST_SERVES.into(), newest_revision: READY.into(),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_what_is_observed(spec in spec()) {
+        prop_assert_eq!(live::spec(&stored(json!({}), &spec)).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_spec_laid_over_another_replaces_it(before in spec(), after in spec()) {
+        let doc = stored(stored(json!({}), &before), &after);
+        prop_assert_eq!(live::spec(&doc).unwrap(), after);
+    }
+
+    #[test]
+    fn fields_that_nobody_manages_stay(before in spec(), after in spec()) {
+        let mut doc = stored(json!({}), &before);
+        doc["template"]["nodeSelector"] = json!({"accelerator": "nvidia-l4"});
+        doc["template"]["containers"][0]["workingDir"] = json!("/srv");
+        doc["template"]["volumes"] = json!([{"name": "share", "nfs": {"server": "10.0.0.2"}}]);
+        doc["template"]["containers"][0]["volumeMounts"] = json!([{"name": "share", "mountPath": "/share"}]);
+        doc["description"] = json!("by hand");
+        let doc = stored(doc, &after);
+        prop_assert_eq!(&doc["template"]["nodeSelector"]["accelerator"], "nvidia-l4");
+        prop_assert_eq!(&doc["template"]["containers"][0]["workingDir"], "/srv");
+        prop_assert_eq!(&doc["template"]["volumes"][0]["name"], "share");
+        prop_assert_eq!(&doc["template"]["containers"][0]["volumeMounts"][0]["mountPath"], "/share");
+        prop_assert_eq!(&doc["description"], "by hand");
+    }
+
+    #[test]
+    fn without_a_new_revision_the_template_keeps_every_byte(before in spec(), after in spec()) {
+        let doc = stored(json!({}), &before);
+        let mut changed = doc.clone();
+        write::manage(&mut changed, &after, &place(), false);
+        prop_assert_eq!(&changed["template"], &doc["template"]);
+    }
+}
+
+#[test]
+fn server_defaults_and_order_are_no_difference() {
+    let doc = json!({
+        "name": "projects/p-1/locations/r/services/api", "ingress": "INGRESS_TRAFFIC_ALL", "launchStage": "GA",
+        "template": {"serviceAccount": "x@y", "timeout": "300s", "maxInstanceRequestConcurrency": 80,
+            "containers": [{"image": "a", "ports": [{"name": "http1", "containerPort": 8080}],
+                "resources": {"limits": {"cpu": "1000m", "memory": "512Mi"}, "cpuIdle": true},
+                "env": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}],
+                "startupProbe": {"timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1,
+                    "tcpSocket": {"port": 8080}}}]}
+    });
+    let spec = live::spec(&doc).unwrap();
+    assert_eq!((spec.main.cpu.as_str(), spec.main.startup_probe), ("1", None));
+    assert_eq!(spec.main.env.len(), 2);
+}
+
+#[test]
+fn a_service_that_cannot_be_read_is_an_error_that_names_it() {
+    let error = live::spec(&json!({"name": "projects/p/locations/r/services/odd", "template": {}})).unwrap_err();
+    assert!(error.to_string().contains("services/odd"), "{error}");
+}
+
+#[test]
+fn pinned_and_split_traffic_is_seen() {
+    let doc = |traffic: serde_json::Value| {
+        let base = json!({
+            "name": "projects/p-1/locations/r/services/api", "latestCreatedRevision": "x/revisions/api-2",
+            "latestReadyRevision": "x/revisions/api-2", "template": {"containers": [{"image": "a"}]},
+            "traffic": traffic, "trafficStatuses": traffic,
+        });
+        live::spec(&base).unwrap().traffic
+    };
+    let kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
+    assert_eq!(doc(json!([{"type": kind, "revision": "api-2", "percent": 100}])), NEWEST_SERVES);
+    assert_eq!(doc(json!([{"type": kind, "revision": "api-1", "percent": 100}])), "100% api-1");
+    let split = json!([{"revision": "api-2", "percent": 40}, {"revision": "api-1", "percent": 60}]);
+    assert_eq!(doc(split), "40% api-2, 60% api-1");
+    let latest = json!([{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}]);
+    assert_eq!(doc(latest), "100% whatever is latest");
+    let tagged = json!([{"revision": "api-2", "percent": 100}, {"revision": "api-1", "tag": "old"}]);
+    assert_eq!(doc(tagged), NEWEST_SERVES);
+}
+
+#[test]
+fn a_failed_revision_is_seen_with_its_reason() {
+    let doc = json!({
+        "name": "projects/p-1/locations/r/services/api", "latestCreatedRevision": "x/revisions/api-2",
+        "latestReadyRevision": "x/revisions/api-1", "template": {"containers": [{"image": "a"}]},
+        "terminalCondition": {"state": "CONDITION_FAILED", "revisionReason": "HEALTH_CHECK_CONTAINER_ERROR"},
+    });
+    assert_eq!(live::spec(&doc).unwrap().newest_revision, "api-2 failed (HEALTH_CHECK_CONTAINER_ERROR)");
+}
+
+#[test]
+fn traffic_is_held_by_name_while_a_candidate_starts() {
+    let live = json!({"trafficStatuses": [
+        {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "revision": "x/revisions/api-1", "percent": 100},
+        {"revision": "api-0", "tag": "old"}]});
+    assert_eq!(write::hold_traffic(&live, "api-2"), write::all_traffic_to("api-1"));
+    assert_eq!(write::hold_traffic(&json!({}), "api-2"), write::all_traffic_to("api-2"));
+}
+
+#[test]
+fn a_revision_gets_a_new_name_even_when_an_earlier_template_comes_back() {
+    let name = |generation: &str| {
+        let mut doc = json!({"template": {"timeout": "1s", "revision": "api-00000000"}});
+        write::name_revision(&mut doc, "api", generation);
+        doc["template"]["revision"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(name("1"), name("2"));
+    assert_eq!(name("1"), name("1"));
+    assert!(name("1").starts_with("api-") && name("1").len() == 12);
+}
