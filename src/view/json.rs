@@ -1,0 +1,101 @@
+//! The plan for programs. `docs/plan-json.md` describes every key, and a test holds the two together.
+
+use serde_json::{Value, json};
+
+use super::redact::redacted;
+use crate::plan::{Action, Change, FieldChange, Note, Plan, Source};
+
+/// Version of the documents; the first number grows when a key changes its meaning or goes away.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// The whole plan, without the values of environment variables that `plan.show_env` does not list.
+pub fn plan_json(plan: &Plan) -> Value {
+    // A new field must be thought about here: shown, redacted or left out.
+    let Plan { format: _, place, target, configuration, changes, notes, show_env } = plan;
+    let count = |action| changes.iter().filter(|change| change.action == action).count();
+    let blocked: Vec<_> =
+        plan.blocked().map(|(change, why)| json!({"address": change.address, "why": why})).collect();
+    json!({
+        "format_version": FORMAT_VERSION,
+        "system": place.ownership.system,
+        "environment": place.ownership.environment,
+        "project": place.project,
+        "project_number": place.project_number,
+        "region": place.region,
+        "target": target,
+        "configuration": configuration,
+        "changes": changes.iter().map(|change| change_json(change, show_env)).collect::<Vec<_>>(),
+        "notes": notes.iter().map(note_json).collect::<Vec<_>>(),
+        "blocked": blocked,
+        "summary": {
+            "add": count(Action::Create),
+            "change": count(Action::Update),
+            "remove": count(Action::Delete),
+            "blocked": plan.blocked().count(),
+        },
+    })
+}
+
+fn change_json(change: &Change, shown: &[String]) -> Value {
+    let Change {
+        address,
+        action,
+        reason,
+        verb,
+        fields,
+        consequences,
+        before,
+        after,
+        source,
+        blocked,
+        needs,
+        wave,
+    } = change;
+    let mut document = json!({
+        "address": address,
+        "kind": address.kind,
+        "name": address.name,
+        "action": action,
+        "reason": reason,
+        "verb": verb,
+        "fields": fields.iter().map(|field| field_json(field, shown)).collect::<Vec<_>>(),
+        "consequences": consequences,
+        "needs": needs,
+        "wave": wave,
+    });
+    let spec = |spec: &Option<Value>| spec.as_ref().map(|spec| redacted(spec, "", shown));
+    set(&mut document, "before", spec(before));
+    set(&mut document, "after", spec(after));
+    set(&mut document, "source", source.as_ref().map(source_json));
+    set(&mut document, "blocked", blocked.as_deref().map(Value::from));
+    document
+}
+
+fn field_json(field: &FieldChange, shown: &[String]) -> Value {
+    let FieldChange { pointer, path, old, new, location } = field;
+    let mut document = json!({"pointer": pointer, "path": path});
+    let value = |value: &Option<Value>| value.as_ref().map(|value| redacted(value, pointer, shown));
+    set(&mut document, "old", value(old));
+    set(&mut document, "new", value(new));
+    set(&mut document, "location", location.as_deref().map(Value::from));
+    document
+}
+
+fn source_json(source: &Source) -> Value {
+    let Source { path, location } = source;
+    let mut document = json!({"path": path});
+    set(&mut document, "location", location.as_deref().map(Value::from));
+    document
+}
+
+fn note_json(note: &Note) -> Value {
+    let Note { address, text } = note;
+    json!({"address": address, "text": text})
+}
+
+/// What there is not has no key.
+pub(super) fn set(document: &mut Value, key: &str, value: Option<Value>) {
+    if let Some(value) = value {
+        document[key] = value;
+    }
+}

@@ -1,0 +1,34 @@
+//! What people and programs see: the only code that prints. Views decide nothing.
+//!
+//! `out` knows where output goes; `human`, `report` and `errors` write for people; `json` and `report` write
+//! for programs, as `docs/plan-json.md` says; `progress` and `trace` tell what happens meanwhile.
+
+mod errors;
+mod human;
+mod json;
+mod lines;
+mod out;
+pub mod problems;
+mod progress;
+mod redact;
+mod report;
+mod settings;
+pub mod style;
+mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod validation;
+mod verbs;
+
+pub use errors::{error_human, error_json, refusals};
+pub use human::plan_human;
+pub use json::plan_json;
+pub use out::{Answer, Format, Out};
+pub use progress::Progress;
+pub use report::{report_human, report_json};
+pub use style::{Color, Style};
+pub use trace::start_tracing;
+pub use verbs::SecretRow;

@@ -1,0 +1,225 @@
+//! What became of a plan: for people and for programs.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::json::{FORMAT_VERSION, plan_json, set};
+use super::style::{Style, Tone, counted, printable};
+use crate::apply::{Failure, Outcome, Report, Skipped};
+use crate::plan::{Action, Change, Plan};
+use crate::resource::Address;
+
+/// A host name's label has at most this many characters (RFC 1035); Cloud Run's deterministic URL of a
+/// service whose label would be longer does not exist.
+const MAX_LABEL: usize = 63;
+
+/// A service that this run made or changed.
+struct Service<'a> {
+    name: &'a str,
+    url: Option<String>,
+}
+
+/// The report of an apply, with what to do next.
+pub fn report_human(plan: &Plan, report: &Report, style: &Style) -> String {
+    let environment = &plan.place.ownership.environment;
+    let mut text = String::new();
+    if report.outcomes.is_empty() {
+        let _ = writeln!(text, "No changes. {environment} matches its YAML.");
+        return text;
+    }
+    text.push_str(&headline(report, style));
+    text.push_str(&failures(report, style));
+    text.push_str(&skipped(report, style));
+    text.push_str(&unknown(report, environment, style));
+    text.push_str(&existing(plan, report, style));
+    let next = next_steps(report, environment);
+    if !next.is_empty() {
+        text.push('\n');
+        next.iter().for_each(|step| text.push_str(&style.labelled(Tone::Hint, "next", step)));
+    }
+    text
+}
+
+fn headline(report: &Report, style: &Style) -> String {
+    let applied = report.applied();
+    if report.all_applied() {
+        return format!("{} {}.\n", style.paint(Tone::Added, "Applied"), counted(applied, "change"));
+    }
+    let tally = Tally::of(report);
+    let mut text = format!("applied {applied}, failed {}, skipped {}", tally.failed, tally.skipped);
+    if tally.unknown > 0 {
+        let _ = write!(text, ", unknown {}", tally.unknown);
+    }
+    let word = if report.interrupted { "Interrupted" } else { "Not complete" };
+    format!("{}: {text}.\n", style.paint(Tone::Error, word))
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    failed: usize,
+    skipped: usize,
+    unknown: usize,
+}
+
+impl Tally {
+    fn of(report: &Report) -> Self {
+        report.outcomes.iter().fold(Self::default(), |mut tally, (_, outcome)| {
+            match outcome {
+                Outcome::Applied => {}
+                Outcome::Failed(_) => tally.failed += 1,
+                Outcome::Skipped(_) => tally.skipped += 1,
+                Outcome::Unknown => tally.unknown += 1,
+            }
+            tally
+        })
+    }
+}
+
+fn failures(report: &Report, style: &Style) -> String {
+    let mut text = String::new();
+    for (address, outcome) in &report.outcomes {
+        let Outcome::Failed(Failure { message, hints }) = outcome else { continue };
+        let address = printable(&address.to_string());
+        let _ = writeln!(text, "\n{} {address}", style.paint(Tone::Error, "failed"));
+        let _ = writeln!(text, "  {}", style.fill(&printable(message), 2, 2));
+        for hint in hints {
+            let hint = style.fill(&printable(hint), 8, 4);
+            let _ = writeln!(text, "  {}: {hint}", style.paint(Tone::Hint, "hint"));
+        }
+    }
+    text
+}
+
+fn skipped(report: &Report, style: &Style) -> String {
+    let mut text = String::new();
+    for (address, outcome) in &report.outcomes {
+        let Outcome::Skipped(why) = outcome else { continue };
+        if text.is_empty() {
+            text.push_str("\nskipped\n");
+        }
+        let line = format!("{address}: {}", why_skipped(why));
+        let _ = writeln!(text, "  {}", style.fill(&printable(&line), 2, 4));
+    }
+    text
+}
+
+fn why_skipped(why: &Skipped) -> String {
+    match why {
+        Skipped::Needs(need) => format!("needs {need}"),
+        Skipped::Blocked(why) => why.clone(),
+        Skipped::Stopped => "an earlier change failed".to_owned(),
+        Skipped::Interrupted => "interrupted before it was started".to_owned(),
+    }
+}
+
+fn unknown(report: &Report, environment: &str, style: &Style) -> String {
+    let half: Vec<_> = addresses(report, |outcome| matches!(outcome, Outcome::Unknown));
+    if half.is_empty() {
+        return String::new();
+    }
+    let line = format!("may be half done: {}; run `deployer apply {environment}` again", half.join(", "));
+    format!("\n{}\n", style.paint(Tone::Warning, &style.fill(&printable(&line), 0, 2)))
+}
+
+fn addresses(report: &Report, wanted: fn(&Outcome) -> bool) -> Vec<String> {
+    let wanted = report.outcomes.iter().filter(|(_, outcome)| wanted(outcome));
+    wanted.map(|(address, _)| address.to_string()).collect()
+}
+
+/// The services that this run made or changed, and where they answer.
+fn existing(plan: &Plan, report: &Report, style: &Style) -> String {
+    let services = services(plan, report);
+    if services.is_empty() {
+        return String::new();
+    }
+    let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or(0);
+    let mut text = String::from("\nservices\n");
+    for service in &services {
+        let url = service.url.as_deref().unwrap_or("(the name is too long for a predictable URL)");
+        let _ = writeln!(text, "  {:width$}  {url}", printable(service.name));
+    }
+    if plan.target == "sandbox" {
+        let why = "The sandbox does not run containers yet: these URLs do not answer.";
+        let _ = writeln!(text, "{}", style.fill(why, 0, 0));
+    }
+    text
+}
+
+fn services<'a>(plan: &'a Plan, report: &Report) -> Vec<Service<'a>> {
+    let applied = |change: &&Change| {
+        let outcome = report.outcomes.iter().find(|(address, _)| *address == change.address);
+        matches!(outcome, Some((_, Outcome::Applied)))
+    };
+    let services = plan.changes.iter().filter(|change| change.address.kind == "run_service");
+    let alive = services.filter(|change| change.action != Action::Delete).filter(applied);
+    alive.map(|change| Service { name: &change.address.name, url: url(plan, &change.address) }).collect()
+}
+
+/// The deterministic URL of a service, which Cloud Run gives besides the one with a hash (`Service.urls`).
+fn url(plan: &Plan, service: &Address) -> Option<String> {
+    let label = format!("{}-{}", service.name, plan.place.project_number);
+    (label.len() <= MAX_LABEL).then(|| format!("https://{label}.{}.run.app", plan.place.region))
+}
+
+fn next_steps(report: &Report, environment: &str) -> Vec<String> {
+    let again = format!("run `deployer apply {environment}` again");
+    let has = |wanted: fn(&Outcome) -> bool| report.outcomes.iter().any(|(_, outcome)| wanted(outcome));
+    let mut steps = Vec::new();
+    if has(|outcome| matches!(outcome, Outcome::Failed(_))) {
+        steps.push(format!("mend what failed, then {again}: what is applied stays, the rest follows"));
+    } else if report.interrupted && !report.all_applied() && !has(|outcome| matches!(outcome, Outcome::Unknown)) {
+        steps.push(format!("{again}: what is applied stays, the rest follows"));
+    }
+    if has(|outcome| matches!(outcome, Outcome::Skipped(Skipped::Blocked(_)))) {
+        steps.push(format!("do what the skipped changes wait for, then {again}"));
+    }
+    steps
+}
+
+/// The report and its plan as one document.
+pub fn report_json(plan: &Plan, report: &Report) -> Value {
+    let Report { outcomes, interrupted } = report;
+    let tally = Tally::of(report);
+    json!({
+        "format_version": FORMAT_VERSION,
+        "plan": plan_json(plan),
+        "outcomes": outcomes.iter().map(|(address, outcome)| outcome_json(address, outcome)).collect::<Vec<_>>(),
+        "services": services(plan, report).into_iter().map(service_json).collect::<Vec<_>>(),
+        "summary": {
+            "applied": report.applied(),
+            "failed": tally.failed,
+            "skipped": tally.skipped,
+            "unknown": tally.unknown,
+        },
+        "interrupted": interrupted,
+    })
+}
+
+fn outcome_json(address: &Address, outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Applied => json!({"address": address, "outcome": "applied"}),
+        Outcome::Failed(Failure { message, hints }) => {
+            json!({"address": address, "outcome": "failed", "message": message, "hints": hints})
+        }
+        Outcome::Skipped(why) => {
+            let mut document = json!({"address": address, "outcome": "skipped", "message": why_skipped(why)});
+            let (because, need) = match why {
+                Skipped::Needs(need) => ("needs", Some(need)),
+                Skipped::Blocked(_) => ("blocked", None),
+                Skipped::Stopped => ("stopped", None),
+                Skipped::Interrupted => ("interrupted", None),
+            };
+            set(&mut document, "because", Some(because.into()));
+            set(&mut document, "needs", need.map(|need| need.to_string().into()));
+            document
+        }
+        Outcome::Unknown => json!({"address": address, "outcome": "unknown"}),
+    }
+}
+
+fn service_json(service: Service<'_>) -> Value {
+    let mut document = json!({"name": service.name});
+    set(&mut document, "url", service.url.map(Value::from));
+    document
+}

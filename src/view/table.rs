@@ -1,0 +1,96 @@
+//! Lines with a place in the YAML at their end, aligned where there is room.
+
+use super::style::{Style, Tone, printable};
+
+/// One line of the plan.
+#[derive(Clone, Debug)]
+pub struct Row {
+    indent: usize,
+    cells: Vec<(Tone, String)>,
+    /// `file:line:column` of what asked for it.
+    pub location: Option<String>,
+}
+
+impl Row {
+    pub fn new(indent: usize) -> Self {
+        Self { indent, cells: Vec::new(), location: None }
+    }
+
+    pub fn cell(&mut self, tone: Tone, text: &str) {
+        self.cells.push((tone, text.to_owned()));
+    }
+
+    fn width(&self) -> usize {
+        self.indent + self.cells.iter().map(|(_, text)| text.chars().count()).sum::<usize>()
+    }
+}
+
+/// Space between the text and the locations.
+const GUTTER: usize = 2;
+
+/// Puts the locations into one column. A line that reaches beyond that column keeps its location right
+/// behind the text or, on a terminal that has no room for it, on the next line.
+pub fn render(rows: &[Row], style: &Style) -> String {
+    let column = column(rows, style.width);
+    rows.iter().map(|row| line(row, column, style)).collect()
+}
+
+fn column(rows: &[Row], width: usize) -> usize {
+    let longest = rows.iter().filter_map(|row| row.location.as_deref()).map(|l| l.chars().count()).max();
+    let limit = width.saturating_sub(longest.unwrap_or(0));
+    let texts = rows.iter().filter(|row| row.location.is_some()).map(|row| row.width() + GUTTER);
+    texts.filter(|text| *text <= limit).max().unwrap_or(0)
+}
+
+fn line(row: &Row, column: usize, style: &Style) -> String {
+    let painted: String = row.cells.iter().map(|(tone, text)| style.paint(*tone, text)).collect();
+    let text = format!("{:indent$}{painted}", "", indent = row.indent);
+    let Some(location) = &row.location else {
+        return format!("{}\n", text.trim_end());
+    };
+    let location = printable(location);
+    let used = row.width().max(column.saturating_sub(GUTTER)) + GUTTER;
+    if style.wrap && used + location.chars().count() > style.width {
+        let indent = row.indent + 4;
+        return format!("{}\n{:indent$}{}\n", text.trim_end(), "", style.paint(Tone::Faint, &location));
+    }
+    let gap = used - row.width();
+    format!("{text}{:gap$}{}\n", "", style.paint(Tone::Faint, &location))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(text: &str, location: Option<&str>) -> Row {
+        let mut row = Row::new(2);
+        row.cell(Tone::Plain, text);
+        row.location = location.map(str::to_owned);
+        row
+    }
+
+    #[test]
+    fn locations_stand_in_one_column() {
+        let rows = [row("a", Some("x.yaml:1:1")), row("abcdef", Some("x.yaml:2:1")), row("no place", None)];
+        insta::assert_snapshot!(render(&rows, &Style::PLAIN), @r"
+          a       x.yaml:1:1
+          abcdef  x.yaml:2:1
+          no place
+        ");
+    }
+
+    #[test]
+    fn one_long_line_does_not_move_the_others() {
+        let long = "n".repeat(95);
+        let rows = [row("a", Some("x.yaml:1:1")), row(&long, Some("x.yaml:2:1"))];
+        let text = render(&rows, &Style::PLAIN);
+        assert_eq!(text, format!("  a  x.yaml:1:1\n  {long}  x.yaml:2:1\n"));
+    }
+
+    #[test]
+    fn a_location_without_room_goes_to_the_next_line_of_a_terminal() {
+        let rows = [row("a name that is long", Some("x.yaml:2:1"))];
+        let narrow = Style { color: false, width: 24, wrap: true };
+        assert_eq!(render(&rows, &narrow), "  a name that is long\n      x.yaml:2:1\n");
+    }
+}

@@ -1,0 +1,375 @@
+//! What the views say, one behaviour in each test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::out::captured;
+use super::style::Style;
+use super::testing::{address, create, delete, note, plan, update};
+use super::{Format, plan_human, plan_json, refusals, report_human, report_json};
+use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
+use crate::plan::{Plan, PlanError, Refusal};
+use crate::resource::{Address, Consequence};
+
+fn human(plan: &Plan) -> String {
+    plan_human(plan, &Style::PLAIN)
+}
+
+fn report(outcomes: Vec<(&str, Outcome)>) -> Report {
+    let outcomes = outcomes.into_iter().map(|(at, outcome)| (address(at), outcome)).collect();
+    Report { outcomes, interrupted: false }
+}
+
+fn failed(message: &str, hint: &str) -> Outcome {
+    Outcome::Failed(Failure { message: message.into(), hints: vec![hint.into()] })
+}
+
+#[test]
+fn an_empty_plan_is_one_sentence_and_its_notes() {
+    let mut plan = plan(vec![]);
+    assert_eq!(human(&plan), "No changes. dev matches its YAML.\n");
+    plan.notes.push(note("secret/old-key", "is ours and no longer declared: it stays; `--prune` deletes it"));
+    plan.notes.push(note("run_service/api", "SENTRY_DSN is left out"));
+    insta::assert_snapshot!(human(&plan), @r"
+    No changes. dev matches its YAML.
+    note: secret/old-key is ours and no longer declared: it stays; `--prune` deletes it
+    note: run_service/api: SENTRY_DSN is left out
+    ");
+}
+
+#[test]
+fn a_plan_is_a_table_in_the_words_of_the_yaml() {
+    let mut service = update(
+        "run_service/agent-army-api-dev",
+        json!({"memory": "512Mi", "env": {}}),
+        json!({"memory": "1Gi", "env": {"LOG_LEVEL": "DEBUG"}}),
+    )
+    .leads_to(Consequence::NewRevision);
+    service.field("/memory").location = Some("environments/base.yaml:44:13".into());
+    service.field("/env/LOG_LEVEL").location = Some("environments/dev.yaml:12:18".into());
+    let plan = plan(vec![
+        create("api/run.googleapis.com", "enable", json!({})),
+        create("secret/database-url-dev", "create", json!({"labels": {}})).at("environments/base.yaml:21:3"),
+        create("secret_value/jwt-secret-key-dev", "generate", json!({"version": 1, "generate": "hex32"}))
+            .at("environments/base.yaml:27:20"),
+        create("secret_grant/database-url-dev:secretAccessor:agent-army-api-dev", "grant", json!({"on": "x"})),
+        service,
+        delete("run_grant/agent-army-api-dev:invoker:allUsers", "revoke", json!({"on": "x"}))
+            .leads_to(Consequence::AccessNarrowed),
+    ]);
+    insta::assert_snapshot!(human(&plan), @"");
+}
+
+#[test]
+fn a_new_service_is_told_setting_by_setting() {
+    let after = json!({
+        "image": "i@sha256:1", "cpu": "1", "memory": "1Gi", "args": [], "env": {"A": "1"}, "port": 8080,
+        "traffic": "100% newest",
+    });
+    let plan = plan(vec![create("run_service/api", "create", after).at("environments/base.yaml:38:3")]);
+    insta::assert_snapshot!(human(&plan), @"");
+}
+
+#[test]
+fn what_waits_for_a_person_stands_first_and_once() {
+    let why = "secret database-url has no value: deployer secrets set staging database-url";
+    let plan = plan(vec![
+        create("run_service/api", "create", json!({})).blocked(why),
+        create("run_service/worker", "create", json!({})).blocked(&format!("{why}; secret b has no value: do b")),
+        create("run_grant/api:invoker:allUsers", "grant", json!({})).needing("run_service/api"),
+    ]);
+    insta::assert_snapshot!(human(&plan), @"");
+}
+
+#[test]
+fn several_lines_are_compared_line_by_line() {
+    let before = json!({"env": {"RULES": "a\nb\nc\n"}});
+    let plan = plan(vec![update("run_service/api", before, json!({"env": {"RULES": "a\nB\nc\n"}}))]);
+    insta::assert_snapshot!(human(&plan), @"");
+}
+
+#[test]
+fn long_values_stand_under_each_other() {
+    let before = json!({"command": ["x".repeat(60)]});
+    let plan = plan(vec![update("run_service/api", before, json!({"command": ["y".repeat(60)]}))]);
+    insta::assert_snapshot!(human(&plan), @"");
+}
+
+#[test]
+fn values_that_read_alike_are_told_apart() {
+    let plan = plan(vec![update("run_service/api", json!({"v2": {"a": "5"}}), json!({"v2": {"a": 5}}))]);
+    assert!(human(&plan).contains(r#"services.api.v2.a: "5" -> 5"#));
+}
+
+#[test]
+fn a_long_name_does_not_spoil_the_columns_of_the_others() {
+    let long = format!("secret/{}", "n".repeat(90));
+    let plan = plan(vec![
+        create("secret/a", "create", json!({})).at("x.yaml:1:1").leads_to(Consequence::NoRestart),
+        create(&long, "create", json!({})).at("x.yaml:2:1"),
+    ]);
+    let text = human(&plan);
+    assert!(text.contains("  + create  secret/a  no restart  x.yaml:1:1\n"), "{text}");
+    assert!(text.contains(&format!("  + create  {long}  x.yaml:2:1\n")), "{text}");
+}
+
+#[test]
+fn colour_changes_nothing_but_colour() {
+    let plan = plan(vec![
+        create("secret/a", "create", json!({})).at("x.yaml:1:1"),
+        update("run_service/api", json!({"memory": "1Gi"}), json!({"memory": "2Gi"})),
+    ]);
+    let colored = plan_human(&plan, &Style { color: true, ..Style::PLAIN });
+    assert!(colored.contains('\u{1b}'));
+    let mut plain = Vec::new();
+    std::io::Write::write_all(&mut anstream::StripStream::new(&mut plain), colored.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(plain).unwrap(), human(&plan));
+}
+
+#[test]
+fn values_cannot_steer_the_terminal() {
+    let plan = plan(vec![update("run_service/api", json!({"image": "a"}), json!({"image": "b\u{1b}[2J"}))]);
+    assert!(!human(&plan).contains('\u{1b}'));
+}
+
+#[test]
+fn every_refusal_is_told_with_its_place_and_the_way_out() {
+    let refused = PlanError::Refused(vec![
+        Refusal {
+            address: address("secret/a"),
+            why: "secrets.a.locations cannot be changed once it exists: [] -> [us-east1]".into(),
+            hint: "put the old value back, or declare it under another name".into(),
+            location: Some("environments/base.yaml:3:5".into()),
+        },
+        Refusal {
+            address: address("secret/b"),
+            why: "it belongs to other/dev".into(),
+            hint: "choose another name, or take it over with --adopt secret/b".into(),
+            location: None,
+        },
+    ]);
+    insta::assert_snapshot!(refusals(&refused, &Style::PLAIN), @"");
+}
+
+#[test]
+fn an_unknown_address_gets_the_one_that_was_meant() {
+    let known = vec!["secret/database-url-dev".to_owned(), "run_service/api".to_owned()];
+    let told = |unknown: &str| {
+        refusals(&PlanError::UnknownAddress(vec![unknown.into()], known.clone()), &Style::PLAIN)
+    };
+    insta::assert_snapshot!(told("secret/databse-url-dev"), @"");
+    insta::assert_snapshot!(told("secret/something-else"), @"");
+}
+
+fn service_plan() -> Plan {
+    plan(vec![
+        create("secret/a", "create", json!({})),
+        create("run_service/agent-army-api-dev", "create", json!({})).needing("secret/a"),
+        create("run_grant/x", "grant", json!({})).needing("run_service/agent-army-api-dev"),
+    ])
+}
+
+#[test]
+fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
+    let all = ["secret/a", "run_service/agent-army-api-dev", "run_grant/x"];
+    let report = report(all.iter().map(|at| (*at, Outcome::Applied)).collect());
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+    let mut real = service_plan();
+    real.target = "google".into();
+    assert!(!report_human(&real, &report, &Style::PLAIN).contains("sandbox"));
+}
+
+#[test]
+fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
+    let report = report(vec![
+        ("secret/a", failed("cannot create secret a: permission denied", "grant roles/secretmanager.admin")),
+        ("run_service/agent-army-api-dev", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
+        ("run_grant/x", Outcome::Skipped(Skipped::Blocked("secret b has no value: do it".into()))),
+    ]);
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+}
+
+#[test]
+fn an_interrupted_run_says_what_may_be_half_done() {
+    let mut report = report(vec![
+        ("secret/a", Outcome::Applied),
+        ("run_service/agent-army-api-dev", Outcome::Unknown),
+        ("run_grant/x", Outcome::Skipped(Skipped::Interrupted)),
+    ]);
+    report.interrupted = true;
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+}
+
+#[test]
+fn a_service_whose_name_is_too_long_for_a_url_gets_none() {
+    let at = format!("run_service/{}", "n".repeat(55));
+    let plan = plan(vec![create(&at, "create", json!({}))]);
+    let report = report(vec![(&at, Outcome::Applied)]);
+    assert_eq!(report_json(&plan, &report)["services"], json!([{"name": "n".repeat(55)}]));
+    assert!(!report_human(&plan, &report, &Style::PLAIN).contains("https://"));
+}
+
+#[test]
+fn in_a_pipe_each_finished_change_is_one_plain_line() {
+    let plan = plan(vec![create("secret/a", "create", json!({})), delete("secret/long-name", "delete", json!({}))]);
+    let (out, stdout, stderr) = captured::out(Format::Human);
+    let progress = out.progress(&plan);
+    progress.on(Event::Started(&plan.changes[0]));
+    progress.on(Event::Waiting(&plan.changes[0], "waiting for something"));
+    progress.on(Event::Finished(&plan.changes[0], &Outcome::Applied, Duration::from_millis(1234)));
+    progress.on(Event::Started(&plan.changes[1]));
+    let failed = failed("no", "hint");
+    progress.on(Event::Finished(&plan.changes[1], &failed, Duration::from_secs(185)));
+    progress.finish();
+    assert_eq!(stdout.text(), "");
+    insta::assert_snapshot!(stderr.text(), @"");
+}
+
+/// Every key of a document as a path (`changes[].fields[].old`); specs and values are not looked into.
+fn keys(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                if !matches!(key.as_str(), "before" | "after" | "old" | "new") {
+                    keys(field, &path, found);
+                }
+                found.insert(path);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, &format!("{path}[]"), found)),
+        _ => {}
+    }
+}
+
+/// A plan in which every optional field is set.
+fn full_plan() -> Plan {
+    let mut service = update("run_service/api", json!({"memory": "512Mi"}), json!({"memory": "1Gi"}))
+        .at("environments/base.yaml:1:1")
+        .leads_to(Consequence::NewRevision)
+        .needing("secret/a")
+        .blocked("secret a has no value");
+    service.field("/memory").location = Some("environments/base.yaml:2:2".into());
+    let mut plan = plan(vec![create("secret/a", "create", json!({})), service]);
+    plan.notes.push(note("secret/old", "is ours"));
+    plan
+}
+
+/// The keys that a section of the document describes: the first cell of its tables.
+fn documented(section: &str) -> BTreeSet<String> {
+    let document = include_str!("../../docs/plan-json.md");
+    let heading = format!("## {section}\n");
+    let text = document.split_once(&heading).map(|(_, rest)| rest.split("\n## ").next().unwrap()).unwrap();
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    cells.map(|(key, _)| key.to_owned()).collect()
+}
+
+fn emitted(document: &Value) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    keys(document, "", &mut found);
+    found
+}
+
+#[test]
+fn every_key_of_the_plan_is_documented_and_no_other() {
+    assert_eq!(emitted(&plan_json(&full_plan())), documented("The plan"));
+}
+
+#[test]
+fn every_key_of_the_report_is_documented_and_no_other() {
+    let report = report(vec![
+        ("secret/a", failed("no", "hint")),
+        ("run_service/api", Outcome::Applied),
+        ("secret/b", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
+    ]);
+    let found = emitted(&report_json(&full_plan(), &report));
+    let own = found.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
+    assert_eq!(own, documented("The report of apply"));
+}
+
+#[test]
+fn every_key_of_an_error_is_documented_and_no_other() {
+    use crate::cli::CliError;
+    use crate::config::{Diagnostic, Problems};
+    let refusal = Refusal {
+        address: address("secret/a"),
+        why: "w".into(),
+        hint: "h".into(),
+        location: Some("x.yaml:1:1".into()),
+    };
+    let place = crate::config::model::Location { file: "x.yaml".into(), line: 1, column: 1 };
+    let problem = Diagnostic::error("unknown-key", "m").at(place, 1).hint("h");
+    let problems = Problems { diagnostics: vec![problem], ..Problems::default() };
+    let mut found = emitted(&super::error_json(&CliError::Plan(PlanError::Refused(vec![refusal]))));
+    found.extend(emitted(&super::error_json(&CliError::Config(problems))));
+    assert_eq!(found, documented("An error"));
+}
+
+#[test]
+fn the_summary_counts_what_the_changes_are() {
+    let summary = plan_json(&full_plan())["summary"].clone();
+    assert_eq!(summary, json!({"add": 1, "change": 1, "remove": 0, "blocked": 1}));
+}
+
+#[test]
+fn added_changed_and_removed_variables_stay_apart_when_hidden() {
+    let before = json!({"env": {"CHANGED": "old-value", "GONE": "gone-value"}});
+    let after = json!({"env": {"CHANGED": "new-value", "NEW": "fresh-value"}});
+    let document = plan_json(&plan(vec![update("run_service/api", before, after)]));
+    let fields = document["changes"][0]["fields"].as_array().unwrap().clone();
+    let told: Vec<_> =
+        fields.iter().map(|f| (f["pointer"].as_str().unwrap(), f.get("old").is_some(), f.get("new").is_some())).collect();
+    assert_eq!(told, [("/env/CHANGED", true, true), ("/env/GONE", true, false), ("/env/NEW", false, true)]);
+    assert!(!document.to_string().contains("-value"));
+}
+
+fn variables() -> impl Strategy<Value = BTreeMap<String, String>> {
+    prop::collection::btree_map("[A-C]", "[Q-Z]{4,9}", 0..4)
+}
+
+fn spec() -> impl Strategy<Value = Value> {
+    (variables(), prop::option::of(variables()), any::<bool>()).prop_map(|(env, sidecar, has_env)| {
+        let mut spec = json!({"image": "i", "sidecars": {}});
+        if has_env {
+            spec["env"] = json!(env);
+        }
+        if let Some(env) = sidecar {
+            spec["sidecars"]["proxy"] = json!({"image": "p", "env": env});
+        }
+        spec
+    })
+}
+
+/// The variables of a spec that must not be seen.
+fn hidden_values(spec: &Value, shown: &str) -> Vec<String> {
+    let maps = [spec.pointer("/env"), spec.pointer("/sidecars/proxy/env")];
+    let entries = maps.into_iter().flatten().filter_map(Value::as_object).flatten();
+    entries.filter(|(name, _)| *name != shown).map(|(_, value)| value.as_str().unwrap().to_owned()).collect()
+}
+
+proptest! {
+    #[test]
+    fn no_hidden_variable_appears_anywhere_in_the_json(before in spec(), after in spec()) {
+        let mut plan = plan(vec![
+            update("run_service/api", before.clone(), after.clone()),
+            create("run_service/new", "create", after.clone()),
+            delete("run_service/old", "delete", before.clone()),
+        ]);
+        plan.show_env = vec!["A".into()];
+        let everything = Report { outcomes: vec![(Address { kind: "k".into(), name: "n".into() }, Outcome::Applied)], interrupted: false };
+        let text = format!("{}{}", plan_json(&plan), report_json(&plan, &everything));
+        let shown: Vec<_> = [&before, &after].iter().flat_map(|spec| {
+            ["/env/A", "/sidecars/proxy/env/A"].map(|at| spec.pointer(at).and_then(Value::as_str).map(str::to_owned))
+        }).flatten().collect();
+        for value in hidden_values(&before, "A").into_iter().chain(hidden_values(&after, "A")) {
+            let listed = shown.iter().any(|shown| shown.contains(&value));
+            prop_assert!(listed || !text.contains(&value), "{value} in {text}");
+        }
+        for value in shown {
+            prop_assert!(text.contains(&value));
+        }
+    }
+}
