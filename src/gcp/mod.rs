@@ -25,9 +25,9 @@ mod readiness;
 mod rest;
 mod retry;
 mod run;
-pub mod secrets;
 #[cfg(test)]
 mod sandbox_tests;
+pub mod secrets;
 mod services;
 mod sleeper;
 #[cfg(test)]

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn without_the_revision_the_services_condition_is_told() {
-        let condition = json!({"state": "CONDITION_FAILED", "message": "m", "reason": "SECRETS_ACCESS_CHECK_FAILED"});
+        let condition =
+            json!({"state": "CONDITION_FAILED", "message": "m", "reason": "SECRETS_ACCESS_CHECK_FAILED"});
         let error = failed("change service api", &condition, None);
         assert_eq!(error.kind, ErrorKind::RevisionFailed { reason: "SECRETS_ACCESS_CHECK_FAILED".into() });
     }
