@@ -157,11 +157,11 @@ impl Gcp {
     {
         let mut ambiguous = false;
         let mut attempt = 1;
-        let mut started = None;
+        let mut first = None;
         let mut patience = None;
         loop {
             self.await_budget(call.method).await;
-            let started = *started.get_or_insert_with(|| self.now());
+            let started = *first.get_or_insert_with(|| self.now());
             let failure = match self.attempt(call, attempt, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -182,6 +182,8 @@ impl Gcp {
                         .get_or_insert_with(|| self.patience())
                         .pause(&format!("{host} to be enabled"))
                         .await?;
+                    // What was waited for is no failed attempt: from here the call has all of its patience again.
+                    (attempt, first) = (0, None);
                 }
             }
             attempt += 1;
@@ -455,6 +457,26 @@ mod tests {
         assert!(
             !ours.contains("ENABLED") && !ours.contains("pageSize") && !ours.contains("in-the-body"),
             "{ours}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_api_that_was_just_enabled_is_waited_for_and_troubles_after_it_are_repeated() {
+        let disabled = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "not used before",
+            "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
+                "metadata": {"service": "run.googleapis.com"}}]}});
+        let mut answers = vec![Answer::json(200, json!({"name": "operations/x", "done": true}))];
+        answers.extend((0..9).map(|_| Answer::json(403, disabled.clone())));
+        answers.extend([Answer::html(503), Answer::json(200, json!({})), Answer::json(403, disabled)]);
+        let server = Server::start(answers).await;
+        let gcp = server.gcp().await;
+        gcp.enable_apis("p", &["run.googleapis.com".into()]).await.unwrap();
+        assert!(gcp.list_services("p", "l").await.unwrap().is_empty());
+        let other = server.gcp().await;
+        let error = other.list_services("p", "l").await.unwrap_err();
+        assert!(
+            matches!(error.kind, ErrorKind::ServiceDisabled { .. }),
+            "it was not this client that enabled it"
         );
     }
 
