@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::diagnostic::{Diagnostic, Problems, did_you_mean};
 use super::merge;
 use super::parse;
-use super::tree::{Findings, Node, Tree};
+use super::tree::{Findings, Node, Place, Tree};
 
 /// The folder of the environments, relative to the root.
 const FOLDER: &str = "environments";
@@ -167,7 +167,7 @@ fn check_name(node: &Node, expected: &str, findings: &mut Findings) {
 }
 
 /// Takes `include` out of the file; its patterns with their places.
-fn take_includes(node: &mut Node, findings: &mut Findings) -> Vec<(String, super::tree::Place)> {
+fn take_includes(node: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
     let Some(entry) = node.as_map_mut().and_then(|map| map.shift_remove("include")) else {
         return Vec::new();
     };
@@ -311,7 +311,8 @@ fn read(root: &Path, file: &Path, findings: &mut Findings) -> Option<Node> {
         Tree::Map(_) => Some(node),
         Tree::Null => {
             let diagnostic = Diagnostic::error("wrong-type", format!("`{}` is empty", file.display()));
-            findings.diagnostics.push(diagnostic.hint("a file starts with `deployer: v1`"));
+            let diagnostic = diagnostic.label("nothing").hint("a file starts with `deployer: v1`");
+            findings.add_at(Some(Place::start_of(number)), diagnostic);
             None
         }
         _ => {

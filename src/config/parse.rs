@@ -186,7 +186,24 @@ fn explain(error: &Error, file: u32, text: &str) -> (Place, Diagnostic) {
         (place.line, place.column) = (1, 1);
     }
     place.length = place.length.max(1);
-    (place, describe(inner, place, text))
+    let diagnostic = describe(inner, place, text);
+    if diagnostic.message.starts_with("a quote is opened") {
+        place = opened_quote(place, text);
+    }
+    (place, diagnostic)
+}
+
+/// Where the quote stands that is missing its partner: the parser tells only where it gave up.
+fn opened_quote(place: Place, text: &str) -> Place {
+    let lines: Vec<&str> = text.lines().take(place.line as usize).collect();
+    let odd = |line: &str, quote| line.matches(quote).count() % 2 == 1;
+    for (number, line) in lines.iter().enumerate().rev() {
+        let Some(quote) = ['"', '\''].into_iter().find(|quote| odd(line, *quote)) else { continue };
+        let column = line.chars().take_while(|character| *character != quote).count() + 1;
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        return Place { line: small(number + 1), column: small(column), length: 1, ..place };
+    }
+    place
 }
 
 fn describe(error: &Error, place: Place, text: &str) -> Diagnostic {

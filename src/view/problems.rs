@@ -41,7 +41,11 @@ fn one(problem: &Diagnostic, sources: &Texts, renderer: &Renderer) -> String {
             let snippet = Snippet::source(window.to_owned())
                 .line_start(first_line)
                 .path(slashes(&location.file))
-                .annotation(AnnotationKind::Primary.span(span.start - start..span.end - start).label(visible(&problem.label)));
+                .annotation(
+                    AnnotationKind::Primary
+                        .span(span.start - start..span.end - start)
+                        .label(visible(&problem.label)),
+                );
             title.element(snippet)
         }
         None => Group::with_title(title),
@@ -49,10 +53,16 @@ fn one(problem: &Diagnostic, sources: &Texts, renderer: &Renderer) -> String {
     if !problem.path.is_empty() {
         group = group.element(Level::NOTE.with_name(Some("key")).message(visible(&problem.path)));
     }
-    if let Some(hint) = &problem.hint {
+    // What follows an empty line is text to copy: it keeps its own indentation.
+    let hint = problem.hint.as_deref().map(|hint| hint.split_once("\n\n").unwrap_or((hint, "")));
+    if let Some((hint, _)) = hint {
         group = group.element(Level::HELP.with_name(Some("hint")).message(visible(hint)));
     }
-    let rendered = renderer.render(&[group]);
+    let mut rendered = renderer.render(&[group]);
+    if let Some((_, example)) = hint.filter(|(_, example)| !example.is_empty()) {
+        rendered.push_str("\n\n");
+        rendered.push_str(&visible(example));
+    }
     let lines: Vec<&str> = rendered.lines().map(str::trim_end).collect();
     lines.join("\n")
 }
@@ -60,8 +70,11 @@ fn one(problem: &Diagnostic, sources: &Texts, renderer: &Renderer) -> String {
 /// The line with one before and after it: its text, the number of its first line, and its first byte.
 fn window(text: &str, line: u32) -> (&str, usize, usize) {
     let first = (line as usize).saturating_sub(2);
-    let starts: Vec<usize> =
-        std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).skip(first).take(4).collect();
+    let starts: Vec<usize> = std::iter::once(0)
+        .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+        .skip(first)
+        .take(4)
+        .collect();
     let start = starts.first().copied().unwrap_or(0);
     let wanted = line as usize - first + 1;
     let end = starts.get(wanted).copied().unwrap_or(text.len());
@@ -75,9 +88,8 @@ fn span(text: &str, line: u32, column: u32, length: u32) -> Option<std::ops::Ran
         before => text.match_indices('\n').nth(before as usize - 1)?.0 + 1,
     };
     let rest = text[line_start..].split('\n').next().unwrap_or_default().trim_end_matches('\r');
-    let byte = |characters: u32| {
-        rest.char_indices().nth(characters as usize).map_or(rest.len(), |(at, _)| at)
-    };
+    let byte =
+        |characters: u32| rest.char_indices().nth(characters as usize).map_or(rest.len(), |(at, _)| at);
     let start = byte(column.saturating_sub(1));
     let end = byte(column.saturating_sub(1).saturating_add(length));
     Some(line_start + start..line_start + end.max(start))
@@ -89,7 +101,9 @@ fn slashes(path: &Path) -> String {
 
 /// Text from a file without what could steer a terminal.
 fn visible(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() && character != '\n' { '\u{fffd}' } else { character }).collect()
+    text.chars()
+        .map(|character| if character.is_control() && character != '\n' { '\u{fffd}' } else { character })
+        .collect()
 }
 
 fn count(problems: &[Diagnostic]) -> String {
@@ -127,20 +141,41 @@ mod tests {
 
     #[test]
     fn a_problem_shows_its_line_and_what_to_do() {
-        insta::assert_snapshot!(render(&[problem(3, 5, 6)], &texts(), false, 100), @r"
+        let shown = render(&[problem(3, 5, 6)], &texts(), false, 100);
+        insta::assert_snapshot!(shown, @r"
+        error[unknown-key]: there is no key `memroy` in a service
+         --> environments/base.yaml:3:5
+          |
+        3 |     memroy: 512Mi
+          |     ^^^^^^ unknown key
+          |
+          = key: services.api.memroy
+          = hint: did you mean `memory`?
+
+        1 error
         ");
     }
 
     #[test]
     fn a_problem_without_a_place_is_shown_without_a_line() {
         let all = [Diagnostic::warning("x", "something").hint("first\n\n    second")];
-        insta::assert_snapshot!(render(&all, &Texts::default(), false, 100), @r"
+        let shown = render(&all, &Texts::default(), false, 100);
+        insta::assert_snapshot!(shown, @r"
+        warning[x]: something
+         |
+         = hint: first
+
+            second
+
+        1 warning
         ");
     }
 
     #[test]
     fn places_beyond_the_text_do_no_harm() {
-        for (line, column, length) in [(3, 500, 1), (4, 1, 900), (99, 1, 1), (5, 1, 1), (1, 0, 0), (u32::MAX, u32::MAX, u32::MAX)] {
+        for (line, column, length) in
+            [(3, 500, 1), (4, 1, 900), (99, 1, 1), (5, 1, 1), (1, 0, 0), (u32::MAX, u32::MAX, u32::MAX)]
+        {
             let shown = render(&[problem(line, column, length)], &texts(), false, 80);
             assert!(shown.contains("there is no key `memroy`"), "{line}:{column}");
         }
