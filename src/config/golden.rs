@@ -25,7 +25,10 @@ fn cases() -> Vec<(PathBuf, String)> {
 
 fn files(text: &str) -> Vec<(&str, &str)> {
     let sections = text.split("### ").skip(1);
-    sections.map(|section| section.split_once('\n').unwrap()).map(|(name, text)| (name.trim(), text)).collect()
+    sections
+        .map(|section| section.split_once('\n').unwrap())
+        .map(|(name, text)| (name.trim(), text))
+        .collect()
 }
 
 fn said(text: &str) -> String {
@@ -66,7 +69,10 @@ fn every_lint_is_shown_by_a_case() {
 fn every_problem_has_a_place_or_is_about_a_whole_file() {
     for (path, text) in cases() {
         let folder = folder(&files(&text));
-        for problem in validate(folder.path(), &[], &Inputs::default()).map(|checked| checked.diagnostics).unwrap_or_default() {
+        for problem in validate(folder.path(), &[], &Inputs::default())
+            .map(|checked| checked.diagnostics)
+            .unwrap_or_default()
+        {
             let whole = ["no-base", "no-environments", "encoding", "file-too-large"].contains(&problem.rule);
             assert!(whole || problem.location.is_some(), "{}: {problem:?}", path.display());
             assert!(!problem.message.ends_with('.'), "{}", problem.message);

@@ -56,7 +56,8 @@ fn format_map(schema: &Value, title: &str, path: &[String]) -> String {
 /// What a value looks like, in a few words.
 fn kind(here: &Value) -> String {
     if let Some(options) = here.get("enum").and_then(Value::as_array) {
-        let options: Vec<String> = options.iter().filter_map(Value::as_str).map(|option| format!("`{option}`")).collect();
+        let options: Vec<String> =
+            options.iter().filter_map(Value::as_str).map(|option| format!("`{option}`")).collect();
         return options.join(", ");
     }
     if let Some(only) = here.get("const").and_then(Value::as_str) {
@@ -104,7 +105,11 @@ mod tests {
             std::fs::write(&path, &wanted).unwrap();
         }
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(kept == wanted, "{} is out of date: run UPDATE_DOCS=1 cargo test -p deployer config::reference", path.display());
+        assert!(
+            kept == wanted,
+            "{} is out of date: run UPDATE_DOCS=1 cargo test -p deployer config::reference",
+            path.display()
+        );
     }
 
     #[test]
