@@ -11,68 +11,64 @@ use super::{Inputs, Loaded, files, load_with_lints};
 /// What checking environments found.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
-    /// The environments that were asked for, sorted.
-    pub names: Vec<String>,
-    /// Those among them that have errors.
-    pub failed: BTreeSet<String>,
-    /// Errors and warnings in the order of files and lines; what several environments share is there once.
-    pub diagnostics: Vec<Diagnostic>,
+    /// Errors and warnings of each environment that was asked for, in the order of files and lines.
+    pub environments: BTreeMap<String, Vec<Diagnostic>>,
     pub sources: Texts,
 }
 
 impl Checked {
+    /// All problems in the order of files and lines; what several environments share is there once.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut all: Vec<Diagnostic> = self.environments.values().flatten().cloned().collect();
+        diagnostic::sort_and_dedup(&mut all);
+        all
+    }
+
+    /// The environments that can be used (`true`) or not, by name.
+    pub fn verdicts(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.environments.iter().map(|(name, found)| (name.as_str(), !found.iter().any(Diagnostic::is_error)))
+    }
+
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(Diagnostic::is_error)
+        self.verdicts().any(|(_, good)| !good)
+    }
+
+    fn take(&mut self, name: &str, diagnostics: Vec<Diagnostic>, sources: Texts) {
+        if let Some(found) = self.environments.get_mut(name) {
+            found.extend(diagnostics);
+            diagnostic::sort_and_dedup(found);
+            self.sources.extend(sources);
+        }
     }
 }
 
 /// Checks the environments `wanted`, or all when there are none, alone and against all others.
 ///
-/// Fails only when there is no folder of environments at all.
+/// Fails only when there is no environment at all.
 pub fn validate(root: &Path, wanted: &[String], inputs: &Inputs) -> Result<Checked, Problems> {
     let known = files::names(root)?;
-    let mut checked = Checked::default();
-    checked.names = if wanted.is_empty() { known.clone() } else { wanted.to_vec() };
-    checked.names.sort();
-    checked.names.dedup();
-    if known.is_empty() {
-        checked.diagnostics.push(
-            Diagnostic::error("no-environments", "the folder `environments` holds no environment")
-                .hint("make `environments/dev.yaml`:\n\n    deployer: v1\n    environment: dev"),
-        );
+    let asked = if wanted.is_empty() { &known } else { wanted };
+    if asked.is_empty() {
+        let nothing = Diagnostic::error("no-environments", "the folder `environments` holds no environment")
+            .hint("make `environments/dev.yaml`:\n\n    deployer: v1\n    environment: dev");
+        return Err(nothing.into());
     }
-    let all: BTreeSet<String> = known.iter().chain(&checked.names).cloned().collect();
+    let mut checked = Checked::default();
+    checked.environments.extend(asked.iter().map(|name| (name.clone(), Vec::new())));
     let mut usable = Vec::new();
-    for name in &all {
-        let asked = checked.names.contains(name);
+    for name in known.iter().chain(asked).collect::<BTreeSet<_>>() {
         match load_with_lints(root, name, inputs) {
             Ok((loaded, allowed)) => {
-                if asked {
-                    checked.take(name, loaded.warnings.clone(), loaded.sources.clone());
-                }
+                checked.take(name, loaded.warnings.clone(), loaded.sources.clone());
                 usable.push((loaded, allowed));
             }
-            Err(problems) if asked => checked.take(name, problems.diagnostics, problems.sources),
-            Err(_) => {}
+            Err(problems) => checked.take(name, problems.diagnostics, problems.sources),
         }
     }
     for (name, diagnostic) in shared(&usable) {
-        if checked.names.contains(&name) {
-            checked.take(&name, vec![diagnostic], Texts::default());
-        }
+        checked.take(&name, vec![diagnostic], Texts::default());
     }
-    diagnostic::sort_and_dedup(&mut checked.diagnostics);
     Ok(checked)
-}
-
-impl Checked {
-    fn take(&mut self, name: &str, diagnostics: Vec<Diagnostic>, sources: Texts) {
-        if diagnostics.iter().any(Diagnostic::is_error) {
-            self.failed.insert(name.to_owned());
-        }
-        self.diagnostics.extend(diagnostics);
-        self.sources.extend(sources);
-    }
 }
 
 /// Problems of what several environments have in common, each with the environment that it is shown for.

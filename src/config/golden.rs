@@ -34,7 +34,7 @@ fn files(text: &str) -> Vec<(&str, &str)> {
 fn said(text: &str) -> String {
     let folder = folder(&files(text));
     match validate(folder.path(), &[], &Inputs::default()) {
-        Ok(checked) => render(&checked.diagnostics, &checked.sources, false, 120),
+        Ok(checked) => render(&checked.diagnostics(), &checked.sources, false, 120),
         Err(problems) => render(&problems.diagnostics, &problems.sources, false, 120),
     }
 }
@@ -70,7 +70,7 @@ fn every_problem_has_a_place_or_is_about_a_whole_file() {
     for (path, text) in cases() {
         let folder = folder(&files(&text));
         for problem in validate(folder.path(), &[], &Inputs::default())
-            .map(|checked| checked.diagnostics)
+            .map(|checked| checked.diagnostics())
             .unwrap_or_default()
         {
             let whole = ["no-base", "no-environments", "encoding", "file-too-large"].contains(&problem.rule);

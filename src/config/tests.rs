@@ -287,12 +287,12 @@ fn validate_shows_shared_problems_once_and_names_who_fails() {
     let folder =
         folder(&[("base.yaml", base), ("a.yaml", "environment: a\n"), ("b.yaml", "environment: b\n")]);
     let checked = validate(folder.path(), &[], &Inputs::default()).unwrap();
-    assert_eq!(checked.diagnostics.len(), 1);
-    assert_eq!(checked.failed.iter().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(checked.diagnostics().len(), 1);
+    assert_eq!(checked.verdicts().collect::<Vec<_>>(), [("a", false), ("b", false)]);
     let one = validate(folder.path(), &["b".to_owned()], &Inputs::default()).unwrap();
-    assert_eq!((one.names, one.failed.len()), (vec!["b".to_owned()], 1));
+    assert_eq!(one.verdicts().collect::<Vec<_>>(), [("b", false)]);
     let none = validate(folder.path(), &["c".to_owned()], &Inputs::default()).unwrap();
-    assert_eq!(none.diagnostics[0].rule, "unknown-environment");
+    assert_eq!(none.diagnostics()[0].rule, "unknown-environment");
 }
 
 #[test]
@@ -300,7 +300,7 @@ fn environments_that_share_a_secret_alike_are_fine() {
     let checked = validate(root(), &[], &Inputs::default()).unwrap();
     assert!(!checked.has_errors());
     assert_eq!(
-        checked.diagnostics.iter().map(|found| found.rule).collect::<Vec<_>>(),
+        checked.diagnostics().iter().map(|found| found.rule).collect::<Vec<_>>(),
         ["placeholder-project"]
     );
 }
