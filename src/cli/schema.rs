@@ -13,6 +13,7 @@ Editors that speak the YAML language server take it from the first line of a fil
   # yaml-language-server: $schema=../deployer.schema.json")]
 pub struct Args {}
 
+#[expect(clippy::unnecessary_wraps, reason = "every verb answers in the same form")]
 pub fn run(_: &Args, out: &Out) -> Result<Exit, CliError> {
     out.text(&format!("{:#}\n", config::json_schema()));
     Ok(Exit::Fine)

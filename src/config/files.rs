@@ -56,7 +56,8 @@ pub(crate) fn names(root: &Path) -> Result<Vec<String>, Problems> {
 }
 
 fn no_folder() -> Diagnostic {
-    let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let indented =
+        |text: &str| text.split_inclusive('\n').flat_map(|line| ["    ", line]).collect::<String>();
     Diagnostic::error("no-environments", "there is no folder `environments` here").hint(format!(
         "run deployer where it is, or name its parent with -C DIR; two files are enough to start:\n\n\
          environments/base.yaml\n{}\nenvironments/dev.yaml\n{}",
@@ -302,7 +303,8 @@ fn read(root: &Path, file: &Path, findings: &mut Findings) -> Option<Node> {
     let number = findings.files.add(file.to_owned(), text.clone());
     let node = match parse::parse(&text, number) {
         Ok(node) => node,
-        Err((place, diagnostic)) => {
+        Err(refused) => {
+            let (place, diagnostic) = *refused;
             findings.add_at(Some(place), diagnostic);
             return None;
         }
@@ -356,7 +358,7 @@ fn decode(bytes: &[u8]) -> Result<String, Unreadable> {
     }
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         let message = format!(
             "is not UTF-8: line {line} holds a byte that only other encodings have (Latin-1, Windows-1252)"
         );

@@ -17,7 +17,7 @@ const MAX_NODES: usize = 400_000;
 const MAX_REPLAYED: usize = 100_000;
 
 /// Reads `text`, which was given the number `file`.
-pub(crate) fn parse(text: &str, file: u32) -> Result<Node, (Place, Diagnostic)> {
+pub(crate) fn parse(text: &str, file: u32) -> Result<Node, Box<(Place, Diagnostic)>> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: MAX_DEPTH,
@@ -42,7 +42,7 @@ pub(crate) fn parse(text: &str, file: u32) -> Result<Node, (Place, Diagnostic)> 
     options.alias_limits.max_replay_stack_depth = 16;
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Ok(node(raw, file, text)),
-        Err(error) => Err(explain(&error, file, text)),
+        Err(error) => Err(Box::new(explain(&error, file, text))),
     }
 }
 
@@ -298,11 +298,11 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Node {
-        parse(text, 0).map_err(|(place, diagnostic)| format!("{place:?} {diagnostic:?}")).unwrap()
+        parse(text, 0).unwrap()
     }
 
     fn refused(text: &str) -> (u32, u32, String) {
-        let (place, diagnostic) = parse(text, 0).unwrap_err();
+        let (place, diagnostic) = *parse(text, 0).unwrap_err();
         (place.line, place.column, diagnostic.message)
     }
 
@@ -350,11 +350,12 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused_quickly() {
-        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-        for level in 1..12 {
+        let level = |level: usize| {
             let below = format!("*a{}", level - 1);
-            text.push_str(&format!("a{level}: &a{level} [{}]\n", [below.as_str(); 10].join(", ")));
-        }
+            format!("a{level}: &a{level} [{}]\n", [below.as_str(); 10].join(", "))
+        };
+        let levels: Vec<_> = (1..12).map(level).collect();
+        let text = format!("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n{}", levels.concat());
         let started = std::time::Instant::now();
         assert!(refused(&text).2.contains("grows beyond"));
         assert!(started.elapsed().as_secs() < 5);

@@ -1,5 +1,7 @@
 //! The reference of all keys as Markdown, made from the JSON Schema: nobody writes it twice.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::json_schema::{self, keys_at, written_at};
@@ -47,7 +49,7 @@ fn format_map(schema: &Value, title: &str, path: &[String]) -> String {
         let followed = json_schema::at(schema, &full).unwrap_or(written);
         let meaning = written.get("description").and_then(Value::as_str).unwrap_or_default();
         let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
-        text.push_str(&format!("| `{key}` | {} | {meaning} |\n", kind(followed)));
+        let _ = writeln!(text, "| `{key}` | {} | {meaning} |", kind(followed));
     }
     text.push('\n');
     text
@@ -82,7 +84,7 @@ fn kind(here: &Value) -> String {
     });
     let mut text = words.collect::<Vec<_>>().join(" or ");
     if let (Some(least), Some(most)) = (here.get("minimum"), here.get("maximum")) {
-        text.push_str(&format!(", {least} to {most}"));
+        let _ = write!(text, ", {least} to {most}");
     }
     text
 }

@@ -76,12 +76,13 @@ fn explain(error: &ValidationError<'_>, findings: &mut Findings, wrong: &mut Vec
             let branch = context
                 .iter()
                 .find(|errors| !errors.iter().any(|error| keys(error) == path && is_type(error)));
-            match branch {
-                Some(errors) => errors.iter().for_each(|error| explain(error, findings, wrong)),
-                None => {
-                    findings.add(Part::Value, &path.join("."), wrong_value(&path, error));
-                    wrong.push(Wrong { path });
-                }
+            let Some(errors) = branch else {
+                findings.add(Part::Value, &path.join("."), wrong_value(&path, error));
+                wrong.push(Wrong { path });
+                return;
+            };
+            for error in errors {
+                explain(error, findings, wrong);
             }
         }
         _ => {

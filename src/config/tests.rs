@@ -263,17 +263,20 @@ fn a_byte_order_mark_and_windows_line_ends_do_no_harm() {
 
 #[test]
 fn a_thousand_services_are_read_in_order() {
-    let mut text = String::from("secrets:\n");
-    for number in 0..50 {
-        text.push_str(&format!("  secret-{number}: {{}}\n"));
-    }
-    text.push_str("services:\n");
-    for number in 0..1000 {
-        text.push_str(&format!("  service-{number}:\n    {IMAGE}\n    startup_probe: /ready\n    env: {{A: b, URL: \"${{services.service-{}.url}}\"}}\n    secrets:\n", (number + 1) % 1000));
-        for secret in 0..5 {
-            text.push_str(&format!("      S{secret}: secret-{}\n", (number + secret) % 50));
-        }
-    }
+    let secret = |number: usize| format!("  secret-{number}: {{}}\n");
+    let service = |number: usize| {
+        let next = (number + 1) % 1000;
+        let used: Vec<_> =
+            (0..5).map(|secret| format!("S{secret}: secret-{}", (number + secret) % 50)).collect();
+        let secrets = used.join(", ");
+        let head = format!("  service-{number}:\n    {IMAGE}\n    startup_probe: /ready\n");
+        format!(
+            "{head}    env: {{A: b, URL: \"${{services.service-{next}.url}}\"}}\n    secrets: {{{secrets}}}\n"
+        )
+    };
+    let secrets: Vec<_> = (0..50).map(secret).collect();
+    let services: Vec<_> = (0..1000).map(service).collect();
+    let text = format!("secrets:\n{}services:\n{}", secrets.concat(), services.concat());
     let loaded = read_services(&text);
     let services = &loaded.environment.services;
     assert_eq!(services.len(), 1000);

@@ -58,12 +58,12 @@ fn one(problem: &Diagnostic, sources: &Texts, renderer: &Renderer) -> String {
     if let Some((hint, _)) = hint {
         group = group.element(Level::HELP.with_name(Some("hint")).message(visible(hint)));
     }
-    let mut rendered = renderer.render(&[group]);
+    let mut text = renderer.render(&[group]);
     if let Some((_, example)) = hint.filter(|(_, example)| !example.is_empty()) {
-        rendered.push_str("\n\n");
-        rendered.push_str(&visible(example));
+        text.push_str("\n\n");
+        text.push_str(&visible(example));
     }
-    let lines: Vec<&str> = rendered.lines().map(str::trim_end).collect();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     lines.join("\n")
 }
 
