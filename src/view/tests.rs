@@ -60,7 +60,20 @@ fn a_plan_is_a_table_in_the_words_of_the_yaml() {
         delete("run_grant/agent-army-api-dev:invoker:allUsers", "revoke", json!({"on": "x"}))
             .leads_to(Consequence::AccessNarrowed),
     ]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      + enable    api/run.googleapis.com
+      + create    secret/database-url-dev                             environments/base.yaml:21:3
+      + generate  secret_value/jwt-secret-key-dev  version 1 (hex32)  environments/base.yaml:27:20
+      + grant     secret_grant/database-url-dev:secretAccessor:agent-army-api-dev
+      ~ update    run_service/agent-army-api-dev   new revision
+            services.api.env.LOG_LEVEL: (none) -> DEBUG               environments/dev.yaml:12:18
+            services.api.memory: 512Mi -> 1Gi                         environments/base.yaml:44:13
+      - revoke    run_grant/agent-army-api-dev:invoker:allUsers  access narrowed
+
+    Plan: 4 to add, 1 to change, 1 to remove.
+    ");
 }
 
 #[test]
@@ -70,7 +83,18 @@ fn a_new_service_is_told_setting_by_setting() {
         "traffic": "100% newest",
     });
     let plan = plan(vec![create("run_service/api", "create", after).at("environments/base.yaml:38:3")]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      + create  run_service/api  environments/base.yaml:38:3
+            image: i@sha256:1
+            port: 8080
+            cpu: 1
+            memory: 1Gi
+            env.A: 1
+
+    Plan: 1 to add, 0 to change, 0 to remove.
+    ");
 }
 
 #[test]
@@ -81,21 +105,55 @@ fn what_waits_for_a_person_stands_first_and_once() {
         create("run_service/worker", "create", json!({})).blocked(&format!("{why}; secret b has no value: do b")),
         create("run_grant/api:invoker:allUsers", "grant", json!({})).needing("run_service/api"),
     ]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+    Waiting for you:
+      secret database-url has no value: deployer secrets set staging database-url
+        needed by run_service/api, run_service/worker
+      secret b has no value: do b
+        needed by run_service/worker
+
+      + create  run_service/api                 waits
+      + create  run_service/worker              waits
+      + grant   run_grant/api:invoker:allUsers  waits for run_service/api
+
+    Plan: 3 to add, 0 to change, 0 to remove. 3 of them wait.
+    ");
 }
 
 #[test]
 fn several_lines_are_compared_line_by_line() {
     let before = json!({"env": {"RULES": "a\nb\nc\n"}});
     let plan = plan(vec![update("run_service/api", before, json!({"env": {"RULES": "a\nB\nc\n"}}))]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      ~ update  run_service/api
+            services.api.env.RULES:
+                  a
+                - b
+                + B
+                  c
+
+    Plan: 0 to add, 1 to change, 0 to remove.
+    ");
 }
 
 #[test]
 fn long_values_stand_under_each_other() {
     let before = json!({"command": ["x".repeat(60)]});
     let plan = plan(vec![update("run_service/api", before, json!({"command": ["y".repeat(60)]}))]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      ~ update  run_service/api
+            services.api.command:
+                - [xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx]
+                + [yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy]
+
+    Plan: 0 to add, 1 to change, 0 to remove.
+    ");
 }
 
 #[test]
@@ -151,7 +209,17 @@ fn every_refusal_is_told_with_its_place_and_the_way_out() {
             location: None,
         },
     ]);
-    insta::assert_snapshot!(refusals(&refused, &Style::PLAIN), @"");
+    insta::assert_snapshot!(refusals(&refused, &Style::PLAIN), @r"
+    error: this cannot be planned
+
+      secret/a  environments/base.yaml:3:5
+        secrets.a.locations cannot be changed once it exists: [] -> [us-east1]
+        hint: put the old value back, or declare it under another name
+
+      secret/b
+        it belongs to other/dev
+        hint: choose another name, or take it over with --adopt secret/b
+    ");
 }
 
 #[test]
@@ -160,8 +228,14 @@ fn an_unknown_address_gets_the_one_that_was_meant() {
     let told = |unknown: &str| {
         refusals(&PlanError::UnknownAddress(vec![unknown.into()], known.clone()), &Style::PLAIN)
     };
-    insta::assert_snapshot!(told("secret/databse-url-dev"), @"");
-    insta::assert_snapshot!(told("secret/something-else"), @"");
+    insta::assert_snapshot!(told("secret/databse-url-dev"), @r"
+    error: no such address: secret/databse-url-dev
+    hint: did you mean `secret/database-url-dev`?
+    ");
+    insta::assert_snapshot!(told("secret/something-else"), @r"
+    error: no such address: secret/something-else
+    hint: there are `secret/database-url-dev`
+    ");
 }
 
 fn service_plan() -> Plan {
@@ -176,7 +250,13 @@ fn service_plan() -> Plan {
 fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
     let all = ["secret/a", "run_service/agent-army-api-dev", "run_grant/x"];
     let report = report(all.iter().map(|at| (*at, Outcome::Applied)).collect());
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    Applied 3 changes.
+
+    What exists now:
+      service agent-army-api-dev  https://agent-army-api-dev-123456789012.us-central1.run.app
+    The sandbox does not run containers yet: these URLs do not answer.
+    ");
     let mut real = service_plan();
     real.target = "google".into();
     assert!(!report_human(&real, &report, &Style::PLAIN).contains("sandbox"));
@@ -189,7 +269,20 @@ fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
         ("run_service/agent-army-api-dev", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
         ("run_grant/x", Outcome::Skipped(Skipped::Blocked("secret b has no value: do it".into()))),
     ]);
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    Not complete: applied 0, failed 1, skipped 2.
+
+    failed: secret/a
+      cannot create secret a: permission denied
+      hint: grant roles/secretmanager.admin
+
+    skipped:
+      run_service/agent-army-api-dev: needs secret/a
+      run_grant/x: secret b has no value: do it
+
+    next: mend what failed, then run `deployer apply dev` again: what is applied stays, the rest follows
+    next: do what the skipped changes wait for, then run `deployer apply dev` again
+    ");
 }
 
 #[test]
@@ -200,7 +293,14 @@ fn an_interrupted_run_says_what_may_be_half_done() {
         ("run_grant/x", Outcome::Skipped(Skipped::Interrupted)),
     ]);
     report.interrupted = true;
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    Interrupted: applied 1, failed 0, skipped 1, unknown 1.
+
+    skipped:
+      run_grant/x: interrupted before it was started
+
+    may be half done: run_service/agent-army-api-dev; run `deployer apply dev` again
+    ");
 }
 
 #[test]
@@ -225,7 +325,10 @@ fn in_a_pipe_each_finished_change_is_one_plain_line() {
     progress.on(Event::Finished(&plan.changes[1], &failed, Duration::from_secs(185)));
     progress.finish();
     assert_eq!(stdout.text(), "");
-    insta::assert_snapshot!(stderr.text(), @"");
+    insta::assert_snapshot!(stderr.text(), @r"
+    [1/2] + create  secret/a          1.2s
+    [2/2] - delete  secret/long-name  3m05s  failed
+    ");
 }
 
 /// Every key of a document as a path (`changes[].fields[].old`); specs and values are not looked into.
