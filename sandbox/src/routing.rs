@@ -73,7 +73,8 @@ fn patterns(verb: &str, segments: usize) -> &'static [Pattern] {
         patterns
     });
     // The key's text has to live as long as the table's keys: the verbs that there are do.
-    let verb = ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|known| *known == verb).unwrap_or("");
+    let verb =
+        ["GET", "POST", "PUT", "PATCH", "DELETE"].into_iter().find(|known| *known == verb).unwrap_or("");
     patterns.get(&(verb, segments)).map_or(&[], Vec::as_slice)
 }
 

@@ -12,7 +12,7 @@ mod validate;
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use error::{CliError, Exit};
 
@@ -78,9 +78,4 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
 /// The whole command line, for completions and for the documentation.
 pub fn command() -> clap::Command {
     Cli::command()
-}
-
-/// A value of a `ValueEnum` as the user writes it.
-pub(crate) fn word<T: ValueEnum>(value: &T) -> String {
-    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

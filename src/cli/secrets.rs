@@ -105,7 +105,7 @@ async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError>
             1
         }
     };
-    let number = gcp.add_version(&full_name, &payload, expected).await?;
+    let number = gcp.add_version(&full_name, payload, expected).await?;
     out.secret_set(&session.env.name, &args.name, &declared.id, number);
     Ok(Exit::Fine)
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use super::{CliError, Global};
 use crate::config::model::{Environment, Project, Target};
 use crate::config::{self, Inputs};
-use crate::gcp::{ErrorKind, Gcp, GcpError, Options};
+use crate::gcp::{ErrorKind, Gcp, Options};
 use crate::plan::{self, Plan};
 use crate::resource::kinds::service_account;
 use crate::resource::registry::Registry;

@@ -38,6 +38,5 @@ pub use operation::Patience;
 pub use payload::Payload;
 pub use policy::{Binding, Policy, PolicyOf, Triple};
 pub use projects::Project;
-pub use propagation::Patience;
 pub use secrets::Version;
 pub use sleeper::{RealSleeper, Sleeper};

@@ -82,6 +82,7 @@ impl Patience {
         if self.gcp.now().saturating_sub(self.started) >= DEADLINE {
             return Err(overdue(&format!("wait for {what}"), None));
         }
+        tracing::debug!(target: "deployer::operation", "waiting for {what}");
         self.gcp.sleep(self.pace.pause()).await;
         Ok(())
     }

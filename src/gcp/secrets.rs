@@ -221,19 +221,6 @@ impl Gcp {
     }
 
     /// After a lost attempt: the live secret, if it is what was sent; else the error that came.
-    /// A secret by its resource name; `None` when there is none.
-    pub async fn secret(&self, name: &str) -> Result<Option<Value>, GcpError> {
-        let doing = format!("read secret {}", short(name));
-        let client = self.secrets_client().await?;
-        let call = Call { method: &GET, doing: &doing, resource: name };
-        let get = || async { self.signed(client.get_secret().set_name(name)).send().await.map_err(failure) };
-        match self.call(&call, get).await {
-            Ok(secret) => of_secrets(&doing, &secret).map(Some),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     async fn as_sent(&self, doing: &str, name: &str, sent: &Value, error: GcpError) -> Result<Value, GcpError> {
         let live = self.secret_document(doing, name).await?;
         if contains(&live, sent) { Ok(live) } else { Err(error) }

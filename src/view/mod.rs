@@ -20,6 +20,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod validation;
 mod verbs;
 
 pub use errors::{error_human, error_json, refusals};

@@ -38,7 +38,8 @@ fn a_resource_without_a_policy_has_the_empty_one() {
 #[test]
 fn a_stale_etag_is_aborted_and_none_overwrites() {
     let mut world = with_secret();
-    let first = set(&mut world, &json!({"etag": "ACAB", "bindings": [binding(ACCESSOR, &["allUsers"])]})).unwrap();
+    let first =
+        set(&mut world, &json!({"etag": "ACAB", "bindings": [binding(ACCESSOR, &["allUsers"])]})).unwrap();
     assert_eq!(set(&mut world, &json!({"etag": "ACAB"})).unwrap_err().code, Code::Aborted);
     let url_safe = first["etag"].as_str().unwrap().replace('+', "-").replace('/', "_");
     let second = set(&mut world, &json!({"etag": url_safe, "bindings": []})).unwrap();
@@ -106,7 +107,10 @@ fn an_account_that_does_not_exist_cannot_be_granted_anything() {
     let mut world = with_secret();
     let member = "serviceAccount:nobody@agent-army-dev.iam.gserviceaccount.com";
     let error = set(&mut world, &json!({"bindings": [binding(ACCESSOR, &[member])]})).unwrap_err();
-    assert_eq!(error.message, "Service account nobody@agent-army-dev.iam.gserviceaccount.com does not exist.");
+    assert_eq!(
+        error.message,
+        "Service account nobody@agent-army-dev.iam.gserviceaccount.com does not exist."
+    );
 }
 
 #[test]
@@ -136,7 +140,8 @@ fn a_grant_is_in_force_after_a_few_requests_and_a_revoked_one_is_not() {
 #[test]
 fn a_grant_on_the_project_counts_for_what_is_in_it() {
     let mut world = with_secret();
-    let policy = json!({"policy": {"bindings": [binding("roles/secretmanager.admin", &["user:a@example.com"])]}});
+    let policy =
+        json!({"policy": {"bindings": [binding("roles/secretmanager.admin", &["user:a@example.com"])]}});
     send(&mut world, "POST", &format!("{PROJECT}:setIamPolicy"), &policy).unwrap();
     let_propagate(&mut world);
     assert!(world.has_role("projects/agent-army-dev/secrets/db", ACCESSOR, "user:a@example.com"));

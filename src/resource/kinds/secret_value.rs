@@ -138,7 +138,7 @@ impl Kind for SecretValue {
         if highest.unwrap_or(0) >= spec.version {
             return Err(GcpError::moved(&full_name)); // someone else was faster: there must be no second value
         }
-        gcp.add_version(&full_name, &payload, spec.version).await?;
+        gcp.add_version(&full_name, payload, spec.version).await?;
         Ok(Settle::Done)
     }
 

@@ -59,7 +59,8 @@ fn a_second_create_already_exists() {
 fn a_patch_changes_what_its_mask_names() {
     let mut world = with_account();
     let path = format!("{ACCOUNTS}/{RUNTIME}");
-    let body = json!({"serviceAccount": {"displayName": "new", "description": "x"}, "updateMask": "description"});
+    let body =
+        json!({"serviceAccount": {"displayName": "new", "description": "x"}, "updateMask": "description"});
     let patched = send(&mut world, "PATCH", &path, &body).unwrap();
     assert_eq!((&patched["displayName"], &patched["description"]), (&json!("d"), &json!("x")));
     let unmasked = json!({"serviceAccount": {"displayName": "new"}});
@@ -93,7 +94,8 @@ fn a_deleted_account_is_marked_in_policies_until_it_is_undeleted() {
     let member = format!("serviceAccount:{RUNTIME}");
     let policy = json!({"policy": {"bindings": [{"role": "roles/viewer", "members": [member]}]}});
     send(&mut world, "POST", &format!("{project}:setIamPolicy"), &policy).unwrap();
-    let unique = get(&mut world, &format!("{ACCOUNTS}/{RUNTIME}")).unwrap()["uniqueId"].as_str().unwrap().to_owned();
+    let unique =
+        get(&mut world, &format!("{ACCOUNTS}/{RUNTIME}")).unwrap()["uniqueId"].as_str().unwrap().to_owned();
     send(&mut world, "DELETE", &format!("{ACCOUNTS}/{RUNTIME}"), &Value::Null).unwrap();
     assert!(!world.service_account_exists(RUNTIME));
     let held = |world: &World| world.policy("projects/agent-army-dev").bindings[0].members[0].clone();

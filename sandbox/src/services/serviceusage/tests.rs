@@ -78,7 +78,8 @@ fn a_batch_is_atomic_and_has_at_most_twenty() {
 #[test]
 fn an_api_that_others_need_is_disabled_only_with_them() {
     let mut world = fresh();
-    let operation = send(&mut world, "POST", &format!("{SERVICES}/run.googleapis.com:enable"), &json!({})).unwrap();
+    let operation =
+        send(&mut world, "POST", &format!("{SERVICES}/run.googleapis.com:enable"), &json!({})).unwrap();
     finish(&mut world, &operation);
     let path = format!("{SERVICES}/pubsub.googleapis.com:disable");
     assert_eq!(send(&mut world, "POST", &path, &json!({})).unwrap_err().code, Code::FailedPrecondition);
@@ -101,7 +102,8 @@ fn several_services_are_read_at_once() {
     let name = |service: &str| format!("names=projects/agent-army-dev/services/{service}.googleapis.com");
     let path = format!("{SERVICES}:batchGet?{}&{}", name("run"), name("logging"));
     let services = get(&mut world, &path).unwrap();
-    let states: Vec<_> = services["services"].as_array().unwrap().iter().map(|s| s["state"].clone()).collect();
+    let states: Vec<_> =
+        services["services"].as_array().unwrap().iter().map(|s| s["state"].clone()).collect();
     assert_eq!(states, [json!("DISABLED"), json!("ENABLED")]);
     assert!(get(&mut world, &format!("{SERVICES}:batchGet")).is_err());
 }
