@@ -17,6 +17,9 @@ pub(crate) const COLLECTION: &str = "operations";
 /// After so many requests an operation that nobody polls ends too.
 const PATIENCE: u64 = 20;
 
+/// Finished operations that are kept over a restart.
+const KEPT: usize = 1000;
+
 /// What an operation does when it finishes. Data, so that it can be journalled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -107,6 +110,20 @@ pub(crate) fn is_open(doc: &Value) -> bool {
 /// The operations that are still to be finished.
 pub(crate) fn unfinished(world: &World) -> BTreeSet<String> {
     world.list(COLLECTION, "").filter(|(_, doc)| is_open(doc)).map(|(key, _)| key.to_owned()).collect()
+}
+
+/// Forgets the oldest finished operations beyond [`KEPT`], so that a long-lived state folder does not grow for ever.
+pub(crate) fn forget_old(world: &mut World) {
+    let mut finished: Vec<(u64, String)> = world
+        .list(COLLECTION, "")
+        .filter(|(_, doc)| !is_open(doc))
+        .map(|(key, doc)| (doc["due"].as_u64().unwrap_or(0), key.to_owned()))
+        .collect();
+    finished.sort();
+    let beyond = finished.len().saturating_sub(KEPT);
+    for (_, key) in finished.into_iter().take(beyond) {
+        world.remove(COLLECTION, &key);
+    }
 }
 
 impl World {
@@ -311,6 +328,20 @@ mod tests {
         assert_eq!(all["operations"].as_array().unwrap().len(), 2);
         let open = get(&mut world, &format!("{list}?filter=done:false")).unwrap();
         assert_eq!(open["operations"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn only_the_newest_finished_operations_are_kept() {
+        let mut world = world();
+        for n in 0..KEPT + 2 {
+            world.advance();
+            world.start_operation(format!("operations/{n}"), spec(0));
+        }
+        world.start_operation("operations/open".into(), spec(9));
+        forget_old(&mut world);
+        assert_eq!(world.list(COLLECTION, "").count(), KEPT + 1);
+        assert!(get(&mut world, "/v1/operations/0").is_err());
+        assert!(get(&mut world, "/v1/operations/open").is_ok());
     }
 
     #[test]

@@ -93,6 +93,7 @@ impl World {
             self.counters = counters;
         }
         self.open_operations = operations::unfinished(&self);
+        operations::forget_old(&mut self);
         self.journal = Some(journal);
         self
     }

@@ -10,7 +10,7 @@ use crate::gcp::{Gcp, GcpError};
 use crate::plan::{Action, Change, Plan};
 use crate::resource::erased::AnyKind;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Edit, Settle};
+use crate::resource::{Address, Edit, Place, Settle};
 
 /// Changes of one wave that run side by side. Requests have a limit and a rate of their own.
 const CONCURRENCY: usize = 16;
@@ -27,7 +27,8 @@ pub async fn apply(
     let mut outcomes: BTreeMap<Address, Outcome> = BTreeMap::new();
     let mut stopped = false;
     for wave in plan.changes.chunk_by(|a, b| a.wave == b.wave) {
-        let verdicts: Vec<_> = wave.iter().map(|change| (change, run.skip(change, &outcomes, stopped))).collect();
+        let verdicts: Vec<_> =
+            wave.iter().map(|change| (change, run.skip(change, &outcomes, stopped))).collect();
         let mut ready = Vec::new();
         for (change, verdict) in verdicts {
             match verdict {
@@ -37,7 +38,8 @@ pub async fn apply(
                 None => ready.push(change),
             }
         }
-        let mut running = stream::iter(ready.iter().map(|change| run.change(change))).buffer_unordered(CONCURRENCY);
+        let mut running =
+            stream::iter(ready.iter().map(|change| run.change(change))).buffer_unordered(CONCURRENCY);
         loop {
             tokio::select! {
                 next = running.next() => match next {
@@ -111,7 +113,8 @@ impl Run<'_> {
     }
 
     async fn effect(&self, kind: &dyn AnyKind, change: &Change) -> Result<Settle, GcpError> {
-        let (gcp, place, name) = (self.gcp, &self.plan.place, change.address.name.as_str());
+        let place = &Place { ownership: change.mark.clone(), ..self.plan.place.clone() };
+        let (gcp, name) = (self.gcp, change.address.name.as_str());
         match (change.action, &change.before, &change.after) {
             (Action::Create, _, Some(after)) => kind.create(gcp, place, name, after).await,
             (Action::Update, Some(before), Some(after)) => {

@@ -25,6 +25,8 @@ mod readiness;
 mod rest;
 mod retry;
 mod run;
+#[cfg(test)]
+mod sandbox_tests;
 pub mod secrets;
 mod services;
 mod sleeper;

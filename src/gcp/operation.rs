@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn an_operations_error_is_its_answer() {
-        let operation = Operation { error: Some(Status { code: 9, message: "no".into() }), ..Default::default() };
+        let operation =
+            Operation { error: Some(Status { code: 9, message: "no".into() }), ..Default::default() };
         let error = operation.into_response("do it").unwrap_err();
         assert_eq!(error.kind, ErrorKind::OperationFailed { code: 9 });
         assert_eq!(error.to_string(), "cannot do it: no");

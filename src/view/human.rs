@@ -98,7 +98,10 @@ fn rows(plan: &Plan, style: &Style) -> Vec<Row> {
         let (sign, tone) = sign(change.action);
         let mut row = Row::new(2);
         row.cell(tone, &format!("{sign} {:verb_width$}  ", change.verb));
-        row.cell(Tone::Plain, &if detail.is_empty() { address } else { format!("{address:address_width$}  ") });
+        row.cell(
+            Tone::Plain,
+            &if detail.is_empty() { address } else { format!("{address:address_width$}  ") },
+        );
         row.cell(Tone::Plain, &detail);
         row.location = change.source.as_ref().and_then(|source| source.location.clone());
         rows.push(row);

@@ -168,7 +168,10 @@ fn next_steps(report: &Report, environment: &str) -> Vec<String> {
     let mut steps = Vec::new();
     if has(|outcome| matches!(outcome, Outcome::Failed(_))) {
         steps.push(format!("mend what failed, then {again}: what is applied stays, the rest follows"));
-    } else if report.interrupted && !report.all_applied() && !has(|outcome| matches!(outcome, Outcome::Unknown)) {
+    } else if report.interrupted
+        && !report.all_applied()
+        && !has(|outcome| matches!(outcome, Outcome::Unknown))
+    {
         steps.push(format!("{again}: what is applied stays, the rest follows"));
     }
     if has(|outcome| matches!(outcome, Outcome::Skipped(Skipped::Blocked(_)))) {

@@ -55,7 +55,11 @@ fn a_plan_is_a_table_in_the_words_of_the_yaml() {
         create("secret/database-url-dev", "create", json!({"labels": {}})).at("environments/base.yaml:21:3"),
         create("secret_value/jwt-secret-key-dev", "generate", json!({"version": 1, "generate": "hex32"}))
             .at("environments/base.yaml:27:20"),
-        create("secret_grant/database-url-dev:secretAccessor:agent-army-api-dev", "grant", json!({"on": "x"})),
+        create(
+            "secret_grant/database-url-dev:secretAccessor:agent-army-api-dev",
+            "grant",
+            json!({"on": "x"}),
+        ),
         service,
         delete("run_grant/agent-army-api-dev:invoker:allUsers", "revoke", json!({"on": "x"}))
             .leads_to(Consequence::AccessNarrowed),
@@ -102,7 +106,8 @@ fn what_waits_for_a_person_stands_first_and_once() {
     let why = "secret database-url has no value: deployer secrets set staging database-url";
     let plan = plan(vec![
         create("run_service/api", "create", json!({})).blocked(why),
-        create("run_service/worker", "create", json!({})).blocked(&format!("{why}; secret b has no value: do b")),
+        create("run_service/worker", "create", json!({}))
+            .blocked(&format!("{why}; secret b has no value: do b")),
         create("run_grant/api:invoker:allUsers", "grant", json!({})).needing("run_service/api"),
     ]);
     insta::assert_snapshot!(human(&plan), @r"
@@ -314,7 +319,8 @@ fn a_service_whose_name_is_too_long_for_a_url_gets_none() {
 
 #[test]
 fn in_a_pipe_each_finished_change_is_one_plain_line() {
-    let plan = plan(vec![create("secret/a", "create", json!({})), delete("secret/long-name", "delete", json!({}))]);
+    let plan =
+        plan(vec![create("secret/a", "create", json!({})), delete("secret/long-name", "delete", json!({}))]);
     let (out, stdout, stderr) = captured::out(Format::Human);
     let progress = out.progress(&plan);
     progress.on(Event::Started(&plan.changes[0]));
@@ -423,8 +429,10 @@ fn added_changed_and_removed_variables_stay_apart_when_hidden() {
     let after = json!({"env": {"CHANGED": "new-value", "NEW": "fresh-value"}});
     let document = plan_json(&plan(vec![update("run_service/api", before, after)]));
     let fields = document["changes"][0]["fields"].as_array().unwrap().clone();
-    let told: Vec<_> =
-        fields.iter().map(|f| (f["pointer"].as_str().unwrap(), f.get("old").is_some(), f.get("new").is_some())).collect();
+    let told: Vec<_> = fields
+        .iter()
+        .map(|f| (f["pointer"].as_str().unwrap(), f.get("old").is_some(), f.get("new").is_some()))
+        .collect();
     assert_eq!(told, [("/env/CHANGED", true, true), ("/env/GONE", true, false), ("/env/NEW", false, true)]);
     assert!(!document.to_string().contains("-value"));
 }

@@ -35,8 +35,11 @@ impl Out {
             }
         }
         for (word, good) in [("ok", true), ("not ok", false)] {
-            let names: Vec<_> =
-                results.iter().filter(|(_, result)| result.is_ok() == good).map(|(name, _)| name.as_str()).collect();
+            let names: Vec<_> = results
+                .iter()
+                .filter(|(_, result)| result.is_ok() == good)
+                .map(|(name, _)| name.as_str())
+                .collect();
             if !names.is_empty() {
                 self.line(&format!("{word}: {}", names.join(", ")));
             }

@@ -111,7 +111,10 @@ impl Out {
     pub fn sandbox_started(&self, url: &str, state: &Path) {
         match self.format() {
             Format::Human => {
-                self.line(&format!("The sandbox listens on {url} and keeps its state in {}.", state.display()));
+                self.line(&format!(
+                    "The sandbox listens on {url} and keeps its state in {}.",
+                    state.display()
+                ));
                 self.line("Environments with `target: sandbox` find it by themselves; Ctrl-C ends it.");
             }
             Format::Json => self.json(&json!({
@@ -154,7 +157,13 @@ mod tests {
 
     fn row(name: &str, newest: Option<u64>) -> SecretRow {
         let versions = usize::from(newest.is_some());
-        SecretRow { name: name.into(), id: format!("{name}-dev"), versions, newest_enabled: newest, created: None }
+        SecretRow {
+            name: name.into(),
+            id: format!("{name}-dev"),
+            versions,
+            newest_enabled: newest,
+            created: None,
+        }
     }
 
     #[test]

@@ -53,6 +53,21 @@ async fn a_stale_etag_makes_the_write_fail_as_somebody_elses_would() {
 }
 
 #[tokio::test]
+async fn a_stale_etag_reaches_cloud_run_too() {
+    let client = sandbox(options()).await;
+    let services = "/v2/projects/agent-army-dev/locations/us-central1/services";
+    let mut service =
+        json!({"template": {"containers": [{"image": "us-docker.pkg.dev/cloudrun/container/hello"}]}});
+    client.post(&format!("{services}?serviceId=api"), service.clone()).await;
+    let (status, live) = client.get(&format!("{services}/api")).await;
+    assert_eq!(status, 200, "{live}");
+    service["etag"] = live["etag"].clone();
+    client.fault(json!({"match": {"method": "run.*.patch"}, "nth": 1, "do": {"stale_etag": true}})).await;
+    let (status, answer) = client.send(Method::PATCH, &format!("{services}/api"), Some(service)).await;
+    assert_eq!((status, &answer["error"]["status"]), (409, &json!("ABORTED")));
+}
+
+#[tokio::test]
 async fn a_hanging_call_goes_on_when_its_fault_is_deleted() {
     let client = sandbox(options()).await;
     let id = client.fault(json!({"match": {"path": "/secrets"}, "nth": 1, "do": {"hang": true}})).await;
