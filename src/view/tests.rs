@@ -1,6 +1,7 @@
 //! What the views say, one behaviour in each test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,8 +10,11 @@ use serde_json::{Value, json};
 use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
-use super::{Format, plan_human, plan_json, refusals, report_human, report_json};
+use super::{Format, Out, SecretRow, plan_human, plan_json, refusals, report_human, report_json};
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
+use crate::cli::CliError;
+use crate::config::model::Location;
+use crate::config::{Diagnostic, Problems};
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
@@ -169,7 +173,7 @@ fn values_that_read_alike_are_told_apart() {
 
 #[test]
 fn a_long_name_does_not_spoil_the_columns_of_the_others() {
-    let long = format!("secret/{}", "n".repeat(90));
+    let long = format!("secret/{}", "n".repeat(100));
     let plan = plan(vec![
         create("secret/a", "create", json!({})).at("x.yaml:1:1").leads_to(Consequence::NoRestart),
         create(&long, "create", json!({})).at("x.yaml:2:1"),
@@ -399,19 +403,45 @@ fn every_key_of_the_report_is_documented_and_no_other() {
     assert_eq!(own, documented("The report of apply"));
 }
 
+fn problem() -> Diagnostic {
+    let place = Location { file: "x.yaml".into(), line: 1, column: 1 };
+    Diagnostic::error("unknown-key", "m").at(place, 1).hint("h")
+}
+
+/// The document that a verb answers with.
+fn answer(verb: impl Fn(&Out)) -> BTreeSet<String> {
+    let (out, stdout, _) = captured::out(Format::Json);
+    verb(&out);
+    emitted(&serde_json::from_str(&stdout.text()).unwrap())
+}
+
+#[test]
+fn every_key_of_the_other_answers_is_documented_and_no_other() {
+    let problems = Problems { diagnostics: vec![problem()], ..Problems::default() };
+    let results = [("dev".to_owned(), Err(problems))];
+    assert_eq!(answer(|out| out.validated(&results)), documented("The answer of validate"));
+    let row = SecretRow {
+        name: "a".into(),
+        id: "a-dev".into(),
+        versions: 1,
+        newest_enabled: Some(1),
+        created: Some("2026-11-21T10:50:28Z".into()),
+    };
+    assert_eq!(answer(|out| out.secrets(&[row.clone()])), documented("The answer of secrets list"));
+    assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
+    let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));
+    assert_eq!(started, documented("The answer of sandbox"));
+}
+
 #[test]
 fn every_key_of_an_error_is_documented_and_no_other() {
-    use crate::cli::CliError;
-    use crate::config::{Diagnostic, Problems};
     let refusal = Refusal {
         address: address("secret/a"),
         why: "w".into(),
         hint: "h".into(),
         location: Some("x.yaml:1:1".into()),
     };
-    let place = crate::config::model::Location { file: "x.yaml".into(), line: 1, column: 1 };
-    let problem = Diagnostic::error("unknown-key", "m").at(place, 1).hint("h");
-    let problems = Problems { diagnostics: vec![problem], ..Problems::default() };
+    let problems = Problems { diagnostics: vec![problem()], ..Problems::default() };
     let mut found = emitted(&super::error_json(&CliError::Plan(PlanError::Refused(vec![refusal]))));
     found.extend(emitted(&super::error_json(&CliError::Config(problems))));
     assert_eq!(found, documented("An error"));
