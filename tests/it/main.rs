@@ -1,1 +1,4 @@
-fn main(){}
+//! The integration tests: the built binary and the library against a sandbox of their own. One binary, because
+//! linking takes longer than running.
+
+mod support;
