@@ -1,4 +1,5 @@
 //! The integration tests: the built binary and the library against a sandbox of their own. One binary, because
 //! linking takes longer than running.
 
+mod scenarios;
 mod support;
