@@ -1,4 +1,6 @@
-//! Integration tests of the `deployer` binary and library against the sandbox, as one binary.
+//! The integration tests: the built binary and the library against a sandbox of their own. One binary, because
+//! linking takes longer than running.
 
 mod proxy;
+mod support;
 mod support_b;
