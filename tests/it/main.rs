@@ -1,6 +1,7 @@
 //! The integration tests: the built binary and the library against a sandbox of their own. One binary, because
 //! linking takes longer than running.
 
+mod crash;
 mod proxy;
+mod rig;
 mod support;
-mod support_b;

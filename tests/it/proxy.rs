@@ -1,13 +1,21 @@
 //! The whole run between deployer and the sandbox, checked against Google's discovery documents by the strict proxy.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support_b::{Checkout, Cloud, conformance};
+use crate::rig::Rig;
+use crate::support::{Cloud, Workplace, repository};
+
+/// The folder of the strict proxy, where there is one.
+fn conformance() -> Option<PathBuf> {
+    let folder = std::env::var_os("DEPLOYER_CONFORMANCE")
+        .map_or_else(|| repository().join("../shared/conformance"), PathBuf::from);
+    folder.join("conformance_proxy.py").is_file().then_some(folder)
+}
 
 /// The proxy, ended with this value.
 struct Proxy {
@@ -64,7 +72,7 @@ const EDITS: [(&str, &str); 9] = [
     ("      JWT_ALGORITHM: HS256\n", ""),
     ("      DATABASE_URL: database-url", "      DATABASE_URL: database-url:latest"),
     ("openai-api-key: {}", "openai-api-key: {description: For the agents, labels: {team: red}}"),
-    ("    port: 8080\n", "    port: 8080\n    v2: {customAudiences: [https://api.example.com], template: {labels: {a: b}}}\n"),
+    ("    port: 8080\n", "    port: 8080\n    v2: {customAudiences: [https://api.example.com], template: {nodeSelector: {accelerator: nvidia-l4}}}\n"),
     (
         "    port: 8080\n",
         "    port: 8080\n    secret_files: [openai-api-key]\n    volumes: {/cache: {in_memory: 64Mi}}\n    \
@@ -82,30 +90,29 @@ async fn the_whole_run_is_as_googles_documents_say_on_both_sides() {
         println!("skipped: the conformance proxy is not there (DEPLOYER_CONFORMANCE names its folder)");
         return;
     };
-    let cloud = Cloud::start().await;
-    let proxy = Proxy::start(&folder, cloud.url());
-    let checkout = Checkout::of_repository().at(&proxy.url);
-    checkout.apply().await.expect(0);
-    checkout.settled().await;
+    let cloud = Cloud::fresh().await;
+    let proxy = Proxy::start(&folder, &cloud.url());
+    let rig = Rig::of(Workplace::agent_army(), cloud).through(&proxy.url);
+    rig.apply().ok().await;
+    rig.settled("first apply").await;
     for (from, to) in EDITS {
-        checkout.edit("base.yaml", from, to);
-        checkout.run(&["plan", "dev", "--detailed-exitcode"]).await.expect(2);
-        checkout.apply().await.expect(0);
-        checkout.settled().await;
+        rig.edit(from, to);
+        rig.deployer("plan dev --detailed-exitcode").fails(2).await;
+        rig.apply().ok().await;
+        rig.settled(to).await;
     }
-    checkout.run(&["secrets", "list", "dev"]).await.expect(0);
-    checkout.run_with_input(&["secrets", "set", "dev", "redis-url"], "redis://r:1").await.expect(0);
-    checkout.run(&["apply", "dev", "--auto-approve"]).await.expect(0);
-    let image = "api=us-docker.pkg.dev/cloudrun/container/hello:v2";
-    checkout.run(&["apply", "dev", "--auto-approve", "--image", image]).await.expect(0);
-    checkout.settled().await;
-    checkout.edit("base.yaml", "  redis-url: {id: \"redis-url-${env}\"}\n", "");
-    checkout.edit("base.yaml", "      REDIS_URL: redis-url\n", "");
-    checkout.run(&["apply", "dev", "--auto-approve", "--prune"]).await.expect(0);
-    checkout.write("base.yaml", NOTHING_LEFT);
-    checkout.write("dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n");
-    checkout.run(&["apply", "dev", "--auto-approve", "--prune"]).await.expect(0);
-    checkout.settled().await;
+    rig.deployer("secrets list dev").ok().await;
+    rig.deployer("secrets set dev redis-url").stdin("redis://r:1").ok().await;
+    rig.apply().ok().await;
+    rig.apply().args(["--image", "api=us-docker.pkg.dev/cloudrun/container/hello:v2"]).ok().await;
+    rig.settled("another image").await;
+    rig.edit("  redis-url: {id: \"redis-url-${env}\"}\n", "");
+    rig.edit("      REDIS_URL: redis-url\n", "");
+    rig.apply().arg("--prune").ok().await;
+    rig.place.write("environments/base.yaml", NOTHING_LEFT);
+    rig.place.write("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n");
+    rig.apply().arg("--prune").ok().await;
+    rig.settled("everything pruned").await;
 
     let summary = proxy.ask("summary").await;
     println!("conformance: {} requests, findings {}", summary["requests"], summary["findings"]);
