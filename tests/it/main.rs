@@ -2,6 +2,8 @@
 //! linking takes longer than running.
 
 mod crash;
+mod faults;
 mod proxy;
+mod races;
 mod rig;
 mod support;

@@ -109,6 +109,9 @@ async fn the_whole_run_is_as_googles_documents_say_on_both_sides() {
     rig.edit("  redis-url: {id: \"redis-url-${env}\"}\n", "");
     rig.edit("      REDIS_URL: redis-url\n", "");
     rig.apply().arg("--prune").ok().await;
+    for other in ["staging", "production"] {
+        std::fs::remove_file(rig.place.path(&format!("environments/{other}.yaml"))).unwrap();
+    }
     rig.place.write("environments/base.yaml", NOTHING_LEFT);
     rig.place.write("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n");
     rig.apply().arg("--prune").ok().await;
