@@ -1,6 +1,7 @@
 //! Walks the waves of a plan with bounded concurrency and reports what became of each change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
@@ -10,7 +11,7 @@ use crate::gcp::{Gcp, GcpError};
 use crate::plan::{Action, Change, Plan};
 use crate::resource::erased::AnyKind;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Edit, Settle};
+use crate::resource::{Address, Edit, Place, Settle};
 
 /// Changes of one wave that run side by side. Requests have a limit and a rate of their own.
 const CONCURRENCY: usize = 16;
@@ -20,14 +21,15 @@ pub async fn apply(
     registry: &Registry,
     gcp: &Gcp,
     plan: &Plan,
-    observer: &dyn Observer,
+    observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Report {
     let run = Run { registry, gcp, plan, observer, interrupt };
     let mut outcomes: BTreeMap<Address, Outcome> = BTreeMap::new();
     let mut stopped = false;
     for wave in plan.changes.chunk_by(|a, b| a.wave == b.wave) {
-        let verdicts: Vec<_> = wave.iter().map(|change| (change, run.skip(change, &outcomes, stopped))).collect();
+        let verdicts: Vec<_> =
+            wave.iter().map(|change| (change, run.skip(change, &outcomes, stopped))).collect();
         let mut ready = Vec::new();
         for (change, verdict) in verdicts {
             match verdict {
@@ -37,7 +39,8 @@ pub async fn apply(
                 None => ready.push(change),
             }
         }
-        let mut running = stream::iter(ready.iter().map(|change| run.change(change))).buffer_unordered(CONCURRENCY);
+        let mut running =
+            stream::iter(ready.iter().map(|change| run.change(change))).buffer_unordered(CONCURRENCY);
         loop {
             tokio::select! {
                 next = running.next() => match next {
@@ -63,7 +66,7 @@ struct Run<'a> {
     registry: &'a Registry,
     gcp: &'a Gcp,
     plan: &'a Plan,
-    observer: &'a dyn Observer,
+    observer: Arc<dyn Observer>,
     interrupt: &'a Interrupt,
 }
 
@@ -101,17 +104,24 @@ impl Run<'_> {
         let kind = self.registry.kind(&change.address.kind).ok_or_else(|| {
             GcpError::unreadable(change.address.to_string(), "this version does not know its kind".to_owned())
         })?;
-        let progress = |text: &str| self.observer.on(Event::Waiting(change, text));
-        match self.effect(kind, change).await? {
+        let gcp = &self.gcp_that_tells(change);
+        match self.effect(gcp, kind, change).await? {
             Settle::Done => Ok(()),
             Settle::Rollout { service, revision } => {
-                drive::roll_out(self.gcp, &self.plan.place, &service, &revision, &progress).await
+                drive::roll_out(gcp, &self.plan.place, &service, &revision).await
             }
         }
     }
 
-    async fn effect(&self, kind: &dyn AnyKind, change: &Change) -> Result<Settle, GcpError> {
-        let (gcp, place, name) = (self.gcp, &self.plan.place, change.address.name.as_str());
+    /// What the client waits for while it works on a change is told of that change.
+    fn gcp_that_tells(&self, change: &Change) -> Gcp {
+        let (observer, change) = (Arc::clone(&self.observer), change.clone());
+        self.gcp.telling(Arc::new(move |text: &str| observer.on(Event::Waiting(&change, text))))
+    }
+
+    async fn effect(&self, gcp: &Gcp, kind: &dyn AnyKind, change: &Change) -> Result<Settle, GcpError> {
+        let place = &Place { ownership: change.mark.clone(), ..self.plan.place.clone() };
+        let name = change.address.name.as_str();
         match (change.action, &change.before, &change.after) {
             (Action::Create, _, Some(after)) => kind.create(gcp, place, name, after).await,
             (Action::Update, Some(before), Some(after)) => {

@@ -71,7 +71,10 @@ mod tests {
     #[test]
     fn only_its_own_ready_condition_makes_a_revision_serve() {
         assert_eq!(next(with_ready(&json!({"type": "Ready", "state": "CONDITION_SUCCEEDED"}))), Step::Shift);
-        assert_eq!(next(with_ready(&json!({"type": "Ready", "state": "CONDITION_RECONCILING"}))), Step::Judge);
+        assert_eq!(
+            next(with_ready(&json!({"type": "Ready", "state": "CONDITION_RECONCILING"}))),
+            Step::Judge
+        );
         let failed = json!({"type": "Ready", "state": "CONDITION_FAILED", "reason": "CONTAINER_MISSING", "message": "m"});
         assert_eq!(next(with_ready(&failed)), Step::Refuse("CONTAINER_MISSING: m".into()));
         assert_eq!(next(seen(Some(&json!({})))), Step::Judge);

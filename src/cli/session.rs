@@ -10,7 +10,8 @@ use super::{CliError, Global};
 use crate::config::model::{Environment, Project, Target};
 use crate::config::{self, Inputs};
 use crate::gcp::{ErrorKind, Gcp, Options};
-use crate::plan::{self, Plan};
+use crate::plan::sharing::Sharing;
+use crate::plan::{self, Plan, PlanError};
 use crate::resource::kinds::service_account;
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, Ownership, Place};
@@ -51,7 +52,8 @@ pub struct Selection {
 
 fn image(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(service, image)| !service.is_empty() && !image.is_empty());
-    let (service, image) = pair.ok_or("it has the form SERVICE=REF, e.g. api=us-docker.pkg.dev/p/r/api:v1")?;
+    let (service, image) =
+        pair.ok_or("it has the form SERVICE=REF, e.g. api=us-docker.pkg.dev/p/r/api:v1")?;
     let plausible = !image.contains(char::is_whitespace) && image.is_ascii() && !image.starts_with('-');
     if !plausible {
         return Err(format!("`{image}` is not an image reference"));
@@ -69,14 +71,18 @@ pub struct Session {
     pub rehearsal: bool,
     embedded: Option<gcp_sandbox::Sandbox>,
     number: Option<u64>,
+    /// The other environments of the system: what they declare too is shared.
+    others: Vec<Environment>,
 }
 
 impl Session {
     /// Loads the environment and connects to its target; starts the sandbox when that is the target.
     pub async fn open(name: &str, global: &Global, reach: &Reach, out: &Out) -> Result<Self, CliError> {
         let root = root(global)?;
-        let loaded = config::load(&root, name, &Inputs::default())?;
+        let mut loaded = config::load(&root, name, &Inputs::default())?;
         let aim = Aim::of(reach, &loaded.environment)?;
+        // The aim has just judged it: a rehearsal needs no real project, and Google got none.
+        loaded.warnings.retain(|warning| warning.rule != "placeholder-project");
         out.warnings(&loaded);
         let (endpoint, embedded) = match &aim {
             Aim::Sandbox => sandbox(&root, &loaded.environment.project).await?,
@@ -84,8 +90,11 @@ impl Session {
             Aim::Google => (None, None),
         };
         let anonymous = matches!(aim, Aim::Sandbox);
-        let gcp = Gcp::connect(Options { endpoint, anonymous, trace: global.verbose, ..Options::default() }).await?;
+        let gcp = Gcp::connect(Options { endpoint, anonymous, trace: global.verbose, ..Options::default() })
+            .await?;
+        let others = others(&root, name, loaded.environment.project.number)?;
         let mut session = Self {
+            others,
             registry: Registry::standard(),
             number: loaded.environment.project.number,
             rehearsal: matches!(aim, Aim::Sandbox) || loaded.environment.target == Target::Sandbox,
@@ -98,6 +107,7 @@ impl Session {
             let number = session.project_number().await?;
             let inputs = Inputs { project_number: Some(number) };
             session.env = config::load(&root, name, &inputs)?.environment;
+            session.others = self::others(&root, name, Some(number))?;
             session.number = Some(number);
         }
         Ok(session)
@@ -113,7 +123,9 @@ impl Session {
             ))
             .hint("correct `project.number` in the YAML")),
             (Ok(found), _) => Ok(found.number),
-            (Err(error), Some(number)) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(number),
+            (Err(error), Some(number)) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => {
+                Ok(number)
+            }
             (Err(error), _) => Err(error.into()),
         }
     }
@@ -138,15 +150,12 @@ impl Session {
     /// Observes everything at once and compares it with what is declared.
     pub async fn plan(&self, selection: &Selection) -> Result<Plan, CliError> {
         let release_images = self.release_images(selection)?;
-        let ownership = self.ownership();
-        let observed = async {
-            let live = self.registry.observe(&self.gcp, &self.env, &ownership).await?;
-            Ok::<_, CliError>(live)
-        };
+        let observed = async { Ok(self.registry.observe(&self.gcp, &self.env).await?) };
         let (live, project_number) = futures::try_join!(observed, self.project_number())?;
         let place = self.place_with(project_number);
         let accounts = self.env.services.values().map(|service| service.service_account.clone());
         let known = Facts {
+            own: self.ownership(),
             project_number,
             account_domain: service_account::email("", &place.project).trim_start_matches('@').to_owned(),
             accounts: accounts.collect(),
@@ -156,6 +165,10 @@ impl Session {
         };
         let facts = self.registry.facts(&live, known)?;
         let desired = self.registry.declare(&self.env, &facts)?;
+        let (sharing, refusals) = Sharing::of(&self.registry, &self.env, &self.others, &facts)?;
+        if !refusals.is_empty() {
+            return Err(PlanError::Refused(refusals).into());
+        }
         let inputs = plan::Inputs {
             place: &place,
             target: &self.target,
@@ -163,6 +176,7 @@ impl Session {
             sources: &self.env.sources,
             show_env: &self.env.show_env,
             facts: &facts,
+            sharing: &sharing,
             desired: &desired,
             live: &live,
         };
@@ -179,8 +193,11 @@ impl Session {
         for (service, _) in &selection.images {
             if !self.env.services.contains_key(service) {
                 let known: Vec<_> = self.env.services.keys().map(String::as_str).collect();
-                return Err(CliError::user(format!("--image names `{service}`, which is no service of {}", self.env.name))
-                    .hint(format!("services: {}", known.join(", "))));
+                return Err(CliError::user(format!(
+                    "--image names `{service}`, which is no service of {}",
+                    self.env.name
+                ))
+                .hint(format!("services: {}", known.join(", "))));
             }
         }
         Ok(selection.images.iter().cloned().collect())
@@ -192,6 +209,13 @@ impl Session {
             sandbox.stop().await;
         }
     }
+}
+
+/// The other environments. One that cannot be read stops everything: what it shares would change hands.
+fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<Environment>, CliError> {
+    let names = config::names(root)?.into_iter().filter(|other| other != name);
+    let inputs = Inputs { project_number };
+    names.map(|other| Ok(config::load(root, &other, &inputs)?.environment)).collect()
 }
 
 /// Where a session goes.
@@ -217,7 +241,10 @@ impl Aim {
                 "the project id `{}` of {} is a placeholder: there is no such project at Google",
                 env.project.id, env.name
             ))
-            .hint(format!("rehearse without an account: add `--sandbox`, e.g. deployer plan {} --sandbox", env.name))
+            .hint(format!(
+                "rehearse without an account: add `--sandbox`, e.g. deployer plan {} --sandbox",
+                env.name
+            ))
             .hint("or put your own project's id and number into the YAML (`project`)"));
         }
         Ok(Self::Google)
@@ -264,16 +291,20 @@ async fn sandbox(
             return Ok((Some(format!("http://{address}")), None));
         }
         let seed = gcp_sandbox::ProjectSeed { id: project.id.clone(), number: project.number };
-        let options =
-            gcp_sandbox::Options { state: Some(state.clone()), projects: vec![seed], ..gcp_sandbox::Options::default() };
+        let options = gcp_sandbox::Options {
+            state: Some(state.clone()),
+            projects: vec![seed],
+            ..gcp_sandbox::Options::default()
+        };
         match gcp_sandbox::start(options).await {
             Ok(sandbox) => return Ok((Some(sandbox.url()), Some(sandbox))),
             // Somebody else took the folder a moment ago and has not said yet where to reach it.
-            Err(gcp_sandbox::StartError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(gcp_sandbox::StartError::Locked { .. }) => {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
             Err(error) => return Err(error.into()),
         }
     }
     Err(CliError::user(format!("another process holds {} and does not answer", state.display()))
         .hint("end the other `deployer`, then run this again"))
 }
-

@@ -172,7 +172,10 @@ mod tests {
         let server = Server::start(vec![Answer::json(200, wire("new"))]).await;
         server.gcp().await.patch_account(EMAIL, "Api", "new").await.unwrap();
         let request = &server.requests()[0];
-        assert_eq!(request.line(), format!("PATCH /iam.googleapis.com/v1/projects/agents/serviceAccounts/{EMAIL}"));
+        assert_eq!(
+            request.line(),
+            format!("PATCH /iam.googleapis.com/v1/projects/agents/serviceAccounts/{EMAIL}")
+        );
         assert_eq!(request.json()["updateMask"], "displayName,description");
     }
 

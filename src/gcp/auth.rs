@@ -71,10 +71,7 @@ pub(crate) fn refused(error: &CredentialsError) -> Failure {
 }
 
 /// The first place that holds credentials, in the order in which the library looks.
-fn origin(
-    variable: &dyn Fn(&str) -> Option<OsString>,
-    is_file: &dyn Fn(&Path) -> bool,
-) -> Option<Origin> {
+fn origin(variable: &dyn Fn(&str) -> Option<OsString>, is_file: &dyn Fn(&Path) -> bool) -> Option<Origin> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     if set("GOOGLE_APPLICATION_CREDENTIALS").is_some() {
         return Some(Origin::Variable);

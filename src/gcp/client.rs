@@ -63,7 +63,11 @@ pub struct RequestCount {
 #[derive(Clone)]
 pub struct Gcp {
     inner: Arc<Inner>,
+    progress: Option<Progress>,
 }
+
+/// Hears in words what is being waited for.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct Inner {
     http: reqwest::Client,
@@ -136,13 +140,30 @@ impl Gcp {
             revisions: OnceCell::new(),
             secrets: OnceCell::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), progress: None })
+    }
+
+    /// The same client, telling `progress` what it waits for.
+    #[must_use]
+    pub fn telling(&self, progress: Progress) -> Self {
+        Self { inner: Arc::clone(&self.inner), progress: Some(progress) }
+    }
+
+    /// Tells whoever listens what is being done or waited for.
+    pub fn tell(&self, text: &str) {
+        tracing::debug!(target: "deployer::wait", "{text}");
+        if let Some(progress) = &self.progress {
+            progress(text);
+        }
     }
 
     /// How often each method was called so far, by method id.
     pub fn requests(&self) -> Vec<RequestCount> {
         let counts = self.inner.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().map(|(method, count)| RequestCount { method: (*method).to_owned(), count: *count }).collect()
+        counts
+            .iter()
+            .map(|(method, count)| RequestCount { method: (*method).to_owned(), count: *count })
+            .collect()
     }
 
     /// Sends until it succeeds or repeating is no use. The error's `ambiguous` says whether any attempt may have
@@ -154,11 +175,11 @@ impl Gcp {
     {
         let mut ambiguous = false;
         let mut attempt = 1;
-        let mut started = None;
+        let mut first = None;
         let mut patience = None;
         loop {
             self.await_budget(call.method).await;
-            let started = *started.get_or_insert_with(|| self.now());
+            let started = *first.get_or_insert_with(|| self.now());
             let failure = match self.attempt(call, attempt, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -175,7 +196,12 @@ impl Gcp {
                     if !self.will_pass(&error) {
                         return Err(error);
                     }
-                    patience.get_or_insert_with(|| self.patience()).pause(&format!("{host} to be enabled")).await?;
+                    patience
+                        .get_or_insert_with(|| self.patience())
+                        .pause(&format!("{host} to be enabled"))
+                        .await?;
+                    // What was waited for is no failed attempt: from here the call has all of its patience again.
+                    (attempt, first) = (0, None);
                 }
             }
             attempt += 1;
@@ -217,12 +243,8 @@ impl Gcp {
     async fn await_budget(&self, method: &Method) {
         let wait = self.inner.rates.reserve(method.api, method.access, self.now());
         if !wait.is_zero() {
-            tracing::info!(
-                target: "deployer::http",
-                host = method.api.host(),
-                seconds = wait.as_secs(),
-                "waiting: the quota of this minute is used up"
-            );
+            let (host, seconds) = (method.api.host(), wait.as_secs().max(1));
+            self.tell(&format!("waiting {seconds} s: the quota of {host} for this minute is used up"));
             self.sleep(wait).await;
         }
     }
@@ -384,7 +406,8 @@ mod tests {
         drop(server);
         for scheme in ["http", "https"] {
             let gcp = at(&format!("{scheme}://{address}"), Limits::LOOPBACK, sleeper.clone()).await;
-            for error in [gcp.project("p").await.unwrap_err(), gcp.list_services("p", "l").await.unwrap_err()] {
+            for error in [gcp.project("p").await.unwrap_err(), gcp.list_services("p", "l").await.unwrap_err()]
+            {
                 assert_eq!(error.kind, ErrorKind::Network, "{scheme}: {error:?}");
                 assert!(std::error::Error::source(&error).is_some(), "the cause is kept");
             }
@@ -438,12 +461,37 @@ mod tests {
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let ours: Vec<_> = text.lines().filter(|line| line.contains("deployer::http")).collect();
         assert_eq!(ours.len(), 2, "{text}");
-        for part in ["serviceusage.services.list", "GET", "v1/projects/p/services", "\"503\"", "attempt=1", "ms="] {
+        for part in
+            ["serviceusage.services.list", "GET", "v1/projects/p/services", "\"503\"", "attempt=1", "ms="]
+        {
             assert!(ours[0].contains(part), "{part}: {}", ours[0]);
         }
         assert!(ours[1].contains("attempt=2") && ours[1].contains("\"200\""), "{}", ours[1]);
         let ours = ours.join("\n");
-        assert!(!ours.contains("ENABLED") && !ours.contains("pageSize") && !ours.contains("in-the-body"), "{ours}");
+        assert!(
+            !ours.contains("ENABLED") && !ours.contains("pageSize") && !ours.contains("in-the-body"),
+            "{ours}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_api_that_was_just_enabled_is_waited_for_and_troubles_after_it_are_repeated() {
+        let disabled = json!({"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "not used before",
+            "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED",
+                "metadata": {"service": "run.googleapis.com"}}]}});
+        let mut answers = vec![Answer::json(200, json!({"name": "operations/x", "done": true}))];
+        answers.extend((0..9).map(|_| Answer::json(403, disabled.clone())));
+        answers.extend([Answer::html(503), Answer::json(200, json!({})), Answer::json(403, disabled)]);
+        let server = Server::start(answers).await;
+        let gcp = server.gcp().await;
+        gcp.enable_apis("p", &["run.googleapis.com".into()]).await.unwrap();
+        assert!(gcp.list_services("p", "l").await.unwrap().is_empty());
+        let other = server.gcp().await;
+        let error = other.list_services("p", "l").await.unwrap_err();
+        assert!(
+            matches!(error.kind, ErrorKind::ServiceDisabled { .. }),
+            "it was not this client that enabled it"
+        );
     }
 
     #[tokio::test]

@@ -62,7 +62,8 @@ pub(crate) fn contains(live: &Value, sent: &Value) -> bool {
 
 fn named<T: Serialize>(doing: &str, message: &T, names: Names) -> Result<Value, GcpError> {
     let mut document = serde_json::to_value(message).map_err(|error| {
-        GcpError::new(doing, ErrorKind::Unreadable, "Google's answer cannot be written as JSON").with_source(error)
+        GcpError::new(doing, ErrorKind::Unreadable, "Google's answer cannot be written as JSON")
+            .with_source(error)
     })?;
     put_names(&mut document, names);
     Ok(document)

@@ -69,18 +69,17 @@ mod tests {
         let endpoint = Endpoint::parse(Some("http://127.0.0.1:8080/")).unwrap();
         assert!(endpoint.is_loopback());
         assert_eq!(endpoint.of(Api::Run), "http://127.0.0.1:8080/run.googleapis.com");
-        assert_eq!(
-            Endpoint::parse(None).unwrap().of(Api::Iam),
-            "https://iam.googleapis.com"
-        );
+        assert_eq!(Endpoint::parse(None).unwrap().of(Api::Iam), "https://iam.googleapis.com");
     }
 
     #[test]
     fn plain_http_is_only_for_loopback() {
-        for ok in ["http://localhost:1", "http://[::1]:1", "http://127.9.9.9", "https://proxy.example.com/x"] {
+        for ok in ["http://localhost:1", "http://[::1]:1", "http://127.9.9.9", "https://proxy.example.com/x"]
+        {
             assert!(Endpoint::parse(Some(ok)).is_ok(), "{ok}");
         }
-        for bad in ["http://10.0.0.1", "http://localhost.example.com", "ftp://localhost", "localhost:80", ""] {
+        for bad in ["http://10.0.0.1", "http://localhost.example.com", "ftp://localhost", "localhost:80", ""]
+        {
             let error = Endpoint::parse(Some(bad)).unwrap_err();
             assert_eq!(error.kind, ErrorKind::InvalidArgument, "{bad}");
         }

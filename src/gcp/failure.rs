@@ -62,7 +62,8 @@ impl Failure {
     pub(crate) fn answered(status: u16, retry_after: Option<&str>, body: &[u8]) -> Self {
         let parsed: Option<Value> = serde_json::from_slice(body).ok();
         // Some front ends wrap the error in a list of one.
-        let error = parsed.as_ref().and_then(|value| value.get("error").or_else(|| value.get(0)?.get("error")));
+        let error =
+            parsed.as_ref().and_then(|value| value.get("error").or_else(|| value.get(0)?.get("error")));
         let details = error.and_then(|error| error.get("details")).and_then(Value::as_array).cloned();
         let text = |key: &str| error.and_then(|error| error.get(key)).and_then(Value::as_str);
         let message = text("message").map_or_else(|| format!("the server answered {status}"), str::to_owned);

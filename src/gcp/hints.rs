@@ -16,7 +16,10 @@ pub(crate) fn of(kind: &ErrorKind, failure: &Failure, resource: &str, host: &str
         ],
         ErrorKind::Quota => quota(failure),
         ErrorKind::Conflict => {
-            vec!["it changed meanwhile: look at the difference with `deployer plan` and apply again".to_owned()]
+            vec![
+                "it changed meanwhile: look at the difference with `deployer plan` and apply again"
+                    .to_owned(),
+            ]
         }
         ErrorKind::Network => vec![format!("check that {host} can be reached from here")],
         ErrorKind::Unavailable | ErrorKind::Timeout => {
@@ -74,7 +77,9 @@ fn permission(failure: &Failure) -> Option<String> {
 /// The predefined role of the smallest scope that deployer's work with this API needs.
 fn role_for(permission: &str, host: &str) -> &'static str {
     match permission {
-        _ if permission.eq_ignore_ascii_case("iam.serviceAccounts.actAs") => return "roles/iam.serviceAccountUser",
+        _ if permission.eq_ignore_ascii_case("iam.serviceAccounts.actAs") => {
+            return "roles/iam.serviceAccountUser";
+        }
         "resourcemanager.projects.get" => return "roles/browser",
         _ if permission.starts_with("secretmanager.") => return "roles/secretmanager.admin",
         _ if permission.starts_with("run.") => return "roles/run.admin",

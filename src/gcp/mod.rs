@@ -25,6 +25,8 @@ mod readiness;
 mod rest;
 mod retry;
 mod run;
+#[cfg(test)]
+mod sandbox_tests;
 pub mod secrets;
 mod services;
 mod sleeper;
@@ -32,7 +34,7 @@ mod sleeper;
 mod testserver;
 
 pub use accounts::Account;
-pub use client::{Gcp, Options, RequestCount};
+pub use client::{Gcp, Options, Progress, RequestCount};
 pub use error::{ErrorKind, GcpError};
 pub use operation::Patience;
 pub use payload::Payload;

@@ -65,7 +65,8 @@ impl PolicyOf {
 
     fn read_request(&self) -> Request {
         let path = format!("{}:getIamPolicy", self.path());
-        let by_query = |method| Request::new(method, path.clone()).query("options.requestedPolicyVersion", "3");
+        let by_query =
+            |method| Request::new(method, path.clone()).query("options.requestedPolicyVersion", "3");
         match self {
             Self::Secret(_) => by_query(&GET_SECRET),
             Self::RunService(_) => by_query(&GET_SERVICE),
@@ -227,9 +228,7 @@ fn edited(live: &Value, add: &[Triple], remove: &[Triple]) -> Option<Value> {
     if !changed {
         return None;
     }
-    bindings.retain(|binding| {
-        !binding.get("members").and_then(Value::as_array).is_none_or(Vec::is_empty)
-    });
+    bindings.retain(|binding| !binding.get("members").and_then(Value::as_array).is_none_or(Vec::is_empty));
     let mut policy = live.as_object().cloned().unwrap_or_default();
     policy.insert("bindings".to_owned(), Value::Array(bindings));
     policy.insert("version".to_owned(), json!(3));
@@ -294,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_condition_makes_it_another_grant() {
-        let live = json!({"bindings": [{"role": ROLE, "members": [US, "allUsers"], "condition": {"title": "t"}}]});
+        let live =
+            json!({"bindings": [{"role": ROLE, "members": [US, "allUsers"], "condition": {"title": "t"}}]});
         assert_eq!(edited(&live, &[], &[Triple::new(ROLE, US)]), None);
         let conditional = Triple { condition: Some(json!({"title": "t"})), ..Triple::new(ROLE, US) };
         let policy = edited(&live, &[Triple::new(ROLE, US)], &[conditional]).unwrap();
@@ -364,7 +364,8 @@ mod tests {
             }
         })
         .await;
-        let error = server.gcp().await.edit_policy(&secret(), &[Triple::new(ROLE, US)], &[]).await.unwrap_err();
+        let error =
+            server.gcp().await.edit_policy(&secret(), &[Triple::new(ROLE, US)], &[]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Conflict);
         assert_eq!(server.requests().len(), 2 * ROUNDS as usize);
     }
@@ -390,10 +391,13 @@ mod tests {
         .await;
         let gcp = server.gcp().await;
         let of = secret();
-        let edits = (0..10).map(|n| {
-            let (gcp, of) = (gcp.clone(), of.clone());
-            async move { gcp.edit_policy(&of, &[Triple::new(ROLE, format!("user:u{n}@example.com"))], &[]).await }
-        });
+        let edits =
+            (0..10).map(|n| {
+                let (gcp, of) = (gcp.clone(), of.clone());
+                async move {
+                    gcp.edit_policy(&of, &[Triple::new(ROLE, format!("user:u{n}@example.com"))], &[]).await
+                }
+            });
         for outcome in futures::future::join_all(edits).await {
             outcome.unwrap();
         }
@@ -403,7 +407,9 @@ mod tests {
 
     #[tokio::test]
     async fn every_kind_of_policy_is_asked_for_with_version_three() {
-        let server = Server::serve(|_| Answer::json(200, json!({"etag": "e", "bindings": [foreign()], "version": 3}))).await;
+        let server =
+            Server::serve(|_| Answer::json(200, json!({"etag": "e", "bindings": [foreign()], "version": 3})))
+                .await;
         let gcp = server.gcp().await;
         let all = [
             (secret(), "GET /secretmanager.googleapis.com/v1/projects/p/secrets/s:getIamPolicy"),
@@ -415,7 +421,10 @@ mod tests {
                 PolicyOf::ServiceAccount("a@p.iam.gserviceaccount.com".into()),
                 "POST /iam.googleapis.com/v1/projects/p/serviceAccounts/a@p.iam.gserviceaccount.com:getIamPolicy",
             ),
-            (PolicyOf::Project("p".into()), "POST /cloudresourcemanager.googleapis.com/v3/projects/p:getIamPolicy"),
+            (
+                PolicyOf::Project("p".into()),
+                "POST /cloudresourcemanager.googleapis.com/v3/projects/p:getIamPolicy",
+            ),
         ];
         for (index, (of, line)) in all.into_iter().enumerate() {
             let policy = gcp.policy(&of).await.unwrap().unwrap();
@@ -423,7 +432,10 @@ mod tests {
             let request = &server.requests()[index];
             assert_eq!(request.line(), line);
             let asked = format!("{}{}", request.target, request.body);
-            assert!(asked.contains("equestedPolicyVersion=3") || asked.contains("\"requestedPolicyVersion\":3"), "{asked}");
+            assert!(
+                asked.contains("equestedPolicyVersion=3") || asked.contains("\"requestedPolicyVersion\":3"),
+                "{asked}"
+            );
         }
     }
 

@@ -32,7 +32,8 @@ impl Gcp {
     /// Reads a project: one request. A project that is being deleted is `FailedPrecondition`.
     pub async fn project(&self, id: &str) -> Result<Project, GcpError> {
         let doing = format!("read project {id}");
-        let answer = self.rest(&doing, Request::new(&GET, format!("v3/projects/{id}"))).await.map_err(unseen)?;
+        let answer =
+            self.rest(&doing, Request::new(&GET, format!("v3/projects/{id}"))).await.map_err(unseen)?;
         let wire: Wire = parse(&doing, answer)?;
         if wire.state == "DELETE_REQUESTED" {
             return Err(GcpError::new(doing, ErrorKind::FailedPrecondition, "the project is being deleted"));
@@ -74,7 +75,10 @@ mod tests {
         .await;
         let project = server.gcp().await.project("agents").await.unwrap();
         assert_eq!(project, Project { id: "agents".into(), number: 42 });
-        assert_eq!(server.requests()[0].line(), "GET /cloudresourcemanager.googleapis.com/v3/projects/agents");
+        assert_eq!(
+            server.requests()[0].line(),
+            "GET /cloudresourcemanager.googleapis.com/v3/projects/agents"
+        );
     }
 
     #[tokio::test]

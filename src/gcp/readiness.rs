@@ -17,17 +17,18 @@ pub(crate) enum Verdict {
 
 /// Whether Cloud Run is still working on the service.
 pub(crate) fn is_reconciling(service: &Value) -> bool {
-    service.get("reconciling").and_then(Value::as_bool).unwrap_or(false) || !is_observed(service)
+    service.get("reconciling").and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// Judges by `terminalCondition`, which counts only for the generation that it was made for.
+/// Judges by `terminalCondition`, once Cloud Run is done. After a failure `observedGeneration` stays with what
+/// serves (field `reconciling` in the discovery document), so that it only qualifies a success.
 pub(crate) fn verdict(service: &Value) -> Verdict {
     let Some(condition) = service.get("terminalCondition") else { return Verdict::Unknown };
-    if !is_observed(service) {
+    if is_reconciling(service) {
         return Verdict::Unknown;
     }
     match text(condition, "state") {
-        "CONDITION_SUCCEEDED" => Verdict::Ready,
+        "CONDITION_SUCCEEDED" if is_observed(service) => Verdict::Ready,
         "CONDITION_FAILED" => Verdict::Failed(condition.clone()),
         _ => Verdict::Unknown,
     }
@@ -97,11 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_of_an_older_generation_says_nothing() {
+    fn a_success_counts_for_its_generation_only_and_a_failure_always() {
         assert_eq!(verdict(&service("CONDITION_SUCCEEDED", "2", "2")), Verdict::Ready);
         assert_eq!(verdict(&service("CONDITION_SUCCEEDED", "2", "1")), Verdict::Unknown);
-        assert!(is_reconciling(&service("CONDITION_SUCCEEDED", "2", "1")));
-        assert!(matches!(verdict(&service("CONDITION_FAILED", "2", "2")), Verdict::Failed(_)));
+        assert!(matches!(verdict(&service("CONDITION_FAILED", "2", "1")), Verdict::Failed(_)));
+        let mut working = service("CONDITION_FAILED", "2", "1");
+        working["reconciling"] = json!(true);
+        assert_eq!(verdict(&working), Verdict::Unknown);
         assert_eq!(verdict(&json!({})), Verdict::Unknown);
     }
 
@@ -136,7 +139,8 @@ mod tests {
 
     #[test]
     fn without_the_revision_the_services_condition_is_told() {
-        let condition = json!({"state": "CONDITION_FAILED", "message": "m", "reason": "SECRETS_ACCESS_CHECK_FAILED"});
+        let condition =
+            json!({"state": "CONDITION_FAILED", "message": "m", "reason": "SECRETS_ACCESS_CHECK_FAILED"});
         let error = failed("change service api", &condition, None);
         assert_eq!(error.kind, ErrorKind::RevisionFailed { reason: "SECRETS_ACCESS_CHECK_FAILED".into() });
     }

@@ -72,8 +72,7 @@ impl Gcp {
         let url = self.url(request)?;
         let verb = reqwest::Method::from_bytes(request.method.verb.as_bytes())
             .map_err(|_| unbuildable(format!("{} is not an HTTP method", request.method.verb)))?;
-        let mut builder =
-            self.http().request(verb, url).headers(auth::headers(self.credentials()).await?);
+        let mut builder = self.http().request(verb, url).headers(auth::headers(self.credentials()).await?);
         if let Some(body) = &request.body {
             builder = builder.json(body);
         }
@@ -97,7 +96,8 @@ impl Gcp {
     fn url(&self, request: &Request) -> Result<Url, Failure> {
         let base = self.endpoint().of(request.method.api);
         let path = encode(&request.path)?;
-        let mut url = Url::parse(&format!("{base}/{path}")).map_err(|error| unbuildable(error.to_string()))?;
+        let mut url =
+            Url::parse(&format!("{base}/{path}")).map_err(|error| unbuildable(error.to_string()))?;
         if !request.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&request.query);
         }
@@ -144,7 +144,9 @@ fn encode(path: &str) -> Result<String, Failure> {
                 encoded.push(char::from(byte));
             } else {
                 encoded.push('%');
-                encoded.extend([byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])));
+                encoded.extend(
+                    [byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])),
+                );
             }
         }
     }

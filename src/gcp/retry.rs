@@ -33,8 +33,11 @@ impl Limits {
     };
 
     /// Against a loopback endpoint, where a pause protects nobody.
-    pub(crate) const LOOPBACK: Self =
-        Self { first_pause: Duration::from_millis(20), longest_pause: Duration::from_secs(1), ..Self::GOOGLE };
+    pub(crate) const LOOPBACK: Self = Self {
+        first_pause: Duration::from_millis(20),
+        longest_pause: Duration::from_secs(1),
+        ..Self::GOOGLE
+    };
 }
 
 /// The verdict on a failed attempt.
@@ -125,9 +128,8 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_its_limit_and_is_spread() {
-        let pause = |attempt, random| {
-            decide(&Limits::GOOGLE, &answered(503), true, attempt, Duration::ZERO, random)
-        };
+        let pause =
+            |attempt, random| decide(&Limits::GOOGLE, &answered(503), true, attempt, Duration::ZERO, random);
         assert_eq!(pause(2, 1.0), Retry::After(Duration::from_secs(1)));
         assert_eq!(pause(2, 0.0), Retry::After(Duration::from_millis(500)));
         assert_eq!(pause(7, 1.0), Retry::After(Duration::from_secs(16)));

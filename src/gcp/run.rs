@@ -31,9 +31,26 @@ const HOLD: i64 = 5;
 /// Top-level fields of a service that Google alone writes (`readOnly` in the discovery document), or that name the
 /// version of the document. They say nothing about whether a change arrived.
 const NOT_OURS: &[&str] = &[
-    "conditions", "createTime", "creator", "deleteTime", "etag", "expireTime", "generation", "lastModifier",
-    "latestCreatedRevision", "latestReadyRevision", "name", "observedGeneration", "reconciling", "satisfiesPzs",
-    "terminalCondition", "trafficStatuses", "uid", "updateTime", "uri", "urls",
+    "conditions",
+    "createTime",
+    "creator",
+    "deleteTime",
+    "etag",
+    "expireTime",
+    "generation",
+    "lastModifier",
+    "latestCreatedRevision",
+    "latestReadyRevision",
+    "name",
+    "observedGeneration",
+    "reconciling",
+    "satisfiesPzs",
+    "terminalCondition",
+    "trafficStatuses",
+    "uid",
+    "updateTime",
+    "uri",
+    "urls",
 ];
 
 impl Gcp {
@@ -79,7 +96,8 @@ impl Gcp {
         let doing = format!("read revision {}", short(name));
         let client = self.revisions_client().await?;
         let call = Call { method: &REVISION, doing: &doing, resource: name };
-        let get = || async { self.signed(client.get_revision().set_name(name)).send().await.map_err(failure) };
+        let get =
+            || async { self.signed(client.get_revision().set_name(name)).send().await.map_err(failure) };
         found(&doing, self.call(&call, get).await)
     }
 
@@ -100,7 +118,11 @@ impl Gcp {
         let call = Call { method: &CREATE, doing: &doing, resource: &name };
         let started = self
             .call(&call, || {
-                let request = client.create_service().set_parent(&parent).set_service_id(id).set_service(service.clone());
+                let request = client
+                    .create_service()
+                    .set_parent(&parent)
+                    .set_service_id(id)
+                    .set_service(service.clone());
                 async { operation(self.signed(request).send().await) }
             })
             .await;
@@ -124,8 +146,10 @@ impl Gcp {
         let call = Call { method: &PATCH, doing: &doing, resource: name };
         let started = self
             .call(&call, || {
-                let request =
-                    client.update_service().set_service(service.clone()).set_or_clear_update_mask(paths.clone());
+                let request = client
+                    .update_service()
+                    .set_service(service.clone())
+                    .set_or_clear_update_mask(paths.clone());
                 async { operation(self.signed(request).send().await) }
             })
             .await;
@@ -207,12 +231,7 @@ impl Gcp {
     }
 
     /// Believes the service: ready is fine whatever the operation said, and a failed revision is named.
-    async fn judge(
-        &self,
-        doing: &str,
-        service: Value,
-        error: Option<GcpError>,
-    ) -> Result<Value, GcpError> {
+    async fn judge(&self, doing: &str, service: Value, error: Option<GcpError>) -> Result<Value, GcpError> {
         match (readiness::verdict(&service), error) {
             (Verdict::Ready, _) | (Verdict::Unknown, None) => Ok(service),
             (Verdict::Unknown, Some(error)) => Err(error),
@@ -233,7 +252,8 @@ impl Gcp {
         self.wait(doing, operation, |name| async move {
             let call = Call { method: &WAIT, doing, resource: &name };
             self.call(&call, || {
-                let request = client.wait_operation().set_name(&name).set_timeout(WireDuration::clamp(HOLD, 0));
+                let request =
+                    client.wait_operation().set_name(&name).set_timeout(WireDuration::clamp(HOLD, 0));
                 async { self::operation(self.signed(request).send().await) }
             })
             .await
@@ -274,7 +294,11 @@ fn operation<T: Serialize>(
     let answer = answer.map_err(failure)?;
     serde_json::to_value(&answer).and_then(serde_json::from_value).map_err(|error| {
         let message = "the operation in Google's answer cannot be read";
-        super::failure::Failure::without_answer(super::failure::Stage::Unreadable, message, Some(error.into()))
+        super::failure::Failure::without_answer(
+            super::failure::Stage::Unreadable,
+            message,
+            Some(error.into()),
+        )
     })
 }
 
@@ -317,7 +341,10 @@ mod tests {
     }
 
     fn ended(outcome: &str, value: &Value) -> Answer {
-        Answer::json(200, json!({"name": "projects/p/locations/l/operations/o", "done": true, outcome: value}))
+        Answer::json(
+            200,
+            json!({"name": "projects/p/locations/l/operations/o", "done": true, outcome: value}),
+        )
     }
 
     fn response(mut service: Value) -> Answer {
@@ -452,9 +479,12 @@ mod tests {
         let mut odd = live("CONDITION_SUCCEEDED");
         odd["template"]["containers"] = json!("none");
         let list = json!({"services": [odd.clone()]});
-        let server =
-            Server::start(vec![Answer::json(200, list.clone()), Answer::json(200, list), Answer::json(200, odd)])
-                .await;
+        let server = Server::start(vec![
+            Answer::json(200, list.clone()),
+            Answer::json(200, list),
+            Answer::json(200, odd),
+        ])
+        .await;
         let gcp = server.gcp().await;
         let error = gcp.list_services("p", "l").await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreadable);

@@ -18,7 +18,8 @@ const CREATE: Method = Method::write(Api::SecretManager, "POST", "secretmanager.
 const PATCH: Method = Method::write(Api::SecretManager, "PATCH", "secretmanager.projects.secrets.patch");
 const DELETE: Method = Method::write(Api::SecretManager, "DELETE", "secretmanager.projects.secrets.delete");
 const ADD: Method = Method::once(Api::SecretManager, "POST", "secretmanager.projects.secrets.addVersion");
-const VERSIONS: Method = Method::read(Api::SecretManager, "GET", "secretmanager.projects.secrets.versions.list");
+const VERSIONS: Method =
+    Method::read(Api::SecretManager, "GET", "secretmanager.projects.secrets.versions.list");
 
 /// The largest page of secrets and of versions (documented; larger values are cut to it).
 const PAGE: i32 = 25_000;
@@ -47,7 +48,8 @@ impl Gcp {
         let (mut secrets, mut token) = (Vec::new(), String::new());
         loop {
             let page = || {
-                let request = client.list_secrets().set_parent(&parent).set_page_size(PAGE).set_page_token(&token);
+                let request =
+                    client.list_secrets().set_parent(&parent).set_page_size(PAGE).set_page_token(&token);
                 async { self.signed(request).send().await.map_err(failure) }
             };
             let answer = match self.call(&call, page).await {
@@ -92,7 +94,8 @@ impl Gcp {
         let call = Call { method: &CREATE, doing: &doing, resource: &name };
         let created = self
             .call(&call, || {
-                let request = client.create_secret().set_parent(&parent).set_secret_id(id).set_secret(secret.clone());
+                let request =
+                    client.create_secret().set_parent(&parent).set_secret_id(id).set_secret(secret.clone());
                 async { self.signed(request).send().await.map_err(failure) }
             })
             .await;
@@ -221,7 +224,13 @@ impl Gcp {
     }
 
     /// After a lost attempt: the live secret, if it is what was sent; else the error that came.
-    async fn as_sent(&self, doing: &str, name: &str, sent: &Value, error: GcpError) -> Result<Value, GcpError> {
+    async fn as_sent(
+        &self,
+        doing: &str,
+        name: &str,
+        sent: &Value,
+        error: GcpError,
+    ) -> Result<Value, GcpError> {
         let live = self.secret_document(doing, name).await?;
         if contains(&live, sent) { Ok(live) } else { Err(error) }
     }
@@ -283,7 +292,9 @@ fn wiped(error: GcpError, payload: &Payload) -> GcpError {
     // Shorter texts than this are in many messages by chance.
     let shown = |text: &str| text.len() >= 4 && error.message.contains(text);
     if shown(&encoded) || shown(&clear) {
-        error.with_message("Secret Manager refused the value, and repeated it in its answer, which is not shown")
+        error.with_message(
+            "Secret Manager refused the value, and repeated it in its answer, which is not shown",
+        )
     } else {
         error
     }
@@ -351,7 +362,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_that_repeats_the_value_is_not_passed_on() {
-        let body = json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "bad: aHVudGVyMg=="}});
+        let body =
+            json!({"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "bad: aHVudGVyMg=="}});
         let server = Server::start(vec![Answer::json(400, body)]).await;
         let error = server.gcp().await.add_version(NAME, payload(), 3).await.unwrap_err();
         let everything = format!("{error} {error:?}");
@@ -376,10 +388,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_patch_that_arrived_before_it_got_lost_is_done() {
-        let live = json!({"name": NAME, "labels": {"a": "b"}, "etag": "\"2\"", "replication": {"automatic": {}}});
+        let live =
+            json!({"name": NAME, "labels": {"a": "b"}, "etag": "\"2\"", "replication": {"automatic": {}}});
         let server = Server::start(vec![
             Answer::Drop,
-            Answer::json(400, json!({"error": {"code": 400, "status": "FAILED_PRECONDITION", "message": "etag"}})),
+            Answer::json(
+                400,
+                json!({"error": {"code": 400, "status": "FAILED_PRECONDITION", "message": "etag"}}),
+            ),
             Answer::json(200, live.clone()),
         ])
         .await;
@@ -393,7 +409,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stale_etag_is_a_conflict() {
-        let stale = json!({"error": {"code": 400, "status": "FAILED_PRECONDITION", "message": "etag mismatch"}});
+        let stale =
+            json!({"error": {"code": 400, "status": "FAILED_PRECONDITION", "message": "etag mismatch"}});
         let server = Server::start(vec![Answer::json(400, stale)]).await;
         let doc = json!({"labels": {"a": "b"}});
         let error = server.gcp().await.patch_secret(NAME, doc, &["labels"], Some("x")).await.unwrap_err();
@@ -406,6 +423,9 @@ mod tests {
         let server = Server::start(vec![Answer::json(200, list.clone()), Answer::json(200, list)]).await;
         let error = server.gcp().await.list_secrets("p").await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreadable);
-        assert!(error.message.contains("projects/1/secrets/odd") && error.message.contains("labels"), "{error}");
+        assert!(
+            error.message.contains("projects/1/secrets/odd") && error.message.contains("labels"),
+            "{error}"
+        );
     }
 }

@@ -85,9 +85,13 @@ mod tests {
     #[tokio::test]
     async fn all_pages_are_read() {
         let page = |name: &str, next: &str| {
-            Answer::json(200, json!({"services": [{"name": format!("projects/1/services/{name}")}], "nextPageToken": next}))
+            Answer::json(
+                200,
+                json!({"services": [{"name": format!("projects/1/services/{name}")}], "nextPageToken": next}),
+            )
         };
-        let server = Server::start(vec![page("run.googleapis.com", "t 2"), page("iam.googleapis.com", "")]).await;
+        let server =
+            Server::start(vec![page("run.googleapis.com", "t 2"), page("iam.googleapis.com", "")]).await;
         let apis = server.gcp().await.enabled_apis("p").await.unwrap();
         assert_eq!(apis.into_iter().collect::<Vec<_>>(), ["iam.googleapis.com", "run.googleapis.com"]);
         let requests = server.requests();
@@ -122,9 +126,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_that_was_left_out_is_an_error() {
-        let response = json!({"failures": [{"serviceId": "x.googleapis.com", "errorMessage": "not allowed"}]});
+        let response =
+            json!({"failures": [{"serviceId": "x.googleapis.com", "errorMessage": "not allowed"}]});
         let server =
-            Server::start(vec![Answer::json(200, json!({"name": "o", "done": true, "response": response}))]).await;
+            Server::start(vec![Answer::json(200, json!({"name": "o", "done": true, "response": response}))])
+                .await;
         let error = server.gcp().await.enable_apis("p", &["x.googleapis.com".into()]).await.unwrap_err();
         assert!(error.message.contains("x.googleapis.com: not allowed"), "{error}");
     }

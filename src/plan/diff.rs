@@ -107,7 +107,10 @@ mod tests {
 
     #[test]
     fn values_read_like_the_yaml() {
-        assert_eq!(text(Some(&json!({"path": "/health", "period_seconds": 10}))), "{path: /health, period_seconds: 10}");
+        assert_eq!(
+            text(Some(&json!({"path": "/health", "period_seconds": 10}))),
+            "{path: /health, period_seconds: 10}"
+        );
         assert_eq!(text(Some(&json!(["a", 1, true]))), "[a, 1, true]");
         assert_eq!(text(Some(&json!("two\nlines"))), r#""two\nlines""#);
         assert_eq!(text(None), "(none)");

@@ -3,6 +3,9 @@
 pub mod check;
 pub mod diff;
 pub mod order;
+pub mod sharing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +15,9 @@ use serde_json::Value;
 use crate::config::model::Sources;
 use crate::resource::erased::{AnyKind, Desired, Live, SpecError};
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Consequence, Facts, FieldPolicy, Owner, Place, Undeclared};
+use crate::resource::{Address, Consequence, Facts, FieldPolicy, Owner, Ownership, Place, Undeclared};
+
+use sharing::{Sharing, Standing};
 
 /// Version of the plan's JSON form; it grows when a field changes its meaning.
 pub const FORMAT: u32 = 1;
@@ -53,6 +58,8 @@ pub struct Change {
     /// The YAML path and place that asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
+    /// The mark that the object gets, or has.
+    pub mark: Ownership,
     /// Why it has to wait for a person; apply skips it and what needs it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
@@ -80,6 +87,8 @@ pub enum Reason {
     Drifted,
     /// Exists without an owner, and becomes ours.
     Adopted,
+    /// Ours, and the environments that share it are not the ones that its mark says.
+    Shared,
     /// Ours, and not declared any more.
     NotDeclared,
 }
@@ -137,6 +146,7 @@ pub struct Inputs<'a> {
     pub sources: &'a Sources,
     pub show_env: &'a [String],
     pub facts: &'a Facts,
+    pub sharing: &'a Sharing,
     pub desired: &'a [Desired],
     pub live: &'a [Live],
 }
@@ -189,13 +199,13 @@ pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Resu
         let Some(kind) = registry.kind(&desired.address.kind) else { continue };
         draft.notes.extend(desired.notes.iter().map(|text| note(&desired.address, text)));
         match live.get(&desired.address) {
-            None => draft.changes.push(creation(kind, desired, inputs.sources)?),
+            None => draft.changes.push(creation(kind, desired, inputs)?),
             Some(live) => draft.compare(kind, desired, live, inputs, options)?,
         }
     }
     for live in existing().filter(|live| !declared.contains(&live.address)) {
         let Some(kind) = registry.kind(&live.address.kind) else { continue };
-        draft.undeclared(kind, live, inputs.facts, options)?;
+        draft.undeclared(kind, live, inputs, options)?;
     }
     if !draft.refusals.is_empty() {
         return Err(PlanError::Refused(draft.refusals));
@@ -248,10 +258,10 @@ impl Draft {
         inputs: &Inputs<'_>,
         options: &Options,
     ) -> Result<(), PlanError> {
-        let owner = kind.owner(live, inputs.facts)?;
+        let standing = inputs.sharing.standing(&desired.address, &kind.owner(live, inputs.facts)?);
         let location = inputs.sources.find(&desired.source).map(ToString::to_string);
         let address = &desired.address;
-        if let Owner::Other(other) = &owner
+        if let Standing::Other(other) = &standing
             && !options.adopt.contains(address)
         {
             self.refusals.push(Refusal {
@@ -262,7 +272,8 @@ impl Draft {
             });
             return Ok(());
         }
-        let adopted = matches!(owner, Owner::Nobody | Owner::Other(_));
+        let adopted = matches!(standing, Standing::Nobody | Standing::Other(_));
+        let unmarked = adopted || standing == Standing::Remark;
         let after = keep_create_only(kind, &live.spec, &desired.spec);
         let mut fields = diff::fields(&live.spec, &after);
         for field in &mut fields {
@@ -283,7 +294,7 @@ impl Draft {
         });
         let before = self.refusals.len();
         self.refusals.extend(refused);
-        if self.refusals.len() > before || (fields.is_empty() && !adopted) {
+        if self.refusals.len() > before || (fields.is_empty() && !unmarked) {
             return Ok(());
         }
         let mut consequences = kind.consequences(Some(&live.spec), Some(&after))?;
@@ -293,13 +304,18 @@ impl Draft {
         self.changes.push(Change {
             address: address.clone(),
             action: Action::Update,
-            reason: if adopted { Reason::Adopted } else { Reason::Drifted },
+            reason: match standing {
+                _ if adopted => Reason::Adopted,
+                Standing::Remark => Reason::Shared,
+                _ => Reason::Drifted,
+            },
             verb: if adopted { "adopt".to_owned() } else { kind.verbs().update.to_owned() },
             fields,
             consequences,
             before: Some(live.spec.clone()),
             after: Some(after),
             source: Some(Source { path: desired.source.clone(), location }),
+            mark: inputs.sharing.mark(address),
             blocked: desired.blocked.clone(),
             needs: Vec::new(),
             wave: 0,
@@ -311,26 +327,26 @@ impl Draft {
         &mut self,
         kind: &dyn AnyKind,
         live: &Live,
-        facts: &Facts,
+        inputs: &Inputs<'_>,
         options: &Options,
     ) -> Result<(), PlanError> {
-        if kind.owner(live, facts)? != Owner::Ours {
+        let owner = kind.owner(live, inputs.facts)?;
+        if inputs.sharing.standing(&live.address, &owner) != Standing::Ours {
             return Ok(());
         }
         match kind.undeclared() {
             Undeclared::Keep => {}
-            Undeclared::Note if !options.prune => self.notes.push(note(
-                &live.address,
-                "is ours and no longer declared: it stays; `--prune` deletes it",
-            )),
-            Undeclared::Note | Undeclared::Delete => self.changes.push(deletion(kind, live)?),
+            Undeclared::Note if !options.prune => self
+                .notes
+                .push(note(&live.address, "is ours and no longer declared: it stays; `--prune` deletes it")),
+            Undeclared::Note | Undeclared::Delete => self.changes.push(deletion(kind, live, inputs)?),
         }
         Ok(())
     }
 }
 
-fn creation(kind: &dyn AnyKind, desired: &Desired, sources: &Sources) -> Result<Change, PlanError> {
-    let location = sources.find(&desired.source).map(ToString::to_string);
+fn creation(kind: &dyn AnyKind, desired: &Desired, inputs: &Inputs<'_>) -> Result<Change, PlanError> {
+    let location = inputs.sources.find(&desired.source).map(ToString::to_string);
     Ok(Change {
         address: desired.address.clone(),
         action: Action::Create,
@@ -341,13 +357,14 @@ fn creation(kind: &dyn AnyKind, desired: &Desired, sources: &Sources) -> Result<
         before: None,
         after: Some(desired.spec.clone()),
         source: Some(Source { path: desired.source.clone(), location }),
+        mark: inputs.sharing.mark(&desired.address),
         blocked: desired.blocked.clone(),
         needs: Vec::new(),
         wave: 0,
     })
 }
 
-fn deletion(kind: &dyn AnyKind, live: &Live) -> Result<Change, PlanError> {
+fn deletion(kind: &dyn AnyKind, live: &Live, inputs: &Inputs<'_>) -> Result<Change, PlanError> {
     Ok(Change {
         address: live.address.clone(),
         action: Action::Delete,
@@ -358,6 +375,7 @@ fn deletion(kind: &dyn AnyKind, live: &Live) -> Result<Change, PlanError> {
         before: Some(live.spec.clone()),
         after: None,
         source: None,
+        mark: inputs.sharing.mark(&live.address),
         blocked: None,
         needs: Vec::new(),
         wave: 0,

@@ -8,7 +8,11 @@ use crate::resource::erased::SpecError;
 use crate::resource::registry::Registry;
 
 /// Fills `needs` and `wave` of every change, drops what the user left out, and sorts by wave, kind and name.
-pub fn arrange(registry: &Registry, changes: Vec<Change>, options: &Options) -> Result<Vec<Change>, PlanError> {
+pub fn arrange(
+    registry: &Registry,
+    changes: Vec<Change>,
+    options: &Options,
+) -> Result<Vec<Change>, PlanError> {
     let changes = with_needs(registry, changes)?;
     let changes = selected(changes, options);
     let mut changes = with_waves(changes)?;
@@ -28,7 +32,8 @@ fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Chang
         let Some(kind) = registry.kind(&change.address.kind) else { continue };
         if let Some(after) = &change.after {
             let api = Address { kind: "api".to_owned(), name: kind.api().to_owned() };
-            let built = |a: &Address| *a != change.address && actions.get(a).is_some_and(|a| *a != Action::Delete);
+            let built =
+                |a: &Address| *a != change.address && actions.get(a).is_some_and(|a| *a != Action::Delete);
             let refers = kind.references(&change.address.name, after)?.into_iter().chain([api]).filter(built);
             needs.entry(change.address.clone()).or_default().extend(refers);
         }
@@ -52,7 +57,8 @@ fn selected(changes: Vec<Change>, options: &Options) -> Vec<Change> {
     let wanted = |address: &Address| {
         options.target.is_empty() || options.target.iter().any(|target| reaches(&needs, target, address))
     };
-    let dropped = |address: &Address| options.exclude.iter().any(|excluded| reaches(&needs, address, excluded));
+    let dropped =
+        |address: &Address| options.exclude.iter().any(|excluded| reaches(&needs, address, excluded));
     changes.into_iter().filter(|c| wanted(&c.address) && !dropped(&c.address)).collect()
 }
 
@@ -78,7 +84,9 @@ fn with_waves(mut changes: Vec<Change>) -> Result<Vec<Change>, PlanError> {
         let (ready, rest): (Vec<_>, Vec<_>) =
             open.into_iter().partition(|(_, needs)| needs.iter().all(|need| waves.contains_key(need)));
         if ready.is_empty() && !rest.is_empty() {
-            return Err(PlanError::Circle(rest.into_iter().map(|(address, _)| address.to_string()).collect()));
+            return Err(PlanError::Circle(
+                rest.into_iter().map(|(address, _)| address.to_string()).collect(),
+            ));
         }
         waves.extend(ready.into_iter().map(|(address, _)| (address, wave)));
         open = rest;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
+    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs,
 };
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
@@ -40,8 +40,16 @@ pub trait AnyKind: Send + Sync {
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
-    fn consequences(&self, before: Option<&Value>, after: Option<&Value>) -> Result<Vec<Consequence>, SpecError>;
-    fn observe<'a>(&'a self, gcp: &'a Gcp, scope: &'a Scope<'a>) -> BoxFuture<'a, Result<Vec<Live>, GcpError>>;
+    fn consequences(
+        &self,
+        before: Option<&Value>,
+        after: Option<&Value>,
+    ) -> Result<Vec<Consequence>, SpecError>;
+    fn observe<'a>(
+        &'a self,
+        gcp: &'a Gcp,
+        env: &'a Environment,
+    ) -> BoxFuture<'a, Result<Vec<Live>, GcpError>>;
     fn contribute(&self, live: &[Live], facts: &mut Facts) -> Result<(), SpecError>;
     fn owner(&self, live: &Live, facts: &Facts) -> Result<Owner, SpecError>;
     fn create<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a>;
@@ -123,15 +131,23 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::field_policy(pointer)
     }
 
-    fn consequences(&self, before: Option<&Value>, after: Option<&Value>) -> Result<Vec<Consequence>, SpecError> {
+    fn consequences(
+        &self,
+        before: Option<&Value>,
+        after: Option<&Value>,
+    ) -> Result<Vec<Consequence>, SpecError> {
         let before = before.map(read::<K, K::Spec>).transpose()?;
         let after = after.map(read::<K, K::Spec>).transpose()?;
         Ok(K::consequences(before.as_ref(), after.as_ref()))
     }
 
-    fn observe<'a>(&'a self, gcp: &'a Gcp, scope: &'a Scope<'a>) -> BoxFuture<'a, Result<Vec<Live>, GcpError>> {
+    fn observe<'a>(
+        &'a self,
+        gcp: &'a Gcp,
+        env: &'a Environment,
+    ) -> BoxFuture<'a, Result<Vec<Live>, GcpError>> {
         async move {
-            let observed = K::observe(gcp, scope).await?.into_iter();
+            let observed = K::observe(gcp, env).await?.into_iter();
             let live = observed.map(|o| {
                 let spec = write::<K>(&o.spec)?;
                 Ok(Live { address: Address::of::<K>(o.name), spec, owner: o.owner })

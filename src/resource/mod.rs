@@ -14,6 +14,7 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
@@ -54,7 +55,7 @@ pub trait Kind: Send + Sync + 'static {
     /// What cannot be parsed is an error: an object that is skipped would be planned a second time.
     fn observe(
         gcp: &Gcp,
-        scope: &Scope<'_>,
+        env: &Environment,
     ) -> impl Future<Output = Result<Vec<Observed<Self::Spec>>, GcpError>> + Send;
 
     /// What other kinds need to know of the observed objects. Pure.
@@ -219,23 +220,16 @@ pub struct Observed<S> {
 /// Who an object belongs to, by its labels or description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// This system and this environment (or `shared`, where that is declared so).
+    /// Ours without a mark, for kinds that can tell (grants).
     Ours,
     /// Nobody says: it can be adopted.
     Nobody,
-    /// Another system or environment, as `SYSTEM/ENVIRONMENT`.
-    Other(String),
+    /// It bears the mark of a system and an environment.
+    Marked(Ownership),
     /// Not deployer's business, never touched or mentioned.
     Foreign,
     /// Only traces are left of it (destroyed secret versions): facts use them, a plan does not see it.
     Gone,
-}
-
-/// What observing needs: where to look, and what is declared there.
-#[derive(Clone, Copy, Debug)]
-pub struct Scope<'a> {
-    pub env: &'a Environment,
-    pub ownership: &'a Ownership,
 }
 
 /// Where changes happen and in whose name; part of a plan, so that apply needs no configuration.
@@ -248,8 +242,8 @@ pub struct Place {
     pub ownership: Ownership,
 }
 
-/// The marks that deployer leaves on what it made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The mark that deployer leaves on what it made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ownership {
     pub system: String,
     pub environment: String,
@@ -270,14 +264,14 @@ impl Ownership {
         ]
     }
 
-    /// Whose an object with these labels is.
-    pub fn owner_by_labels(&self, label: impl Fn(&str) -> Option<String>) -> Owner {
-        if label(MANAGED_BY).as_deref() != Some("deployer") {
+    /// Whose an object with the `labels` of this document is.
+    pub fn owner_by_labels(doc: &Value) -> Owner {
+        let label = |key: &str| doc["labels"][key].as_str().unwrap_or_default();
+        if label(MANAGED_BY) != "deployer" {
             return Owner::Nobody;
         }
-        let system = label(LABEL_SYSTEM).unwrap_or_default();
-        let environment = label(LABEL_ENVIRONMENT).unwrap_or_default();
-        self.owner(&system, &environment)
+        let (system, environment) = (label(LABEL_SYSTEM).to_owned(), label(LABEL_ENVIRONMENT).to_owned());
+        Owner::Marked(Self { system, environment })
     }
 
     /// The end of the description of an object that has no labels.
@@ -286,19 +280,13 @@ impl Ownership {
     }
 
     /// Whose an object with this description is.
-    pub fn owner_by_description(&self, description: &str) -> Owner {
+    pub fn owner_by_description(description: &str) -> Owner {
         let mark = description.rsplit_once("[deployer ").and_then(|(_, rest)| rest.strip_suffix(']'));
         match mark.and_then(|mark| mark.split_once('/')) {
-            Some((system, environment)) => self.owner(system, environment),
+            Some((system, environment)) => {
+                Owner::Marked(Self { system: system.to_owned(), environment: environment.to_owned() })
+            }
             None => Owner::Nobody,
-        }
-    }
-
-    fn owner(&self, system: &str, environment: &str) -> Owner {
-        if system == self.system && environment == self.environment {
-            Owner::Ours
-        } else {
-            Owner::Other(format!("{system}/{environment}"))
         }
     }
 }
@@ -306,6 +294,8 @@ impl Ownership {
 /// What has to be known before the desired state can be computed, taken from what was observed.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    /// The mark of this system and environment.
+    pub own: Ownership,
     pub project_number: u64,
     /// Versions of each declared secret, by secret id; a secret that does not exist has no entry.
     pub secrets: BTreeMap<String, SecretVersions>,
@@ -356,5 +346,8 @@ pub struct Edit<'a, S> {
 pub enum Settle {
     Done,
     /// A revision exists and takes no traffic yet.
-    Rollout { service: String, revision: String },
+    Rollout {
+        service: String,
+        revision: String,
+    },
 }

@@ -2,9 +2,9 @@
 
 use futures::future::try_join_all;
 
+use super::Facts;
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
-use super::{Facts, Ownership, Scope};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError};
 
@@ -43,11 +43,9 @@ impl Registry {
     }
 
     /// What exists, of all kinds at once. An API that is not enabled holds nothing.
-    pub async fn observe(&self, gcp: &Gcp, env: &Environment, ownership: &Ownership) -> Result<Vec<Live>, GcpError> {
-        let scope = Scope { env, ownership };
-        let scope = &scope;
+    pub async fn observe(&self, gcp: &Gcp, env: &Environment) -> Result<Vec<Live>, GcpError> {
         let each = self.kinds().map(|kind| async move {
-            match kind.observe(gcp, scope).await {
+            match kind.observe(gcp, env).await {
                 Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(Vec::new()),
                 other => other,
             }

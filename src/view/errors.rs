@@ -20,7 +20,9 @@ pub fn error_human(error: &CliError, style: &Style) -> String {
         CliError::User { message, hints } => message_human(message, hints, style),
         CliError::Google(error) => message_human(&error.to_string(), &error.hints, style),
         CliError::Plan(error) => refusals(error, style),
-        CliError::Config(found) => problems::render(&found.diagnostics, &found.sources, style.color, style.width),
+        CliError::Config(found) => {
+            problems::render(&found.diagnostics, &found.sources, style.color, style.width)
+        }
     }
 }
 
@@ -67,7 +69,8 @@ fn refusal_human(refusal: &Refusal, style: &Style) -> String {
         let _ = write!(text, "  {}", style.paint(Tone::Faint, &printable(location)));
     }
     let _ = write!(text, "\n    {}", style.fill(&printable(why), 4, 4));
-    let _ = writeln!(text, "\n    {}: {}", style.paint(Tone::Hint, "hint"), style.fill(&printable(hint), 10, 6));
+    let _ =
+        writeln!(text, "\n    {}: {}", style.paint(Tone::Hint, "hint"), style.fill(&printable(hint), 10, 6));
     text
 }
 
@@ -84,7 +87,8 @@ fn hints(error: &PlanError) -> Vec<String> {
 
 /// The known address that was probably meant, or what there is to choose from.
 fn resembling(address: &str, known: &[String]) -> Option<String> {
-    let alike = |candidate: &&String| strsim::damerau_levenshtein(address, candidate) <= 1 + address.len() / 8;
+    let alike =
+        |candidate: &&String| strsim::damerau_levenshtein(address, candidate) <= 1 + address.len() / 8;
     let nearest = known.iter().filter(alike).min_by_key(|known| strsim::damerau_levenshtein(address, known));
     if let Some(nearest) = nearest {
         return Some(format!("did you mean `{nearest}`?"));

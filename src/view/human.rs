@@ -15,8 +15,8 @@ use crate::resource::Address;
 /// Columns between the edge and the fields of a change.
 const FIELD_INDENT: usize = 8;
 
-/// An address longer than this does not push the other lines' columns to the right.
-const MAX_ADDRESS: usize = 52;
+/// An address longer than this does not push what stands behind the others to the right.
+const MAX_ADDRESS: usize = 40;
 
 /// The whole plan.
 pub fn plan_human(plan: &Plan, style: &Style) -> String {
@@ -85,16 +85,23 @@ fn blocked(plan: &Plan, style: &Style) -> String {
 fn rows(plan: &Plan, style: &Style) -> Vec<Row> {
     let waiting = waiting(plan);
     let verb_width = plan.changes.iter().map(|change| change.verb.len()).max().unwrap_or(0);
-    let lengths = plan.changes.iter().map(|change| printable(&change.address.to_string()).chars().count());
+    let named = plan.changes.iter().map(|change| {
+        let detail = detail(change, waiting.get(&change.address).map(String::as_str));
+        (change, printable(&change.address.to_string()), detail)
+    });
+    let named: Vec<_> = named.collect();
+    let with_detail = named.iter().filter(|(_, _, detail)| !detail.is_empty());
+    let lengths = with_detail.map(|(_, address, _)| address.chars().count());
     let address_width = lengths.filter(|length| *length <= MAX_ADDRESS).max().unwrap_or(0);
     let mut rows = Vec::new();
-    for change in &plan.changes {
+    for (change, address, detail) in named {
         let (sign, tone) = sign(change.action);
-        let address = printable(&change.address.to_string());
-        let detail = detail(change, waiting.get(&change.address).map(String::as_str));
         let mut row = Row::new(2);
         row.cell(tone, &format!("{sign} {:verb_width$}  ", change.verb));
-        row.cell(Tone::Plain, &if detail.is_empty() { address } else { format!("{address:address_width$}  ") });
+        row.cell(
+            Tone::Plain,
+            &if detail.is_empty() { address } else { format!("{address:address_width$}  ") },
+        );
         row.cell(Tone::Plain, &detail);
         row.location = change.source.as_ref().and_then(|source| source.location.clone());
         rows.push(row);

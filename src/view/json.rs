@@ -47,6 +47,7 @@ fn change_json(change: &Change, shown: &[String]) -> Value {
         before,
         after,
         source,
+        mark,
         blocked,
         needs,
         wave,
@@ -60,6 +61,7 @@ fn change_json(change: &Change, shown: &[String]) -> Value {
         "verb": verb,
         "fields": fields.iter().map(|field| field_json(field, shown)).collect::<Vec<_>>(),
         "consequences": consequences,
+        "owner": format!("{}/{}", mark.system, mark.environment),
         "needs": needs,
         "wave": wave,
     });

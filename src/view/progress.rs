@@ -36,7 +36,8 @@ impl Progress {
     pub(super) fn new(out: Out, plan: &Plan) -> Self {
         let runs = || plan.changes.iter().filter(|change| change.blocked.is_none());
         let verb = runs().map(|change| change.verb.len()).max().unwrap_or(0);
-        let address = runs().map(|change| change.address.to_string().chars().count()).filter(|length| *length <= 52);
+        let address =
+            runs().map(|change| change.address.to_string().chars().count()).filter(|length| *length <= 52);
         Self {
             columns: (verb, address.max().unwrap_or(0)),
             total: runs().count(),

@@ -53,7 +53,9 @@ fn hide_all(variables: &mut Value, shown: &[String]) {
             for item in items {
                 let name = item["name"].as_str().unwrap_or_default().to_owned();
                 match item {
-                    Value::Object(fields) => fields.get_mut("value").into_iter().for_each(|v| hide(v, &name, shown)),
+                    Value::Object(fields) => {
+                        fields.get_mut("value").into_iter().for_each(|v| hide(v, &name, shown))
+                    }
                     other => hide(other, "", shown),
                 }
             }
@@ -77,7 +79,8 @@ mod tests {
     #[test]
     fn variables_are_hidden_wherever_the_value_was_cut_out() {
         let spec = json!({"env": {"A": "aaaa"}, "sidecars": {"proxy": {"env": {"B": "bbbb"}, "image": "i"}}});
-        let hidden = json!({"env": {"A": REDACTED}, "sidecars": {"proxy": {"env": {"B": REDACTED}, "image": "i"}}});
+        let hidden =
+            json!({"env": {"A": REDACTED}, "sidecars": {"proxy": {"env": {"B": REDACTED}, "image": "i"}}});
         assert_eq!(redacted(&spec, "", &[]), hidden);
         for pointer in ["/env", "/env/A", "/sidecars", "/sidecars/proxy", "/sidecars/proxy/env/B"] {
             let cut = redacted(spec.pointer(pointer).unwrap(), pointer, &[]);
@@ -89,7 +92,10 @@ mod tests {
     fn a_listed_variable_is_shown() {
         let shown = ["LOG_LEVEL".to_owned()];
         assert_eq!(redacted(&json!("DEBUG"), "/env/LOG_LEVEL", &shown), json!("DEBUG"));
-        assert_eq!(redacted(&json!({"env": {"LOG_LEVEL": "DEBUG", "X": "x"}}), "", &shown)["env"]["X"], REDACTED);
+        assert_eq!(
+            redacted(&json!({"env": {"LOG_LEVEL": "DEBUG", "X": "x"}}), "", &shown)["env"]["X"],
+            REDACTED
+        );
     }
 
     #[test]
@@ -101,7 +107,8 @@ mod tests {
     #[test]
     fn variables_in_a_patch_are_hidden_too() {
         let patch = json!({"template.containers.init.env": [{"name": "A", "value": "aaaa"}, {"name": "B"}]});
-        let hidden = json!({"template.containers.init.env": [{"name": "A", "value": REDACTED}, {"name": "B"}]});
+        let hidden =
+            json!({"template.containers.init.env": [{"name": "A", "value": REDACTED}, {"name": "B"}]});
         assert_eq!(redacted(&patch, "/v2", &[]), hidden);
     }
 }

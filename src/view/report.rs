@@ -81,7 +81,7 @@ fn failures(report: &Report, style: &Style) -> String {
     for (address, outcome) in &report.outcomes {
         let Outcome::Failed(Failure { message, hints }) = outcome else { continue };
         let address = printable(&address.to_string());
-        let _ = writeln!(text, "\n{} {address}", style.paint(Tone::Error, "failed"));
+        let _ = writeln!(text, "\n{}: {address}", style.paint(Tone::Error, "failed"));
         let _ = writeln!(text, "  {}", style.fill(&printable(message), 2, 2));
         for hint in hints {
             let hint = style.fill(&printable(hint), 8, 4);
@@ -96,7 +96,7 @@ fn skipped(report: &Report, style: &Style) -> String {
     for (address, outcome) in &report.outcomes {
         let Outcome::Skipped(why) = outcome else { continue };
         if text.is_empty() {
-            text.push_str("\nskipped\n");
+            text.push_str("\nskipped:\n");
         }
         let line = format!("{address}: {}", why_skipped(why));
         let _ = writeln!(text, "  {}", style.fill(&printable(&line), 2, 4));
@@ -134,10 +134,10 @@ fn existing(plan: &Plan, report: &Report, style: &Style) -> String {
         return String::new();
     }
     let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or(0);
-    let mut text = String::from("\nservices\n");
+    let mut text = String::from("\nWhat exists now:\n");
     for service in &services {
         let url = service.url.as_deref().unwrap_or("(the name is too long for a predictable URL)");
-        let _ = writeln!(text, "  {:width$}  {url}", printable(service.name));
+        let _ = writeln!(text, "  service {:width$}  {url}", printable(service.name));
     }
     if plan.target == "sandbox" {
         let why = "The sandbox does not run containers yet: these URLs do not answer.";
@@ -168,7 +168,10 @@ fn next_steps(report: &Report, environment: &str) -> Vec<String> {
     let mut steps = Vec::new();
     if has(|outcome| matches!(outcome, Outcome::Failed(_))) {
         steps.push(format!("mend what failed, then {again}: what is applied stays, the rest follows"));
-    } else if report.interrupted && !report.all_applied() && !has(|outcome| matches!(outcome, Outcome::Unknown)) {
+    } else if report.interrupted
+        && !report.all_applied()
+        && !has(|outcome| matches!(outcome, Outcome::Unknown))
+    {
         steps.push(format!("{again}: what is applied stays, the rest follows"));
     }
     if has(|outcome| matches!(outcome, Outcome::Skipped(Skipped::Blocked(_)))) {

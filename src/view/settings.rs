@@ -102,7 +102,10 @@ mod tests {
 
     #[test]
     fn a_small_spec_stands_on_the_line_of_its_address() {
-        assert_eq!(inline("service_account", &json!({"display_name": "api"})).as_deref(), Some("display_name: api"));
+        assert_eq!(
+            inline("service_account", &json!({"display_name": "api"})).as_deref(),
+            Some("display_name: api")
+        );
         assert_eq!(inline("secret", &json!({"labels": {}, "locations": []})), None);
     }
 

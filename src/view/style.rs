@@ -150,7 +150,10 @@ mod tests {
     #[test]
     fn a_word_longer_than_the_line_stays_whole() {
         let narrow = Style { color: false, width: 10, wrap: true };
-        assert_eq!(narrow.fill("see https://example.com/long now", 0, 2), "see\n  https://example.com/long\n  now");
+        assert_eq!(
+            narrow.fill("see https://example.com/long now", 0, 2),
+            "see\n  https://example.com/long\n  now"
+        );
     }
 
     #[test]

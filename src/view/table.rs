@@ -28,16 +28,19 @@ impl Row {
 /// Space between the text and the locations.
 const GUTTER: usize = 2;
 
+/// Where lines do not wrap, the locations may begin this far to the right.
+const MAX_COLUMN: usize = 100;
+
 /// Puts the locations into one column. A line that reaches beyond that column keeps its location right
 /// behind the text or, on a terminal that has no room for it, on the next line.
 pub fn render(rows: &[Row], style: &Style) -> String {
-    let column = column(rows, style.width);
+    let column = column(rows, style);
     rows.iter().map(|row| line(row, column, style)).collect()
 }
 
-fn column(rows: &[Row], width: usize) -> usize {
+fn column(rows: &[Row], style: &Style) -> usize {
     let longest = rows.iter().filter_map(|row| row.location.as_deref()).map(|l| l.chars().count()).max();
-    let limit = width.saturating_sub(longest.unwrap_or(0));
+    let limit = if style.wrap { style.width.saturating_sub(longest.unwrap_or(0)) } else { MAX_COLUMN };
     let texts = rows.iter().filter(|row| row.location.is_some()).map(|row| row.width() + GUTTER);
     texts.filter(|text| *text <= limit).max().unwrap_or(0)
 }
@@ -81,7 +84,7 @@ mod tests {
 
     #[test]
     fn one_long_line_does_not_move_the_others() {
-        let long = "n".repeat(95);
+        let long = "n".repeat(105);
         let rows = [row("a", Some("x.yaml:1:1")), row(&long, Some("x.yaml:2:1"))];
         let text = render(&rows, &Style::PLAIN);
         assert_eq!(text, format!("  a  x.yaml:1:1\n  {long}  x.yaml:2:1\n"));

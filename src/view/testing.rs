@@ -47,6 +47,7 @@ fn change(at: &str, action: Action, verb: &str) -> Change {
         before: None,
         after: None,
         source: None,
+        mark: Ownership::default(),
         blocked: None,
         needs: Vec::new(),
         wave: 0,

@@ -1,6 +1,7 @@
 //! What the views say, one behaviour in each test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -9,8 +10,11 @@ use serde_json::{Value, json};
 use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
-use super::{Format, plan_human, plan_json, refusals, report_human, report_json};
+use super::{Format, Out, SecretRow, plan_human, plan_json, refusals, report_human, report_json};
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
+use crate::cli::CliError;
+use crate::config::model::Location;
+use crate::config::{Diagnostic, Problems};
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
@@ -55,12 +59,29 @@ fn a_plan_is_a_table_in_the_words_of_the_yaml() {
         create("secret/database-url-dev", "create", json!({"labels": {}})).at("environments/base.yaml:21:3"),
         create("secret_value/jwt-secret-key-dev", "generate", json!({"version": 1, "generate": "hex32"}))
             .at("environments/base.yaml:27:20"),
-        create("secret_grant/database-url-dev:secretAccessor:agent-army-api-dev", "grant", json!({"on": "x"})),
+        create(
+            "secret_grant/database-url-dev:secretAccessor:agent-army-api-dev",
+            "grant",
+            json!({"on": "x"}),
+        ),
         service,
         delete("run_grant/agent-army-api-dev:invoker:allUsers", "revoke", json!({"on": "x"}))
             .leads_to(Consequence::AccessNarrowed),
     ]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      + enable    api/run.googleapis.com
+      + create    secret/database-url-dev                             environments/base.yaml:21:3
+      + generate  secret_value/jwt-secret-key-dev  version 1 (hex32)  environments/base.yaml:27:20
+      + grant     secret_grant/database-url-dev:secretAccessor:agent-army-api-dev
+      ~ update    run_service/agent-army-api-dev   new revision
+            services.api.env.LOG_LEVEL: (none) -> DEBUG               environments/dev.yaml:12:18
+            services.api.memory: 512Mi -> 1Gi                         environments/base.yaml:44:13
+      - revoke    run_grant/agent-army-api-dev:invoker:allUsers  access narrowed
+
+    Plan: 4 to add, 1 to change, 1 to remove.
+    ");
 }
 
 #[test]
@@ -70,7 +91,18 @@ fn a_new_service_is_told_setting_by_setting() {
         "traffic": "100% newest",
     });
     let plan = plan(vec![create("run_service/api", "create", after).at("environments/base.yaml:38:3")]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      + create  run_service/api  environments/base.yaml:38:3
+            image: i@sha256:1
+            port: 8080
+            cpu: 1
+            memory: 1Gi
+            env.A: 1
+
+    Plan: 1 to add, 0 to change, 0 to remove.
+    ");
 }
 
 #[test]
@@ -78,24 +110,59 @@ fn what_waits_for_a_person_stands_first_and_once() {
     let why = "secret database-url has no value: deployer secrets set staging database-url";
     let plan = plan(vec![
         create("run_service/api", "create", json!({})).blocked(why),
-        create("run_service/worker", "create", json!({})).blocked(&format!("{why}; secret b has no value: do b")),
+        create("run_service/worker", "create", json!({}))
+            .blocked(&format!("{why}; secret b has no value: do b")),
         create("run_grant/api:invoker:allUsers", "grant", json!({})).needing("run_service/api"),
     ]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+    Waiting for you:
+      secret database-url has no value: deployer secrets set staging database-url
+        needed by run_service/api, run_service/worker
+      secret b has no value: do b
+        needed by run_service/worker
+
+      + create  run_service/api                 waits
+      + create  run_service/worker              waits
+      + grant   run_grant/api:invoker:allUsers  waits for run_service/api
+
+    Plan: 3 to add, 0 to change, 0 to remove. 3 of them wait.
+    ");
 }
 
 #[test]
 fn several_lines_are_compared_line_by_line() {
     let before = json!({"env": {"RULES": "a\nb\nc\n"}});
     let plan = plan(vec![update("run_service/api", before, json!({"env": {"RULES": "a\nB\nc\n"}}))]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      ~ update  run_service/api
+            services.api.env.RULES:
+                  a
+                - b
+                + B
+                  c
+
+    Plan: 0 to add, 1 to change, 0 to remove.
+    ");
 }
 
 #[test]
 fn long_values_stand_under_each_other() {
     let before = json!({"command": ["x".repeat(60)]});
     let plan = plan(vec![update("run_service/api", before, json!({"command": ["y".repeat(60)]}))]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      ~ update  run_service/api
+            services.api.command:
+                - [xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx]
+                + [yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy]
+
+    Plan: 0 to add, 1 to change, 0 to remove.
+    ");
 }
 
 #[test]
@@ -106,7 +173,7 @@ fn values_that_read_alike_are_told_apart() {
 
 #[test]
 fn a_long_name_does_not_spoil_the_columns_of_the_others() {
-    let long = format!("secret/{}", "n".repeat(90));
+    let long = format!("secret/{}", "n".repeat(100));
     let plan = plan(vec![
         create("secret/a", "create", json!({})).at("x.yaml:1:1").leads_to(Consequence::NoRestart),
         create(&long, "create", json!({})).at("x.yaml:2:1"),
@@ -151,7 +218,17 @@ fn every_refusal_is_told_with_its_place_and_the_way_out() {
             location: None,
         },
     ]);
-    insta::assert_snapshot!(refusals(&refused, &Style::PLAIN), @"");
+    insta::assert_snapshot!(refusals(&refused, &Style::PLAIN), @r"
+    error: this cannot be planned
+
+      secret/a  environments/base.yaml:3:5
+        secrets.a.locations cannot be changed once it exists: [] -> [us-east1]
+        hint: put the old value back, or declare it under another name
+
+      secret/b
+        it belongs to other/dev
+        hint: choose another name, or take it over with --adopt secret/b
+    ");
 }
 
 #[test]
@@ -160,8 +237,14 @@ fn an_unknown_address_gets_the_one_that_was_meant() {
     let told = |unknown: &str| {
         refusals(&PlanError::UnknownAddress(vec![unknown.into()], known.clone()), &Style::PLAIN)
     };
-    insta::assert_snapshot!(told("secret/databse-url-dev"), @"");
-    insta::assert_snapshot!(told("secret/something-else"), @"");
+    insta::assert_snapshot!(told("secret/databse-url-dev"), @r"
+    error: no such address: secret/databse-url-dev
+    hint: did you mean `secret/database-url-dev`?
+    ");
+    insta::assert_snapshot!(told("secret/something-else"), @r"
+    error: no such address: secret/something-else
+    hint: there are `secret/database-url-dev`
+    ");
 }
 
 fn service_plan() -> Plan {
@@ -176,7 +259,13 @@ fn service_plan() -> Plan {
 fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
     let all = ["secret/a", "run_service/agent-army-api-dev", "run_grant/x"];
     let report = report(all.iter().map(|at| (*at, Outcome::Applied)).collect());
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    Applied 3 changes.
+
+    What exists now:
+      service agent-army-api-dev  https://agent-army-api-dev-123456789012.us-central1.run.app
+    The sandbox does not run containers yet: these URLs do not answer.
+    ");
     let mut real = service_plan();
     real.target = "google".into();
     assert!(!report_human(&real, &report, &Style::PLAIN).contains("sandbox"));
@@ -189,7 +278,20 @@ fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
         ("run_service/agent-army-api-dev", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
         ("run_grant/x", Outcome::Skipped(Skipped::Blocked("secret b has no value: do it".into()))),
     ]);
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    Not complete: applied 0, failed 1, skipped 2.
+
+    failed: secret/a
+      cannot create secret a: permission denied
+      hint: grant roles/secretmanager.admin
+
+    skipped:
+      run_service/agent-army-api-dev: needs secret/a
+      run_grant/x: secret b has no value: do it
+
+    next: mend what failed, then run `deployer apply dev` again: what is applied stays, the rest follows
+    next: do what the skipped changes wait for, then run `deployer apply dev` again
+    ");
 }
 
 #[test]
@@ -200,7 +302,14 @@ fn an_interrupted_run_says_what_may_be_half_done() {
         ("run_grant/x", Outcome::Skipped(Skipped::Interrupted)),
     ]);
     report.interrupted = true;
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @"");
+    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    Interrupted: applied 1, failed 0, skipped 1, unknown 1.
+
+    skipped:
+      run_grant/x: interrupted before it was started
+
+    may be half done: run_service/agent-army-api-dev; run `deployer apply dev` again
+    ");
 }
 
 #[test]
@@ -214,7 +323,8 @@ fn a_service_whose_name_is_too_long_for_a_url_gets_none() {
 
 #[test]
 fn in_a_pipe_each_finished_change_is_one_plain_line() {
-    let plan = plan(vec![create("secret/a", "create", json!({})), delete("secret/long-name", "delete", json!({}))]);
+    let plan =
+        plan(vec![create("secret/a", "create", json!({})), delete("secret/long-name", "delete", json!({}))]);
     let (out, stdout, stderr) = captured::out(Format::Human);
     let progress = out.progress(&plan);
     progress.on(Event::Started(&plan.changes[0]));
@@ -225,7 +335,10 @@ fn in_a_pipe_each_finished_change_is_one_plain_line() {
     progress.on(Event::Finished(&plan.changes[1], &failed, Duration::from_secs(185)));
     progress.finish();
     assert_eq!(stdout.text(), "");
-    insta::assert_snapshot!(stderr.text(), @"");
+    insta::assert_snapshot!(stderr.text(), @r"
+    [1/2] + create  secret/a          1.2s
+    [2/2] - delete  secret/long-name  3m05s  failed
+    ");
 }
 
 /// Every key of a document as a path (`changes[].fields[].old`); specs and values are not looked into.
@@ -290,19 +403,45 @@ fn every_key_of_the_report_is_documented_and_no_other() {
     assert_eq!(own, documented("The report of apply"));
 }
 
+fn problem() -> Diagnostic {
+    let place = Location { file: "x.yaml".into(), line: 1, column: 1 };
+    Diagnostic::error("unknown-key", "m").at(place, 1).hint("h")
+}
+
+/// The document that a verb answers with.
+fn answer(verb: impl Fn(&Out)) -> BTreeSet<String> {
+    let (out, stdout, _) = captured::out(Format::Json);
+    verb(&out);
+    emitted(&serde_json::from_str(&stdout.text()).unwrap())
+}
+
+#[test]
+fn every_key_of_the_other_answers_is_documented_and_no_other() {
+    let problems = Problems { diagnostics: vec![problem()], ..Problems::default() };
+    let results = [("dev".to_owned(), Err(problems))];
+    assert_eq!(answer(|out| out.validated(&results)), documented("The answer of validate"));
+    let row = SecretRow {
+        name: "a".into(),
+        id: "a-dev".into(),
+        versions: 1,
+        newest_enabled: Some(1),
+        created: Some("2026-11-21T10:50:28Z".into()),
+    };
+    assert_eq!(answer(|out| out.secrets(&[row.clone()])), documented("The answer of secrets list"));
+    assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
+    let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));
+    assert_eq!(started, documented("The answer of sandbox"));
+}
+
 #[test]
 fn every_key_of_an_error_is_documented_and_no_other() {
-    use crate::cli::CliError;
-    use crate::config::{Diagnostic, Problems};
     let refusal = Refusal {
         address: address("secret/a"),
         why: "w".into(),
         hint: "h".into(),
         location: Some("x.yaml:1:1".into()),
     };
-    let place = crate::config::model::Location { file: "x.yaml".into(), line: 1, column: 1 };
-    let problem = Diagnostic::error("unknown-key", "m").at(place, 1).hint("h");
-    let problems = Problems { diagnostics: vec![problem], ..Problems::default() };
+    let problems = Problems { diagnostics: vec![problem()], ..Problems::default() };
     let mut found = emitted(&super::error_json(&CliError::Plan(PlanError::Refused(vec![refusal]))));
     found.extend(emitted(&super::error_json(&CliError::Config(problems))));
     assert_eq!(found, documented("An error"));
@@ -320,8 +459,10 @@ fn added_changed_and_removed_variables_stay_apart_when_hidden() {
     let after = json!({"env": {"CHANGED": "new-value", "NEW": "fresh-value"}});
     let document = plan_json(&plan(vec![update("run_service/api", before, after)]));
     let fields = document["changes"][0]["fields"].as_array().unwrap().clone();
-    let told: Vec<_> =
-        fields.iter().map(|f| (f["pointer"].as_str().unwrap(), f.get("old").is_some(), f.get("new").is_some())).collect();
+    let told: Vec<_> = fields
+        .iter()
+        .map(|f| (f["pointer"].as_str().unwrap(), f.get("old").is_some(), f.get("new").is_some()))
+        .collect();
     assert_eq!(told, [("/env/CHANGED", true, true), ("/env/GONE", true, false), ("/env/NEW", false, true)]);
     assert!(!document.to_string().contains("-value"));
 }

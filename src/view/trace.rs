@@ -91,8 +91,14 @@ mod tests {
     #[test]
     fn a_request_is_one_line() {
         let mut fields = Fields::default();
-        let event =
-            [("method", "m.list"), ("verb", "GET"), ("path", "p/x"), ("status", "200"), ("ms", "7"), ("attempt", "1")];
+        let event = [
+            ("method", "m.list"),
+            ("verb", "GET"),
+            ("path", "p/x"),
+            ("status", "200"),
+            ("ms", "7"),
+            ("attempt", "1"),
+        ];
         event.iter().for_each(|(name, value)| fields.put(name, (*value).to_owned()));
         assert_eq!(fields.line(), "GET p/x 200 7 ms method=m.list");
         fields.put("attempt", "2".to_owned());

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::errors::problem_json;
 use super::json::FORMAT_VERSION;
 use super::{Format, Out, problems};
 use crate::config::{Checked, Diagnostic};
@@ -40,16 +41,5 @@ fn environment_json(checked: &Checked, name: &str, good: bool) -> Value {
         "environment": name,
         "valid": good,
         "problems": found.iter().map(problem_json).collect::<Vec<_>>(),
-    })
-}
-
-fn problem_json(problem: &Diagnostic) -> Value {
-    json!({
-        "severity": if problem.is_error() { "error" } else { "warning" },
-        "rule": problem.rule,
-        "path": problem.path,
-        "location": problem.location.as_ref().map(ToString::to_string),
-        "message": problem.message,
-        "hint": problem.hint,
     })
 }

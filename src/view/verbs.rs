@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::errors::{error_human, error_json};
-use super::json::{FORMAT_VERSION, plan_json};
+use super::json::{FORMAT_VERSION, plan_json, set};
 use super::progress::Progress;
 use super::report::{report_human, report_json};
 use super::style::printable;
@@ -111,7 +111,10 @@ impl Out {
     pub fn sandbox_started(&self, url: &str, state: &Path) {
         match self.format() {
             Format::Human => {
-                self.line(&format!("The sandbox listens on {url} and keeps its state in {}.", state.display()));
+                self.line(&format!(
+                    "The sandbox listens on {url} and keeps its state in {}.",
+                    state.display()
+                ));
                 self.line("Environments with `target: sandbox` find it by themselves; Ctrl-C ends it.");
             }
             Format::Json => self.json(&json!({
@@ -144,7 +147,10 @@ fn secrets_human(rows: &[SecretRow]) -> String {
 
 fn secret_json(row: &SecretRow) -> serde_json::Value {
     let SecretRow { name, id, versions, newest_enabled, created } = row;
-    json!({"name": name, "id": id, "versions": versions, "newest_enabled": newest_enabled, "created": created})
+    let mut document = json!({"name": name, "id": id, "versions": versions});
+    set(&mut document, "newest_enabled", newest_enabled.map(Into::into));
+    set(&mut document, "created", created.as_deref().map(Into::into));
+    document
 }
 
 #[cfg(test)]
@@ -154,7 +160,13 @@ mod tests {
 
     fn row(name: &str, newest: Option<u64>) -> SecretRow {
         let versions = usize::from(newest.is_some());
-        SecretRow { name: name.into(), id: format!("{name}-dev"), versions, newest_enabled: newest, created: None }
+        SecretRow {
+            name: name.into(),
+            id: format!("{name}-dev"),
+            versions,
+            newest_enabled: newest,
+            created: None,
+        }
     }
 
     #[test]

@@ -1,1 +1,61 @@
-fn main() {}
+//! `cargo xtask`: the workspace's own commands, so that nobody needs more than Rust to test and measure it.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line for developers: printing is its output"
+)]
+
+mod bench;
+mod discovery;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  test [ARGS...]             run every test of the workspace; ARGS go to `cargo test`
+                             (`cargo xtask test plan -- --nocapture`)
+  bench [OPTIONS]            measure start-up and `plan`; prints a table, judges nothing
+      --sizes 10,100,1000    services of the generated environments; an empty list leaves them out
+      --runs N               runs of each figure, of which the median is shown (default 3)
+      --profile dev|release  build to measure (default dev)
+      --json                 one JSON document instead of the table
+  discovery DOCS_DIR ENUM_NUMBERS
+                             rebuild the tables in sandbox/data from Google's discovery documents and a JSON
+                             file of enum numbers";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["test", rest @ ..] => test::run(&workspace(), rest),
+        ["bench", rest @ ..] => bench::run(&workspace(), rest).map(|()| ExitCode::SUCCESS),
+        [bench::MEASURE, command @ ..] => bench::measure(command).map(|()| ExitCode::SUCCESS),
+        ["discovery", docs, numbers] => {
+            let data = workspace().join("sandbox").join("data");
+            discovery::run(Path::new(docs), Path::new(numbers), &data).map(|()| ExitCode::SUCCESS)
+        }
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => Err(format!("no such command: {}\n\n{USAGE}", words.join(" "))),
+    };
+    done.unwrap_or_else(|message| {
+        eprintln!("xtask: {message}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The workspace that this program was built in.
+fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The cargo that runs us, or the one on the path.
+fn cargo() -> std::process::Command {
+    std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
-use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs};
+use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs};
 
 pub struct Api;
 
@@ -24,7 +24,8 @@ impl Kind for Api {
 
     fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
         let asked = env.apis.iter().enumerate();
-        let asked: Vec<_> = asked.map(|(at, name)| Declared::new(name, format!("apis.{at}"), Spec {})).collect();
+        let asked: Vec<_> =
+            asked.map(|(at, name)| Declared::new(name, format!("apis.{at}"), Spec {})).collect();
         let derived = ALWAYS.into_iter().chain(facts.needed_apis.iter().map(String::as_str));
         let derived = derived.filter(|name| !env.apis.iter().any(|asked| asked == name));
         let mut derived: Vec<_> = derived.map(|name| Declared::new(name, "project", Spec {})).collect();
@@ -33,8 +34,8 @@ impl Kind for Api {
         asked.into_iter().chain(derived).collect()
     }
 
-    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let enabled = gcp.enabled_apis(&scope.env.project.id).await?;
+    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let enabled = gcp.enabled_apis(&env.project.id).await?;
         Ok(enabled.into_iter().map(|name| Observed { name, spec: Spec {}, owner: Owner::Foreign }).collect())
     }
 

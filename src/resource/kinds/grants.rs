@@ -37,7 +37,8 @@ impl Spec {
         let role = self.role.strip_prefix("roles/").unwrap_or(&self.role);
         let role = role.strip_prefix("secretmanager.").or_else(|| role.strip_prefix("run.")).unwrap_or(role);
         let member = self.account(project).unwrap_or(&self.member);
-        let condition = self.condition.as_ref().map(|c| format!(":{}", c["title"].as_str().unwrap_or("conditional")));
+        let condition =
+            self.condition.as_ref().map(|c| format!(":{}", c["title"].as_str().unwrap_or("conditional")));
         format!("{}:{role}:{member}{}", self.on, condition.unwrap_or_default())
     }
 
@@ -105,7 +106,11 @@ mod tests {
 
     #[test]
     fn names_are_short_for_our_accounts_and_whole_for_others() {
-        let ours = Spec::new("db", "roles/secretmanager.secretAccessor", "serviceAccount:api@p-1.iam.gserviceaccount.com");
+        let ours = Spec::new(
+            "db",
+            "roles/secretmanager.secretAccessor",
+            "serviceAccount:api@p-1.iam.gserviceaccount.com",
+        );
         assert_eq!(ours.name("p-1"), "db:secretAccessor:api");
         assert_eq!(ours.name("other"), "db:secretAccessor:serviceAccount:api@p-1.iam.gserviceaccount.com");
         assert_eq!(Spec::new("api", "roles/run.invoker", "allUsers").name("p-1"), "api:invoker:allUsers");

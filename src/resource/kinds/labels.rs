@@ -78,6 +78,6 @@ mod tests {
         assert_eq!(doc["labels"]["commit-sha"], "abc");
         assert_eq!(doc["labels"].get("team"), None);
         assert_eq!(doc["annotations"], json!({}));
-        assert_eq!(ours().owner_by_labels(|k| doc["labels"][k].as_str().map(Into::into)), crate::resource::Owner::Ours);
+        assert_eq!(Ownership::owner_by_labels(&doc), crate::resource::Owner::Marked(ours()));
     }
 }

@@ -6,7 +6,7 @@ use crate::config::Environment;
 use crate::config::model::Access;
 use crate::gcp::{Gcp, GcpError, PolicyOf};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
+    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs,
 };
 
 pub struct RunGrant;
@@ -41,8 +41,7 @@ impl Kind for RunGrant {
         Spec::consequences(before, after)
     }
 
-    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let env = scope.env;
+    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
         let objects =
             env.services.values().map(|s| (s.name.clone(), policy(&env.project.id, &env.region, &s.name)));
         grants::observe(gcp, &env.project.id, objects).await

@@ -9,7 +9,7 @@ use super::labels;
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
-    Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Place, Scope, Settle,
+    Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Ownership, Place, Settle,
 };
 
 pub struct Secret;
@@ -36,8 +36,11 @@ pub fn full_name(project: &str, id: &str) -> String {
 /// The secret as the sandbox, `secrets set` and `apply` create it.
 pub fn document(spec: &Spec, place: &Place) -> Value {
     let replicas: Vec<_> = spec.locations.iter().map(|location| json!({"location": location})).collect();
-    let replication =
-        if replicas.is_empty() { json!({"automatic": {}}) } else { json!({"userManaged": {"replicas": replicas}}) };
+    let replication = if replicas.is_empty() {
+        json!({"automatic": {}})
+    } else {
+        json!({"userManaged": {"replicas": replicas}})
+    };
     let mut doc = json!({"replication": replication});
     manage(&mut doc, spec, place);
     doc
@@ -61,7 +64,8 @@ fn observed(doc: &Value) -> Result<Spec, GcpError> {
     let mut locations = Vec::new();
     if let Some(replicas) = replication["userManaged"]["replicas"].as_array() {
         for replica in replicas {
-            let location = replica["location"].as_str().ok_or_else(|| unreadable("a replica without a location"))?;
+            let location =
+                replica["location"].as_str().ok_or_else(|| unreadable("a replica without a location"))?;
             locations.push(location.to_owned());
         }
     } else if !replication["automatic"].is_object() {
@@ -79,7 +83,9 @@ impl Kind for Secret {
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
         let secrets = env.secrets.iter();
-        secrets.map(|(alias, secret)| Declared::new(&secret.id, format!("secrets.{alias}"), spec(secret))).collect()
+        secrets
+            .map(|(alias, secret)| Declared::new(&secret.id, format!("secrets.{alias}"), spec(secret)))
+            .collect()
     }
 
     fn field_policy(pointer: &str) -> FieldPolicy {
@@ -90,11 +96,11 @@ impl Kind for Secret {
         if after.is_none() { vec![Consequence::Irreversible] } else { Vec::new() }
     }
 
-    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let docs = gcp.list_secrets(&scope.env.project.id).await?;
+    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let docs = gcp.list_secrets(&env.project.id).await?;
         let observed = docs.iter().map(|doc| {
             let name = doc["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
-            let owner = scope.ownership.owner_by_labels(|key| doc["labels"][key].as_str().map(str::to_owned));
+            let owner = Ownership::owner_by_labels(doc);
             Ok(Observed { name: name.to_owned(), spec: observed(doc)?, owner })
         });
         observed.collect()

@@ -7,7 +7,7 @@ use super::{secret, service_account};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError, PolicyOf};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
+    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs,
 };
 
 pub struct SecretGrant;
@@ -42,7 +42,9 @@ impl Kind for SecretGrant {
                     let Some(secret) = env.secrets.get(&reference.alias) else { continue };
                     let spec = accessor(&secret.id, &service.service_account, project);
                     let source = format!("{path}.secrets.{target}");
-                    declared.entry(spec.name(project)).or_insert_with_key(|name| Declared::new(name, source, spec));
+                    declared
+                        .entry(spec.name(project))
+                        .or_insert_with_key(|name| Declared::new(name, source, spec));
                 }
             }
         }
@@ -59,9 +61,9 @@ impl Kind for SecretGrant {
         Spec::consequences(before, after)
     }
 
-    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let project = &scope.env.project.id;
-        let objects = scope.env.secrets.values().map(|s| (s.id.clone(), policy(project, &s.id)));
+    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let project = &env.project.id;
+        let objects = env.secrets.values().map(|s| (s.id.clone(), policy(project, &s.id)));
         grants::observe(gcp, project, objects).await
     }
 

@@ -14,7 +14,7 @@ use crate::config::Environment;
 use crate::config::model::Generate;
 use crate::gcp::{ErrorKind, Gcp, GcpError, Payload};
 use crate::resource::{
-    Address, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, Scope, SecretVersions, Settle,
+    Address, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, SecretVersions, Settle,
     Undeclared, Verbs,
 };
 
@@ -54,16 +54,24 @@ impl From<Generate> for Generator {
 
 /// Secrets whose versions matter: all but those that every reference pins by hand.
 fn watched(env: &Environment) -> impl Iterator<Item = &crate::config::model::Secret> {
-    let containers = env.services.values().flat_map(|service| {
-        std::iter::once(&service.main).chain(service.sidecars.values())
-    });
+    let containers = env
+        .services
+        .values()
+        .flat_map(|service| std::iter::once(&service.main).chain(service.sidecars.values()));
     let references = containers.flat_map(|c| c.secrets.values().chain(c.files.values()));
     let (mut pinned, mut open) = (BTreeSet::new(), BTreeSet::new());
     for reference in references {
         let by_number = reference.version.as_deref().is_some_and(|v| v.parse::<u64>().is_ok());
-        if by_number { pinned.insert(&reference.alias) } else { open.insert(&reference.alias) };
+        if by_number {
+            pinned.insert(&reference.alias)
+        } else {
+            open.insert(&reference.alias)
+        };
     }
-    env.secrets.iter().filter(move |(alias, _)| open.contains(alias) || !pinned.contains(alias)).map(|(_, s)| s)
+    env.secrets
+        .iter()
+        .filter(move |(alias, _)| open.contains(alias) || !pinned.contains(alias))
+        .map(|(_, s)| s)
 }
 
 impl Kind for SecretValue {
@@ -102,9 +110,9 @@ impl Kind for SecretValue {
         FieldPolicy::CreateOnly
     }
 
-    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let project = &scope.env.project.id;
-        let each = watched(scope.env).map(|secret| async move {
+    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let project = &env.project.id;
+        let each = watched(env).map(|secret| async move {
             let versions = gcp.list_versions(&secret::full_name(project, &secret.id)).await?;
             Ok::<_, GcpError>((secret.id.clone(), versions))
         });
@@ -125,8 +133,11 @@ impl Kind for SecretValue {
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
         facts.secrets.extend(observed.iter().map(|value| {
             let any_left = value.owner != Owner::Gone;
-            let versions =
-                SecretVersions { newest_enabled: value.spec.newest_enabled, highest: value.spec.version, any_left };
+            let versions = SecretVersions {
+                newest_enabled: value.spec.newest_enabled,
+                highest: value.spec.version,
+                any_left,
+            };
             (value.name.clone(), versions)
         }));
     }
@@ -189,7 +200,10 @@ mod tests {
 
     #[test]
     fn generated_values_have_the_form_that_was_asked_for() {
-        assert!(text(Generator::Hex32).len() == 64 && text(Generator::Hex32).bytes().all(|b| b.is_ascii_hexdigit()));
+        assert!(
+            text(Generator::Hex32).len() == 64
+                && text(Generator::Hex32).bytes().all(|b| b.is_ascii_hexdigit())
+        );
         assert_eq!(URL_SAFE_NO_PAD.decode(text(Generator::Base64)).unwrap().len(), 32);
         let uuid = text(Generator::Uuid);
         assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
-use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Place, Scope, Settle};
+use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Ownership, Place, Settle};
 
 pub struct ServiceAccount;
 
@@ -32,17 +32,18 @@ impl Kind for ServiceAccount {
             users.entry(&service.service_account).or_default().push(key);
         }
         let declared = users.into_iter().map(|(id, services)| {
-            let display_name = format!("{} {} ({})", env.system, services.join(", "), env.name);
+            // Without the environment: two environments of one project may share an account.
+            let display_name = format!("{} {}", env.system, services.join(", "));
             let display_name = display_name.chars().take(60).collect();
             Declared::new(id, format!("services.{}.service_account", services[0]), Spec { display_name })
         });
         declared.collect()
     }
 
-    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let accounts = gcp.list_accounts(&scope.env.project.id).await?.into_iter();
+    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let accounts = gcp.list_accounts(&env.project.id).await?.into_iter();
         let observed = accounts.map(|account| Observed {
-            owner: scope.ownership.owner_by_description(&account.description),
+            owner: Ownership::owner_by_description(&account.description),
             name: account.account_id,
             spec: Spec { display_name: account.display_name },
         });
@@ -50,8 +51,10 @@ impl Kind for ServiceAccount {
     }
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
-        let ours = observed.iter().filter(|account| account.owner == Owner::Ours);
-        facts.accounts.extend(ours.map(|account| account.name.clone()));
+        let ours = |owner: &Owner| matches!(owner, Owner::Marked(mark) if *mark == facts.own);
+        let ours: Vec<_> =
+            observed.iter().filter(|account| ours(&account.owner)).map(|a| a.name.clone()).collect();
+        facts.accounts.extend(ours);
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::spec::{ContainerSpec, IAM, NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
+use super::spec::{
+    ContainerSpec, IAM, NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec,
+};
 use super::v2;
 use crate::config::scalars;
 use crate::gcp::GcpError;
@@ -18,7 +20,8 @@ pub const IMAGE_REPLACES: &str = "deployer/image-replaces";
 pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
     let reader = Reader { name: text(&doc["name"]) };
     let template = &doc["template"];
-    let containers = template["containers"].as_array().ok_or_else(|| reader.missing("template.containers"))?;
+    let containers =
+        template["containers"].as_array().ok_or_else(|| reader.missing("template.containers"))?;
     let single = containers.len() == 1;
     let is_main = |container: &&Value| single || container["ports"].is_array();
     let main = containers.iter().find(is_main).ok_or_else(|| reader.missing("a container with ports"))?;
@@ -105,10 +108,14 @@ impl Reader {
         })
     }
 
-    fn environment(&self, doc: &Value) -> Result<(BTreeMap<String, String>, BTreeMap<String, String>), GcpError> {
+    fn environment(
+        &self,
+        doc: &Value,
+    ) -> Result<(BTreeMap<String, String>, BTreeMap<String, String>), GcpError> {
         let (mut secrets, mut env) = (BTreeMap::new(), BTreeMap::new());
         for variable in doc["env"].as_array().into_iter().flatten() {
-            let name = variable["name"].as_str().ok_or_else(|| self.missing("name of a variable"))?.to_owned();
+            let name =
+                variable["name"].as_str().ok_or_else(|| self.missing("name of a variable"))?.to_owned();
             let source = &variable["valueSource"]["secretKeyRef"];
             if source.is_object() {
                 secrets.insert(name, self.reference(source));
@@ -234,7 +241,8 @@ fn newest_revision(doc: &Value) -> String {
     if !newest.is_empty() && newest == short(&doc["latestReadyRevision"]) && !failed {
         return READY.to_owned();
     }
-    let reason = ["revisionReason", "reason", "executionReason"].iter().find_map(|key| condition[key].as_str());
+    let reason =
+        ["revisionReason", "reason", "executionReason"].iter().find_map(|key| condition[key].as_str());
     format!("{newest} failed ({})", reason.unwrap_or("no reason given"))
 }
 
@@ -261,7 +269,8 @@ fn seconds(value: &Value) -> Option<String> {
 }
 
 fn lower(value: &Value, prefix: &str, default: &str) -> String {
-    let name = value.as_str().and_then(|name| name.strip_prefix(prefix)).filter(|name| *name != "UNSPECIFIED");
+    let name =
+        value.as_str().and_then(|name| name.strip_prefix(prefix)).filter(|name| *name != "UNSPECIFIED");
     name.map_or_else(|| default.to_owned(), str::to_lowercase)
 }
 

@@ -18,7 +18,8 @@ use super::{secret, secret_grant, secret_value, service_account};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Place, RunningImage, Scope, Settle,
+    Address, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Ownership, Place, RunningImage,
+    Settle,
 };
 
 pub struct RunService;
@@ -34,7 +35,8 @@ pub fn url(service: &str, project_number: u64, region: &str) -> String {
 }
 
 /// Fields of the service itself; all others belong to the template, so changing them makes a revision.
-const SERVICE_FIELDS: [&str; 6] = ["min_instances", "ingress", "access", "labels", "image_replaces", "traffic"];
+const SERVICE_FIELDS: [&str; 6] =
+    ["min_instances", "ingress", "access", "labels", "image_replaces", "traffic"];
 
 impl Kind for RunService {
     const NAME: &'static str = "run_service";
@@ -85,8 +87,7 @@ impl Kind for RunService {
         found
     }
 
-    async fn observe(gcp: &Gcp, scope: &Scope<'_>) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let env = scope.env;
+    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
         let docs = gcp.list_services(&env.project.id, &env.region).await?;
         let declared: BTreeSet<_> = env.services.values().map(|service| service.name.as_str()).collect();
         let settled = docs.into_iter().map(|doc| async {
@@ -99,7 +100,7 @@ impl Kind for RunService {
         });
         let docs = try_join_all(settled).await?;
         let observed = docs.iter().flatten().map(|doc| {
-            let owner = scope.ownership.owner_by_labels(|key| doc["labels"][key].as_str().map(str::to_owned));
+            let owner = Ownership::owner_by_labels(doc);
             Ok(Observed { name: short_name(doc).to_owned(), spec: live::spec(doc)?, owner })
         });
         observed.collect()
@@ -130,7 +131,8 @@ impl Kind for RunService {
         if live::spec(&live)? != *edit.before {
             return Err(GcpError::moved(&full_name));
         }
-        let policies: BTreeSet<_> = edit.fields.iter().map(|pointer| Self::field_policy(pointer) as u8).collect();
+        let policies: BTreeSet<_> =
+            edit.fields.iter().map(|pointer| Self::field_policy(pointer) as u8).collect();
         let touches = |policy: FieldPolicy| policies.contains(&(policy as u8));
         let mut doc = live.clone();
         write::manage(&mut doc, edit.after, place, touches(FieldPolicy::Revision));

@@ -194,7 +194,9 @@ impl Findings<'_> {
             startup_cpu_boost: container.startup_cpu_boost,
             env: container.env.clone(),
             secrets,
-            volumes: volumes.map(|(path, size)| (path.clone(), VolumeSpec { in_memory: size.clone() })).collect(),
+            volumes: volumes
+                .map(|(path, size)| (path.clone(), VolumeSpec { in_memory: size.clone() }))
+                .collect(),
             startup_probe: container.startup_probe.as_ref().map(probe),
             liveness_probe: container.liveness_probe.as_ref().map(probe),
             readiness_probe: container.readiness_probe.as_ref().map(probe),

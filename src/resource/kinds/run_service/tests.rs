@@ -35,19 +35,28 @@ fn names() -> impl Strategy<Value = String> {
 }
 
 fn probe() -> impl Strategy<Value = ProbeSpec> {
-    (prop_oneof![Just(0), Just(1), Just(2)], prop::option::of(1_u16..), 0_u32..240, 1_u32..5, 5_u32..20, 1_u32..9)
-        .prop_map(|(kind, port, initial_delay_seconds, timeout_seconds, period_seconds, failure_threshold)| {
-            ProbeSpec {
-                path: (kind == 0).then(|| "/health".to_owned()),
-                tcp: kind == 1,
-                grpc: (kind == 2).then(String::new),
-                port: port.filter(|port| *port != 8080),
-                initial_delay_seconds,
-                timeout_seconds,
-                period_seconds,
-                failure_threshold,
-            }
-        })
+    (
+        prop_oneof![Just(0), Just(1), Just(2)],
+        prop::option::of(1_u16..),
+        0_u32..240,
+        1_u32..5,
+        5_u32..20,
+        1_u32..9,
+    )
+        .prop_map(
+            |(kind, port, initial_delay_seconds, timeout_seconds, period_seconds, failure_threshold)| {
+                ProbeSpec {
+                    path: (kind == 0).then(|| "/health".to_owned()),
+                    tcp: kind == 1,
+                    grpc: (kind == 2).then(String::new),
+                    port: port.filter(|port| *port != 8080),
+                    initial_delay_seconds,
+                    timeout_seconds,
+                    period_seconds,
+                    failure_threshold,
+                }
+            },
+        )
 }
 
 prop_compose! {
@@ -159,7 +168,8 @@ fn server_defaults_and_order_are_no_difference() {
 
 #[test]
 fn a_service_that_cannot_be_read_is_an_error_that_names_it() {
-    let error = live::spec(&json!({"name": "projects/p/locations/r/services/odd", "template": {}})).unwrap_err();
+    let error =
+        live::spec(&json!({"name": "projects/p/locations/r/services/odd", "template": {}})).unwrap_err();
     assert!(error.to_string().contains("services/odd"), "{error}");
 }
 

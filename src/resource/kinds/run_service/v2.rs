@@ -116,7 +116,9 @@ fn remove(doc: &mut Value, path: &str) {
                 items.retain(|item| !is_named(item, name));
             }
         }
-        None if emptied && parents.matches('.').count() == 2 && parents.starts_with("template.containers.") => {}
+        None if emptied
+            && parents.matches('.').count() == 2
+            && parents.starts_with("template.containers.") => {}
         _ if emptied && parents.contains('.') => remove(doc, parents),
         _ => {}
     }
@@ -136,7 +138,8 @@ mod tests {
 
     #[test]
     fn a_patch_reaches_named_containers_and_volumes_and_can_be_taken_back() {
-        let original = json!({"template": {"containers": [{"ports": [{}], "image": "a"}, {"name": "proxy"}]}});
+        let original =
+            json!({"template": {"containers": [{"ports": [{}], "image": "a"}, {"name": "proxy"}]}});
         let patch = json!({
             "customAudiences": ["x"],
             "template": {

@@ -39,7 +39,8 @@ fn manage_template(template: &mut Value, spec: &Spec) {
     let mut volumes: Vec<Value> = old_volumes.iter().filter(foreign).cloned().collect();
     let kept: Vec<String> = volumes.iter().filter_map(|v| v["name"].as_str().map(str::to_owned)).collect();
 
-    let main = old.iter().find(|c| old.len() == 1 || c["ports"].is_array()).cloned().unwrap_or_else(|| json!({}));
+    let main =
+        old.iter().find(|c| old.len() == 1 || c["ports"].is_array()).cloned().unwrap_or_else(|| json!({}));
     let mut containers = vec![container(main, &spec.main, &kept, &mut volumes)];
     if !spec.sidecars.is_empty() && containers[0]["name"].as_str().is_none_or(str::is_empty) {
         containers[0]["name"] = "main".into();
@@ -85,10 +86,11 @@ fn container(before: Value, spec: &ContainerSpec, kept: &[String], volumes: &mut
     limits.insert("memory".into(), spec.memory.as_str().into());
 
     let plain = spec.env.iter().map(|(name, value)| json!({"name": name, "value": value}));
-    let secret = spec.secrets.iter().filter(|(target, _)| !target.starts_with('/')).map(|(name, reference)| {
-        let (id, version) = split(reference);
-        json!({"name": name, "valueSource": {"secretKeyRef": {"secret": id, "version": version}}})
-    });
+    let secret =
+        spec.secrets.iter().filter(|(target, _)| !target.starts_with('/')).map(|(name, reference)| {
+            let (id, version) = split(reference);
+            json!({"name": name, "valueSource": {"secretKeyRef": {"secret": id, "version": version}}})
+        });
     let env: Vec<_> = plain.chain(secret).collect();
     set_or_remove(&mut doc, "env", (!env.is_empty()).then(|| env.into()));
 
@@ -127,8 +129,10 @@ fn mount(spec: &ContainerSpec, volumes: &mut Vec<Value>) -> Vec<Value> {
     }
     for (directory, files) in directories {
         let id = split(files[0].1).0;
-        let items: Vec<_> =
-            files.iter().map(|(file, reference)| json!({"path": file, "version": split(reference).1})).collect();
+        let items: Vec<_> = files
+            .iter()
+            .map(|(file, reference)| json!({"path": file, "version": split(reference).1}))
+            .collect();
         add(directory, json!({"secret": {"secret": id, "items": items}}));
     }
     for (path, volume) in &spec.volumes {
@@ -230,9 +234,22 @@ pub fn hold_traffic(live: &Value, candidate: &str) -> Value {
 /// into a list, and the etag that guards them.
 pub fn patch(live: &Value, doc: &Value) -> (Value, Vec<&'static str>) {
     const FIELDS: [&str; 16] = [
-        "annotations", "binaryAuthorization", "client", "clientVersion", "customAudiences", "defaultUriDisabled",
-        "description", "iapEnabled", "ingress", "invokerIamDisabled", "labels", "launchStage", "multiRegionSettings",
-        "scaling", "template", "traffic",
+        "annotations",
+        "binaryAuthorization",
+        "client",
+        "clientVersion",
+        "customAudiences",
+        "defaultUriDisabled",
+        "description",
+        "iapEnabled",
+        "ingress",
+        "invokerIamDisabled",
+        "labels",
+        "launchStage",
+        "multiRegionSettings",
+        "scaling",
+        "template",
+        "traffic",
     ];
     let mut body = json!({"name": live["name"], "etag": live["etag"]});
     let mut mask = Vec::new();

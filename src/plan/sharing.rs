@@ -1,0 +1,183 @@
+//! Which resources several environments of one project declare: those are shared, and marked so.
+//!
+//! Without it, two environments of one project would take a common secret from each other in turn. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Refusal, diff};
+use crate::config::Environment;
+use crate::resource::erased::{Desired, SpecError};
+use crate::resource::registry::Registry;
+use crate::resource::{Address, Facts, FieldPolicy, Owner, Ownership};
+
+/// The mark of what several environments declare, in the place of an environment's name.
+pub const SHARED: &str = "shared";
+
+/// Who declares what in a project, seen from one of its environments.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    own: Ownership,
+    declared_by: BTreeMap<Address, BTreeSet<String>>,
+}
+
+/// What an owner's mark means for a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Ours,
+    /// Ours, under a mark that is not right any more.
+    Remark,
+    Nobody,
+    /// Another system or environment, as `SYSTEM/ENVIRONMENT`.
+    Other(String),
+    Foreign,
+}
+
+impl Sharing {
+    /// Compares what `env` declares with what the other environments of its project declare. What two of them
+    /// want differently, although there can be only one of it, is refused.
+    pub fn of(
+        registry: &Registry,
+        env: &Environment,
+        others: &[Environment],
+        facts: &Facts,
+    ) -> Result<(Self, Vec<Refusal>), SpecError> {
+        let own = Ownership { system: env.system.clone(), environment: env.name.clone() };
+        let mut declared_by: BTreeMap<Address, BTreeSet<String>> = BTreeMap::new();
+        let mut refusals = Vec::new();
+        let here: BTreeMap<_, _> = registry
+            .declare(env, facts)?
+            .into_iter()
+            .map(|desired| (desired.address.clone(), desired))
+            .collect();
+        for address in here.keys() {
+            declared_by.entry(address.clone()).or_default().insert(env.name.clone());
+        }
+        for other in others.iter().filter(|other| other.project.id == env.project.id) {
+            for there in registry.declare(other, facts)? {
+                if let Some(here) = here.get(&there.address) {
+                    refusals.extend(disagreement(registry, env, here, other, &there));
+                }
+                declared_by.entry(there.address).or_default().insert(other.name.clone());
+            }
+        }
+        Ok((Self { own, declared_by }, refusals))
+    }
+
+    /// One environment, with no other beside it.
+    #[cfg(test)]
+    pub(super) fn alone(own: Ownership, declared: impl Iterator<Item = Address>) -> Self {
+        let declared_by =
+            declared.map(|address| (address, BTreeSet::from([own.environment.clone()]))).collect();
+        Self { own, declared_by }
+    }
+
+    /// The mark that an object at `address` gets.
+    pub fn mark(&self, address: &Address) -> Ownership {
+        let shared = self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);
+        let environment = if shared { SHARED.to_owned() } else { self.own.environment.clone() };
+        Ownership { system: self.own.system.clone(), environment }
+    }
+
+    /// What the owner of an object at `address` means here.
+    pub fn standing(&self, address: &Address, owner: &Owner) -> Standing {
+        let mark = match owner {
+            Owner::Ours => return Standing::Ours,
+            Owner::Nobody => return Standing::Nobody,
+            Owner::Foreign | Owner::Gone => return Standing::Foreign,
+            Owner::Marked(mark) => mark,
+        };
+        let other = || Standing::Other(format!("{}/{}", mark.system, mark.environment));
+        if mark.system != self.own.system {
+            return other();
+        }
+        let declared_by = self.declared_by.get(address);
+        let declared_here =
+            declared_by.is_some_and(|environments| environments.contains(&self.own.environment));
+        let declared_there = declared_by.is_some_and(|environments| environments.contains(&mark.environment));
+        if declared_here {
+            if *mark == self.mark(address) {
+                return Standing::Ours;
+            }
+            let within =
+                mark.environment == self.own.environment || mark.environment == SHARED || declared_there;
+            return if within { Standing::Remark } else { other() };
+        }
+        // Not declared here: it is ours to take away only when no environment asks for it any more.
+        let mine = mark.environment == self.own.environment || mark.environment == SHARED;
+        if mine && declared_by.is_none() { Standing::Ours } else { Standing::Foreign }
+    }
+}
+
+fn disagreement(
+    registry: &Registry,
+    env: &Environment,
+    here: &Desired,
+    other: &Environment,
+    there: &Desired,
+) -> Option<Refusal> {
+    let kind = registry.kind(&here.address.kind)?;
+    let differing = diff::fields(&here.spec, &there.spec).into_iter();
+    let differing = differing.filter(|field| kind.field_policy(&field.pointer) != FieldPolicy::CreateOnly);
+    let fields: Vec<_> = differing
+        .map(|field| {
+            let path = field.pointer.trim_start_matches('/').replace('/', ".");
+            format!("{path}: {} and {}", diff::text(field.old.as_ref()), diff::text(field.new.as_ref()))
+        })
+        .collect();
+    (!fields.is_empty()).then(|| Refusal {
+        address: here.address.clone(),
+        why: format!("{} and {} declare it differently ({})", env.name, other.name, fields.join("; ")),
+        hint: "declare it in base.yaml, or give each environment one of its own".to_owned(),
+        location: env.sources.find(&here.source).map(ToString::to_string),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(system: &str, environment: &str) -> Owner {
+        Owner::Marked(Ownership { system: system.into(), environment: environment.into() })
+    }
+
+    fn seen_from_staging(declared_by: &[&str]) -> impl Fn(Owner) -> Standing {
+        let address = Address { kind: "secret".into(), name: "key".into() };
+        let mut sharing = Sharing {
+            own: Ownership { system: "shop".into(), environment: "staging".into() },
+            declared_by: BTreeMap::new(),
+        };
+        if !declared_by.is_empty() {
+            let environments = declared_by.iter().map(ToString::to_string).collect();
+            sharing.declared_by.insert(address.clone(), environments);
+        }
+        move |owner| sharing.standing(&address, &owner)
+    }
+
+    #[test]
+    fn what_several_environments_declare_is_marked_shared() {
+        let standing = seen_from_staging(&["staging", "production"]);
+        assert_eq!(standing(mark("shop", "shared")), Standing::Ours);
+        assert_eq!(standing(mark("shop", "production")), Standing::Remark);
+        assert_eq!(standing(mark("shop", "staging")), Standing::Remark);
+        assert_eq!(standing(mark("shop", "old")), Standing::Other("shop/old".into()));
+        assert_eq!(standing(mark("cafe", "shared")), Standing::Other("cafe/shared".into()));
+    }
+
+    #[test]
+    fn what_one_environment_declares_is_its_own() {
+        let standing = seen_from_staging(&["staging"]);
+        assert_eq!(standing(mark("shop", "staging")), Standing::Ours);
+        assert_eq!(standing(mark("shop", "shared")), Standing::Remark);
+        assert_eq!(standing(mark("shop", "production")), Standing::Other("shop/production".into()));
+        assert_eq!(standing(Owner::Nobody), Standing::Nobody);
+    }
+
+    #[test]
+    fn only_what_no_environment_declares_is_ours_to_take_away() {
+        assert_eq!(seen_from_staging(&[])(mark("shop", "staging")), Standing::Ours);
+        assert_eq!(seen_from_staging(&[])(mark("shop", "shared")), Standing::Ours);
+        assert_eq!(seen_from_staging(&["production"])(mark("shop", "shared")), Standing::Foreign);
+        assert_eq!(seen_from_staging(&["production"])(mark("shop", "staging")), Standing::Foreign);
+        assert_eq!(seen_from_staging(&[])(mark("shop", "production")), Standing::Foreign);
+    }
+}
