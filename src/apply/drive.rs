@@ -6,12 +6,11 @@ use crate::resource::Place;
 use crate::resource::kinds::run_service;
 
 /// Takes `revision` into service once it is ready.
-pub async fn roll_out(
+pub(super) async fn roll_out(
     gcp: &Gcp,
     place: &Place,
     service: &str,
     revision: &str,
-    progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), GcpError> {
     let service_name = run_service::full_name(&place.project, &place.region, service);
     let full_name = format!("{service_name}/revisions/{revision}");
@@ -21,14 +20,13 @@ pub async fn roll_out(
         step = match step {
             Step::Judge => match next(seen(gcp.revision(&full_name).await?.as_ref())) {
                 Step::Judge => {
-                    progress(&format!("waiting for {revision} to be ready"));
                     wait.pause(&format!("{revision} to be ready")).await?;
                     Step::Judge
                 }
                 decided => decided,
             },
             Step::Shift => {
-                progress(&format!("traffic to {revision}"));
+                gcp.tell(&format!("traffic to {revision}"));
                 run_service::shift_traffic(gcp, place, service, revision).await?;
                 next(Seen::Shifted)
             }

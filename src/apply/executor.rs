@@ -1,6 +1,7 @@
 //! Walks the waves of a plan with bounded concurrency and reports what became of each change.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
@@ -20,7 +21,7 @@ pub async fn apply(
     registry: &Registry,
     gcp: &Gcp,
     plan: &Plan,
-    observer: &dyn Observer,
+    observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Report {
     let run = Run { registry, gcp, plan, observer, interrupt };
@@ -65,7 +66,7 @@ struct Run<'a> {
     registry: &'a Registry,
     gcp: &'a Gcp,
     plan: &'a Plan,
-    observer: &'a dyn Observer,
+    observer: Arc<dyn Observer>,
     interrupt: &'a Interrupt,
 }
 
@@ -103,18 +104,24 @@ impl Run<'_> {
         let kind = self.registry.kind(&change.address.kind).ok_or_else(|| {
             GcpError::unreadable(change.address.to_string(), "this version does not know its kind".to_owned())
         })?;
-        let progress = |text: &str| self.observer.on(Event::Waiting(change, text));
-        match self.effect(kind, change).await? {
+        let gcp = &self.gcp_that_tells(change);
+        match self.effect(gcp, kind, change).await? {
             Settle::Done => Ok(()),
             Settle::Rollout { service, revision } => {
-                drive::roll_out(self.gcp, &self.plan.place, &service, &revision, &progress).await
+                drive::roll_out(gcp, &self.plan.place, &service, &revision).await
             }
         }
     }
 
-    async fn effect(&self, kind: &dyn AnyKind, change: &Change) -> Result<Settle, GcpError> {
+    /// What the client waits for while it works on a change is told of that change.
+    fn gcp_that_tells(&self, change: &Change) -> Gcp {
+        let (observer, change) = (Arc::clone(&self.observer), change.clone());
+        self.gcp.telling(Arc::new(move |text: &str| observer.on(Event::Waiting(&change, text))))
+    }
+
+    async fn effect(&self, gcp: &Gcp, kind: &dyn AnyKind, change: &Change) -> Result<Settle, GcpError> {
         let place = &Place { ownership: change.mark.clone(), ..self.plan.place.clone() };
-        let (gcp, name) = (self.gcp, change.address.name.as_str());
+        let name = change.address.name.as_str();
         match (change.action, &change.before, &change.after) {
             (Action::Create, _, Some(after)) => kind.create(gcp, place, name, after).await,
             (Action::Update, Some(before), Some(after)) => {

@@ -1,8 +1,10 @@
 //! `deployer apply ENV`: plans, shows, asks, carries out, reports.
 
+use std::sync::Arc;
+
 use super::session::{Reach, Selection, Session};
 use super::{CliError, Exit, Global};
-use crate::apply::{self, Interrupt, Report};
+use crate::apply::{self, Interrupt, Observer, Report};
 use crate::plan::Plan;
 use crate::view::{Answer, Out};
 
@@ -78,8 +80,9 @@ async fn carry_out(session: &Session, plan: &Plan, out: &Out) -> Report {
             }
         })
     };
-    let progress = out.progress(plan);
-    let report = apply::apply(&session.registry, &session.gcp, plan, &progress, &interrupt).await;
+    let progress = Arc::new(out.progress(plan));
+    let observer: Arc<dyn Observer> = progress.clone();
+    let report = apply::apply(&session.registry, &session.gcp, plan, observer, &interrupt).await;
     progress.finish();
     listening.abort();
     report

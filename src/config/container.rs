@@ -1,6 +1,7 @@
 //! One container: its keys become the model, its secret references and probes their parsed form.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use indexmap::IndexMap;
 
@@ -104,13 +105,17 @@ fn secret_files(
         let path = join(path, &position.to_string());
         let Some(reference) = secret_reference(&path, &text, names, findings) else { continue };
         let file = format!("{SECRETS_FOLDER}/{0}/{0}", reference.alias);
-        if files.contains_key(&file) {
-            let message = format!("`{file}` is there twice");
-            let diagnostic =
-                Diagnostic::error("secret-path", message).label("the second one").hint("keep one of the two");
-            findings.add(Part::Value, &path, diagnostic);
-        } else {
-            files.insert(file, reference);
+        match files.entry(file) {
+            Entry::Vacant(free) => {
+                free.insert(reference);
+            }
+            Entry::Occupied(taken) => {
+                let message = format!("`{}` is there twice", taken.key());
+                let diagnostic = Diagnostic::error("secret-path", message)
+                    .label("the second one")
+                    .hint("keep one of the two");
+                findings.add(Part::Value, &path, diagnostic);
+            }
         }
     }
 }
@@ -211,7 +216,7 @@ fn in_memory(
                 directories.insert(directory, scalars::memory(size));
             }
             None => {
-                require(&join(&path, "in_memory"), "in_memory: 64Mi", "other volumes go into `v2`", findings)
+                require(&join(&path, "in_memory"), "in_memory: 64Mi", "other volumes go into `v2`", findings);
             }
         }
     }

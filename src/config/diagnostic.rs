@@ -138,10 +138,12 @@ pub fn sort_and_dedup(diagnostics: &mut Vec<Diagnostic>) {
         ))
     });
     diagnostics.dedup_by(|later, earlier| {
-        later.location.is_some()
-            && later.location == earlier.location
-            && later.rule == earlier.rule
-            && later.message == earlier.message
+        let same = later.rule == earlier.rule && later.message == earlier.message;
+        let same_place = match &later.location {
+            Some(location) => earlier.location.as_ref() == Some(location),
+            None => earlier.location.is_none() && later.path == earlier.path,
+        };
+        same && same_place
     });
 }
 

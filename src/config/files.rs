@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::diagnostic::{Diagnostic, Problems, did_you_mean};
 use super::merge;
 use super::parse;
-use super::tree::{Findings, Node, Tree};
+use super::tree::{Findings, Node, Place, Tree};
 
 /// The folder of the environments, relative to the root.
 const FOLDER: &str = "environments";
@@ -56,7 +56,8 @@ pub(crate) fn names(root: &Path) -> Result<Vec<String>, Problems> {
 }
 
 fn no_folder() -> Diagnostic {
-    let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let indented =
+        |text: &str| text.split_inclusive('\n').flat_map(|line| ["    ", line]).collect::<String>();
     Diagnostic::error("no-environments", "there is no folder `environments` here").hint(format!(
         "run deployer where it is, or name its parent with -C DIR; two files are enough to start:\n\n\
          environments/base.yaml\n{}\nenvironments/dev.yaml\n{}",
@@ -167,7 +168,7 @@ fn check_name(node: &Node, expected: &str, findings: &mut Findings) {
 }
 
 /// Takes `include` out of the file; its patterns with their places.
-fn take_includes(node: &mut Node, findings: &mut Findings) -> Vec<(String, super::tree::Place)> {
+fn take_includes(node: &mut Node, findings: &mut Findings) -> Vec<(String, Place)> {
     let Some(entry) = node.as_map_mut().and_then(|map| map.shift_remove("include")) else {
         return Vec::new();
     };
@@ -302,7 +303,8 @@ fn read(root: &Path, file: &Path, findings: &mut Findings) -> Option<Node> {
     let number = findings.files.add(file.to_owned(), text.clone());
     let node = match parse::parse(&text, number) {
         Ok(node) => node,
-        Err((place, diagnostic)) => {
+        Err(refused) => {
+            let (place, diagnostic) = *refused;
             findings.add_at(Some(place), diagnostic);
             return None;
         }
@@ -311,7 +313,8 @@ fn read(root: &Path, file: &Path, findings: &mut Findings) -> Option<Node> {
         Tree::Map(_) => Some(node),
         Tree::Null => {
             let diagnostic = Diagnostic::error("wrong-type", format!("`{}` is empty", file.display()));
-            findings.diagnostics.push(diagnostic.hint("a file starts with `deployer: v1`"));
+            let diagnostic = diagnostic.label("nothing").hint("a file starts with `deployer: v1`");
+            findings.add_at(Some(Place::start_of(number)), diagnostic);
             None
         }
         _ => {
@@ -355,7 +358,7 @@ fn decode(bytes: &[u8]) -> Result<String, Unreadable> {
     }
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         let message = format!(
             "is not UTF-8: line {line} holds a byte that only other encodings have (Latin-1, Windows-1252)"
         );

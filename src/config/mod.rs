@@ -5,6 +5,7 @@
 //! defaults ([`resolve`]) -> checked as a whole ([`rules`]). Every stage adds its problems to [`tree::Findings`]
 //! and takes out what is wrong, so that the later ones still run.
 
+mod across;
 mod container;
 pub mod diagnostic;
 mod files;
@@ -16,6 +17,7 @@ mod merge;
 pub mod model;
 mod not_yet;
 mod parse;
+mod reference;
 mod resolve;
 mod rules;
 pub(crate) mod scalars;
@@ -24,16 +26,21 @@ mod shape;
 mod tree;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
 
+pub use across::{Checked, validate};
 pub use diagnostic::{Diagnostic, Problems, Severity, Texts};
 pub use json_schema::json_schema;
 pub use model::Environment;
+pub use reference::reference;
 
 use git::Git;
 use interpolate::Scope;
+use lint::Allowed;
 use tree::{Findings, Node};
 
 /// What the caller knows beside the files.
@@ -66,21 +73,30 @@ pub fn names(root: &Path) -> Result<Vec<String>, Problems> {
 ///
 /// Fails with all problems of all stages, warnings included, in the order of files and lines.
 pub fn load(root: &Path, environment: &str, inputs: &Inputs) -> Result<Loaded, Problems> {
+    load_with_lints(root, environment, inputs).map(|(loaded, _)| loaded)
+}
+
+/// The same with the findings that the environment accepts.
+fn load_with_lints(root: &Path, environment: &str, inputs: &Inputs) -> Result<(Loaded, Allowed), Problems> {
     let mut findings = Findings::default();
-    let loaded = read(root, environment, inputs, &mut findings);
+    let read = read(root, environment, inputs, &mut findings);
     diagnostic::sort_and_dedup(&mut findings.diagnostics);
-    match loaded {
-        Some((environment, needs_project_number)) if !findings.has_errors() => Ok(Loaded {
-            environment,
-            warnings: findings.diagnostics,
-            sources: findings.files.into_texts(),
-            needs_project_number,
-        }),
+    match read {
+        Some((environment, allowed, needs_project_number)) if !findings.has_errors() => {
+            let warnings = findings.diagnostics;
+            let sources = findings.files.into_texts();
+            Ok((Loaded { environment, warnings, sources, needs_project_number }, allowed))
+        }
         _ => Err(Problems { diagnostics: findings.diagnostics, sources: findings.files.into_texts() }),
     }
 }
 
-fn read(root: &Path, name: &str, inputs: &Inputs, findings: &mut Findings) -> Option<(Environment, bool)> {
+fn read(
+    root: &Path,
+    name: &str,
+    inputs: &Inputs,
+    findings: &mut Findings,
+) -> Option<(Environment, Allowed, bool)> {
     let mut merged = files::read_merged(root, name, findings)?;
     // Nulls go last: a service takes out with one what its class or `defaults` say.
     merge::expand_services(&mut merged, findings);
@@ -93,7 +109,7 @@ fn read(root: &Path, name: &str, inputs: &Inputs, findings: &mut Findings) -> Op
     let mut value = tree::to_json(&filled);
     shape::check(&mut value, findings);
     let file = typed(&value, findings)?;
-    let allowed = lint::Allowed::from(&file);
+    let allowed = Allowed::from(&file);
     let context = resolve::Context {
         environment: name,
         given_number: inputs.project_number,
@@ -103,7 +119,7 @@ fn read(root: &Path, name: &str, inputs: &Inputs, findings: &mut Findings) -> Op
     let environment = resolve::resolve(file, &context, findings);
     rules::check(&environment, &filled, findings);
     allowed.apply(findings);
-    Some((environment, needs_project_number))
+    Some((environment, allowed, needs_project_number))
 }
 
 /// The tree with every name filled in, and whether the project's number was used and is not known.

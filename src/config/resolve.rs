@@ -180,9 +180,8 @@ fn resolve_service(
         timeout: timeout(&join(path, "timeout"), keys.timeout, findings),
         execution_environment: match keys.execution_environment {
             Some(schema::ExecutionEnvironment::Gen1) => "gen1".into(),
-            Some(schema::ExecutionEnvironment::Gen2) => "gen2".into(),
             None if below_one => "gen1".into(),
-            None => "gen2".into(),
+            Some(schema::ExecutionEnvironment::Gen2) | None => "gen2".into(),
         },
         session_affinity: keys.session_affinity.unwrap_or(false),
         ingress: match keys.ingress {
@@ -252,7 +251,7 @@ fn access(path: &str, access: Option<schema::Access>, open: Option<bool>, findin
     match (access, open) {
         (Some(schema::Access::Public), _) | (None, Some(true)) => Access::Public,
         (Some(schema::Access::NoIamCheck), _) => Access::NoIamCheck,
-        (Some(schema::Access::Private), _) | (None, _) => Access::Private,
+        (Some(schema::Access::Private) | None, _) => Access::Private,
     }
 }
 

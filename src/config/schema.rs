@@ -20,6 +20,7 @@ pub(crate) struct File {
     /// Version of this format.
     pub(crate) deployer: Option<Version>,
     /// Name of the environment; the same as the file's name without `.yaml`.
+    #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) environment: Option<String>,
     /// Name of the system that all environments belong to; labels everything that deployer makes. Required.
     #[schemars(regex(pattern = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"))]
@@ -36,14 +37,18 @@ pub(crate) struct File {
     /// How names are made.
     pub(crate) naming: Option<Naming>,
     /// Values of your own for `${vars.NAME}`.
+    #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) vars: Option<Named<String>>,
     /// APIs to enable beyond those that the declared objects need, e.g. `vision.googleapis.com`.
     pub(crate) apis: Option<Vec<Api>>,
     /// Further files to merge before this one, as patterns relative to this file's folder, e.g. `services/*.yaml`.
+    #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) include: Option<Vec<String>>,
     /// Keys that every service takes over unless it says otherwise.
+    #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) defaults: Option<ServiceKeys>,
     /// Named sets of service keys; a service takes one over with `class: NAME`.
+    #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) classes: Option<Named<ServiceKeys>>,
     /// The catalogue of secrets: a name for use in this file, and the secret in Secret Manager that it stands for.
     pub(crate) secrets: Option<Named<SecretKeys>>,
@@ -129,6 +134,7 @@ pub(crate) struct ServiceKeys {
     /// Cloud Run's name of the service, at most 49 characters. Default: `naming.resource`.
     pub(crate) name: Option<String>,
     /// Name of the class in `classes` whose keys this service takes over.
+    #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) class: Option<String>,
     /// Port that the container listens on. Default: `8080`.
     #[schemars(range(min = 1, max = 65535))]

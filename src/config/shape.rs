@@ -76,16 +76,20 @@ fn explain(error: &ValidationError<'_>, findings: &mut Findings, wrong: &mut Vec
             let branch = context
                 .iter()
                 .find(|errors| !errors.iter().any(|error| keys(error) == path && is_type(error)));
-            match branch {
-                Some(errors) => errors.iter().for_each(|error| explain(error, findings, wrong)),
-                None => {
-                    findings.add(Part::Value, &path.join("."), wrong_value(&path, error));
-                    wrong.push(Wrong { path });
-                }
+            let Some(errors) = branch else {
+                findings.add(Part::Value, &path.join("."), wrong_value(&path, error));
+                wrong.push(Wrong { path });
+                return;
+            };
+            for error in errors {
+                explain(error, findings, wrong);
             }
         }
         _ => {
-            findings.add(Part::Value, &path.join("."), wrong_value(&path, error));
+            // What could not be filled in has been reported already.
+            if !findings.broken.contains(&path.join(".")) {
+                findings.add(Part::Value, &path.join("."), wrong_value(&path, error));
+            }
             wrong.push(Wrong { path });
         }
     }
@@ -181,7 +185,7 @@ fn wrong_value(path: &[String], error: &ValidationError<'_>) -> Diagnostic {
                 format!("`{key}` is {wanted}, and this is {}", kind_of(error.instance())),
             )
             .label(format!("expected {wanted}"));
-            match type_hint(kind, error.instance()) {
+            match type_hint(path, kind, error.instance()) {
                 Some(hint) => diagnostic.hint(hint),
                 None => diagnostic,
             }
@@ -279,9 +283,13 @@ fn types(kind: &TypeKind) -> String {
     }
 }
 
-fn type_hint(kind: &TypeKind, value: &Value) -> Option<String> {
+fn type_hint(path: &[String], kind: &TypeKind, value: &Value) -> Option<String> {
     let TypeKind::Single(wanted) = kind else { return None };
     match (wanted, value) {
+        (JsonType::Object, _) => {
+            let keys = json_schema::keys_at(&SCHEMA, path);
+            (1..10).contains(&keys.len()).then(|| format!("its keys are: {}", keys.join(", ")))
+        }
         (JsonType::String, Value::Number(number)) => Some(format!("quote it: `\"{number}\"`")),
         (JsonType::String, Value::Bool(value)) => Some(format!("quote it: `\"{value}\"`")),
         (JsonType::Integer, Value::String(text)) if text.parse::<i64>().is_ok() => {

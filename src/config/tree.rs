@@ -18,6 +18,12 @@ pub(crate) struct Place {
     pub(crate) length: u32,
 }
 
+impl Place {
+    pub(crate) const fn start_of(file: u32) -> Self {
+        Self { file, line: 1, column: 1, length: 1 }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) value: Tree,
@@ -116,6 +122,10 @@ impl Files {
         u32::try_from(self.names.len() - 1).unwrap_or(u32::MAX)
     }
 
+    fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     pub(crate) fn location(&self, place: Place) -> Option<Location> {
         let file = self.names.get(place.file as usize)?.clone();
         (place.line > 0).then_some(Location { file, line: place.line, column: place.column })
@@ -206,7 +216,8 @@ impl Findings {
 
     /// Adds a problem of `path`.
     pub(crate) fn add(&mut self, part: Part, path: &str, diagnostic: Diagnostic) {
-        let place = self.place(path, part);
+        // What no file says is missing in the base, which was read first.
+        let place = self.place(path, part).or_else(|| (!self.files.is_empty()).then(|| Place::start_of(0)));
         self.add_at(place, diagnostic.path(path));
     }
 

@@ -63,7 +63,11 @@ pub struct RequestCount {
 #[derive(Clone)]
 pub struct Gcp {
     inner: Arc<Inner>,
+    progress: Option<Progress>,
 }
+
+/// Hears in words what is being waited for.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
 struct Inner {
     http: reqwest::Client,
@@ -136,7 +140,21 @@ impl Gcp {
             revisions: OnceCell::new(),
             secrets: OnceCell::new(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), progress: None })
+    }
+
+    /// The same client, telling `progress` what it waits for.
+    #[must_use]
+    pub fn telling(&self, progress: Progress) -> Self {
+        Self { inner: Arc::clone(&self.inner), progress: Some(progress) }
+    }
+
+    /// Tells whoever listens what is being done or waited for.
+    pub fn tell(&self, text: &str) {
+        tracing::debug!(target: "deployer::wait", "{text}");
+        if let Some(progress) = &self.progress {
+            progress(text);
+        }
     }
 
     /// How often each method was called so far, by method id.
@@ -225,12 +243,8 @@ impl Gcp {
     async fn await_budget(&self, method: &Method) {
         let wait = self.inner.rates.reserve(method.api, method.access, self.now());
         if !wait.is_zero() {
-            tracing::info!(
-                target: "deployer::http",
-                host = method.api.host(),
-                seconds = wait.as_secs(),
-                "waiting: the quota of this minute is used up"
-            );
+            let (host, seconds) = (method.api.host(), wait.as_secs().max(1));
+            self.tell(&format!("waiting {seconds} s: the quota of {host} for this minute is used up"));
             self.sleep(wait).await;
         }
     }

@@ -34,7 +34,7 @@ mod sleeper;
 mod testserver;
 
 pub use accounts::Account;
-pub use client::{Gcp, Options, RequestCount};
+pub use client::{Gcp, Options, Progress, RequestCount};
 pub use error::{ErrorKind, GcpError};
 pub use operation::Patience;
 pub use payload::Payload;

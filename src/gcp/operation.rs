@@ -82,7 +82,7 @@ impl Patience {
         if self.gcp.now().saturating_sub(self.started) >= DEADLINE {
             return Err(overdue(&format!("wait for {what}"), None));
         }
-        tracing::debug!(target: "deployer::operation", "waiting for {what}");
+        self.gcp.tell(&format!("waiting for {what}"));
         self.gcp.sleep(self.pace.pause()).await;
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Gcp {
                 Err(error) if passing(&error.kind) => Some(error),
                 Err(error) => return Err(error),
             };
-            tracing::debug!(target: "deployer::operation", doing, seconds = waited.as_secs(), "waiting");
+            self.tell(&format!("waiting for Google to {doing}"));
             if waited >= DEADLINE {
                 return Err(overdue(doing, trouble));
             }

@@ -4,6 +4,8 @@ pub mod check;
 pub mod diff;
 pub mod order;
 pub mod sharing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

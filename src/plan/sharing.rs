@@ -63,6 +63,14 @@ impl Sharing {
         Ok((Self { own, declared_by }, refusals))
     }
 
+    /// One environment, with no other beside it.
+    #[cfg(test)]
+    pub(super) fn alone(own: Ownership, declared: impl Iterator<Item = Address>) -> Self {
+        let declared_by =
+            declared.map(|address| (address, BTreeSet::from([own.environment.clone()]))).collect();
+        Self { own, declared_by }
+    }
+
     /// The mark that an object at `address` gets.
     pub fn mark(&self, address: &Address) -> Ownership {
         let shared = self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);

@@ -51,8 +51,7 @@ fn check_scaling(path: &str, service: &Service, findings: &mut Findings) {
 /// Cloud Run sizes: whole CPUs from its list, or a part of one. Several containers may add up to other sums.
 fn is_cpu(millicpus: u32, alone: bool) -> bool {
     match millicpus {
-        80..1000 => true,
-        1000 | 2000 | 4000 | 6000 | 8000 => true,
+        80..=1000 | 2000 | 4000 | 6000 | 8000 => true,
         1001..8000 => !alone,
         _ => false,
     }

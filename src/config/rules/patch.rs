@@ -74,21 +74,21 @@ const OUTPUT_ONLY: &[&str] = &[
 ];
 
 pub(super) fn check(path: &str, key: &str, service: &Service, findings: &mut Findings) {
-    let Some(patch) = &service.v2 else { return };
+    let Some(fields) = &service.v2 else { return };
     let path = join(path, "v2");
     for (field, owner) in OWNED {
-        refuse_owned(&path, patch, field, owner, findings);
+        refuse_owned(&path, fields, field, owner, findings);
     }
     for field in OUTPUT_ONLY {
-        if patch.get(field).is_some() {
+        if fields.get(field).is_some() {
             let diagnostic =
                 Diagnostic::error("v2", format!("only Google writes `{field}`")).label("output only");
             at_key(&join(&path, field), diagnostic.hint("remove it"), findings);
         }
     }
-    check_spelling(&path, patch, findings);
-    check_containers(&path, patch, key, service, findings);
-    if patch.pointer("/template/volumes").is_some_and(Value::is_array) {
+    check_spelling(&path, fields, findings);
+    check_containers(&path, fields, key, service, findings);
+    if fields.pointer("/template/volumes").is_some_and(Value::is_array) {
         let diagnostic = Diagnostic::error("v2", "`volumes` is a map by name here, not a list")
             .label("a list")
             .hint("write `volumes: {NAME: {gcs: ...}}`");
@@ -96,8 +96,8 @@ pub(super) fn check(path: &str, key: &str, service: &Service, findings: &mut Fin
     }
 }
 
-fn refuse_owned(path: &str, patch: &Value, field: &str, owner: &str, findings: &mut Findings) {
-    let written = field.split('.').try_fold(patch, |value, key| value.get(key));
+fn refuse_owned(path: &str, fields: &Value, field: &str, owner: &str, findings: &mut Findings) {
+    let written = field.split('.').try_fold(fields, |value, key| value.get(key));
     if written.is_none() {
         return;
     }
@@ -114,8 +114,8 @@ fn refuse_owned(path: &str, patch: &Value, field: &str, owner: &str, findings: &
 }
 
 /// The patch is in Google's camelCase; words of the format would be unknown fields at Google.
-fn check_spelling(path: &str, patch: &Value, findings: &mut Findings) {
-    for (at, key) in keys_with_underscore("", patch) {
+fn check_spelling(path: &str, fields: &Value, findings: &mut Findings) {
+    for (at, key) in keys_with_underscore("", fields) {
         let diagnostic = Diagnostic::error("v2", format!("`{key}` is not spelled as Google's API does"))
             .label("camelCase here")
             .hint(format!("write `{}`", camel_case(&key)));
@@ -148,8 +148,8 @@ fn camel_case(key: &str) -> String {
     camel
 }
 
-fn check_containers(path: &str, patch: &Value, key: &str, service: &Service, findings: &mut Findings) {
-    let Some(containers) = patch.pointer("/template/containers") else { return };
+fn check_containers(path: &str, fields: &Value, key: &str, service: &Service, findings: &mut Findings) {
+    let Some(containers) = fields.pointer("/template/containers") else { return };
     let path = join(path, "template.containers");
     let Some(containers) = containers.as_object() else {
         let diagnostic = Diagnostic::error("v2", "`containers` is a map by name here, not a list")

@@ -45,7 +45,7 @@ impl Cloud {
         // The one of a sandbox that was ended from outside is still there.
         let _ = std::fs::remove_file(&published);
         let mut process = Command::new(deployer)
-            .args(["sandbox", "--port", "0", "--apis", "all", "--state"])
+            .args(["sandbox", "--port", "0", "--state"])
             .arg(state)
             .args(options)
             .stdin(Stdio::null())

@@ -101,8 +101,9 @@ impl Report {
     /// The figures for people.
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "deployer, {} build; each figure is the median of {} runs\n\n",
+            "deployer, {} build; medians: validate of {}, plan of {} (number of runs)\n\n",
             if self.profile == "dev" { "debug" } else { &self.profile },
+            super::STARTUP_RUNS,
             self.runs
         );
         text.push_str(&self.startup_table());
@@ -214,7 +215,7 @@ mod tests {
         refused.calls.refused.insert(429, 3);
         let report = Report { profile: "dev".to_owned(), runs: 3, startup, plans: vec![refused] };
         let table = report.table();
-        assert!(table.starts_with("deployer, debug build; each figure is the median of 3 runs\n"), "{table}");
+        assert!(table.starts_with("deployer, debug build; medians: validate of 15, plan of 3"), "{table}");
         let row = table.lines().find(|line| line.starts_with("100 services")).unwrap();
         let cells: Vec<&str> = row.split_whitespace().collect();
         assert_eq!(cells, ["100", "services", "50", "ms", "2", "7", "1234", "1", "33.2"]);

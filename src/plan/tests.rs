@@ -1,0 +1,218 @@
+//! The planner on hand-made states of the real kinds.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::sharing::Sharing;
+use super::*;
+use crate::config::model::Location;
+
+fn address(text: &str) -> Address {
+    text.parse().unwrap()
+}
+
+fn desired(at: &str, spec: Value) -> Desired {
+    let source = format!("secrets.{}", address(at).name);
+    Desired { address: address(at), spec, source, blocked: None, notes: Vec::new() }
+}
+
+fn live(at: &str, spec: Value, owner: Owner) -> Live {
+    Live { address: address(at), spec, owner }
+}
+
+fn secret(description: &str) -> Value {
+    json!({"description": description, "labels": {}, "locations": []})
+}
+
+fn ours() -> Owner {
+    Owner::Marked(Ownership { system: "shop".into(), environment: "dev".into() })
+}
+
+fn other() -> Owner {
+    Owner::Marked(Ownership { system: "cafe".into(), environment: "dev".into() })
+}
+
+fn planned(desired: &[Desired], live: &[Live], options: &Options) -> Result<Plan, PlanError> {
+    let registry = Registry::standard();
+    let own = Ownership { system: "shop".into(), environment: "dev".into() };
+    let place =
+        Place { project: "p-1".into(), project_number: 1, region: "r".into(), ownership: own.clone() };
+    let facts = Facts {
+        own: own.clone(),
+        account_domain: "p-1.iam.gserviceaccount.com".into(),
+        accounts: BTreeSet::from(["api".to_owned()]),
+        ..Facts::default()
+    };
+    let mut sources = Sources::default();
+    sources.insert("secrets.a.description".into(), Location { file: "base.yaml".into(), line: 3, column: 9 });
+    let sharing = Sharing::alone(own, desired.iter().map(|desired| desired.address.clone()));
+    let inputs = Inputs {
+        place: &place,
+        target: "sandbox",
+        configuration: "",
+        sources: &sources,
+        show_env: &[],
+        facts: &facts,
+        sharing: &sharing,
+        desired,
+        live,
+    };
+    plan(&registry, &inputs, options)
+}
+
+fn plain(desired: &[Desired], live: &[Live]) -> Plan {
+    planned(desired, live, &Options::default()).unwrap()
+}
+
+fn refusals(result: Result<Plan, PlanError>) -> Vec<Refusal> {
+    match result {
+        Err(PlanError::Refused(refusals)) => refusals,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_as_declared_is_not_in_the_plan() {
+    let plan = plain(&[desired("secret/a", secret("x"))], &[live("secret/a", secret("x"), ours())]);
+    assert!(plan.is_empty() && plan.notes.is_empty(), "{plan:?}");
+}
+
+#[test]
+fn a_changed_field_is_told_in_the_words_and_at_the_place_of_the_yaml() {
+    let plan = plain(&[desired("secret/a", secret("new"))], &[live("secret/a", secret("old"), ours())]);
+    let field = &plan.changes[0].fields[0];
+    assert_eq!(
+        (field.path.as_str(), field.location.as_deref()),
+        ("secrets.a.description", Some("base.yaml:3:9"))
+    );
+    assert_eq!((&field.old, &field.new), (&Some(json!("old")), &Some(json!("new"))));
+    assert_eq!(plan.changes[0].consequences, [Consequence::NoRestart]);
+}
+
+#[test]
+fn an_object_without_a_mark_is_adopted() {
+    let plan = plain(&[desired("secret/a", secret("x"))], &[live("secret/a", secret("x"), Owner::Nobody)]);
+    assert_eq!((plan.changes[0].reason.clone(), plan.changes[0].verb.as_str()), (Reason::Adopted, "adopt"));
+}
+
+#[test]
+fn an_object_of_another_system_is_refused_unless_its_address_is_given() {
+    let (desired, live) = ([desired("secret/a", secret("x"))], [live("secret/a", secret("x"), other())]);
+    let refused = refusals(planned(&desired, &live, &Options::default()));
+    assert!(
+        refused[0].why.contains("cafe/dev") && refused[0].hint.contains("--adopt secret/a"),
+        "{refused:?}"
+    );
+    let adopt = Options { adopt: vec![address("secret/a")], ..Options::default() };
+    assert_eq!(planned(&desired, &live, &adopt).unwrap().changes[0].reason, Reason::Adopted);
+}
+
+#[test]
+fn an_immutable_field_is_refused_and_all_refusals_are_collected() {
+    let far = |name: &str| desired(name, json!({"labels": {}, "locations": ["europe-west1"]}));
+    let here = |name: &str| live(name, json!({"labels": {}, "locations": []}), ours());
+    let refused = refusals(planned(
+        &[far("secret/a"), far("secret/b")],
+        &[here("secret/a"), here("secret/b")],
+        &Options::default(),
+    ));
+    assert_eq!(refused.len(), 2);
+    assert!(refused[0].why.contains("secrets.a.locations") && refused[0].why.contains("europe-west1"));
+}
+
+#[test]
+fn what_is_ours_and_undeclared_is_a_note_and_a_delete_with_prune() {
+    let live = [live("secret/old", secret("x"), ours()), live("secret/theirs", secret("x"), Owner::Nobody)];
+    let plan = plain(&[], &live);
+    assert!(plan.is_empty());
+    assert_eq!(plan.notes.len(), 1);
+    let pruned = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
+    assert_eq!(pruned.changes.len(), 1);
+    assert_eq!(
+        (pruned.changes[0].action, &pruned.changes[0].address),
+        (Action::Delete, &address("secret/old"))
+    );
+}
+
+#[test]
+fn an_undeclared_grant_of_ours_is_revoked_and_other_peoples_stay() {
+    let grant = |member: &str| json!({"on": "api", "role": "roles/run.invoker", "member": member});
+    let live = [
+        live("run_grant/public", grant("allUsers"), Owner::Foreign),
+        live("run_grant/ours", grant("serviceAccount:api@p-1.iam.gserviceaccount.com"), Owner::Foreign),
+        live("run_grant/ann", grant("user:ann@example.com"), Owner::Foreign),
+    ];
+    let plan = plain(&[], &live);
+    let revoked: Vec<_> = plan.changes.iter().map(|c| (c.verb.as_str(), c.address.name.as_str())).collect();
+    assert_eq!(revoked, [("revoke", "ours"), ("revoke", "public")]);
+    assert_eq!(plan.changes[0].consequences, [Consequence::AccessNarrowed]);
+}
+
+#[test]
+fn a_value_that_exists_is_never_made_again() {
+    let declared = desired("secret_value/a", json!({"generate": "hex32", "version": 1}));
+    let there = live("secret_value/a", json!({"version": 1, "newest_enabled": 1}), Owner::Foreign);
+    assert!(plain(std::slice::from_ref(&declared), &[there]).is_empty());
+    let destroyed = live("secret_value/a", json!({"version": 3}), Owner::Gone);
+    let plan = plain(&[declared], &[destroyed]);
+    assert_eq!(plan.changes[0].action, Action::Create);
+}
+
+fn chain() -> [Desired; 3] {
+    [
+        desired("secret/a", secret("x")),
+        desired("secret_value/a", json!({"generate": "hex32", "version": 1})),
+        desired("service_account/api", json!({"display_name": "api"})),
+    ]
+}
+
+#[test]
+fn a_change_comes_after_what_it_needs() {
+    let plan = plain(&chain(), &[]);
+    assert_eq!(check::violations(&plan), Vec::<String>::new());
+    assert_eq!(plan.change(&address("secret_value/a")).unwrap().needs, [address("secret/a")]);
+    assert_eq!(plan.change(&address("secret_value/a")).unwrap().wave, 1);
+}
+
+#[test]
+fn a_target_brings_what_it_needs_and_nothing_else() {
+    let options = Options { target: vec![address("secret_value/a")], ..Options::default() };
+    let plan = planned(&chain(), &[], &options).unwrap();
+    let kept: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(kept, ["secret/a", "secret_value/a"]);
+}
+
+#[test]
+fn what_needs_the_excluded_is_left_out_too() {
+    let options = Options { exclude: vec![address("secret/a")], ..Options::default() };
+    let plan = planned(&chain(), &[], &options).unwrap();
+    let kept: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(kept, ["service_account/api"]);
+}
+
+#[test]
+fn an_address_that_exists_nowhere_is_an_error() {
+    let options = Options { target: vec![address("secret/b")], ..Options::default() };
+    assert!(
+        matches!(planned(&chain(), &[], &options), Err(PlanError::UnknownAddress(unknown, _)) if unknown == ["secret/b"])
+    );
+}
+
+#[test]
+fn a_deletion_waits_for_its_last_user() {
+    let grant = json!({"on": "a", "role": "roles/secretmanager.secretAccessor",
+        "member": "serviceAccount:api@p-1.iam.gserviceaccount.com"});
+    let live = [live("secret/a", secret("x"), ours()), live("secret_grant/g", grant, Owner::Foreign)];
+    let plan = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
+    let order: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(order, ["secret_grant/g", "secret/a"]);
+}
+
+#[test]
+fn a_plan_survives_its_own_json() {
+    let plan = plain(&chain(), &[live("secret/a", secret("y"), ours())]);
+    let text = serde_json::to_string(&plan).unwrap();
+    let back: Plan = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), text);
+}
