@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::json::{FORMAT_VERSION, set};
 use super::problems;
 use super::style::{Style, Tone, printable};
-use crate::cli::CliError;
+use crate::error::CliError;
 use crate::config::{Diagnostic, Severity};
 use crate::plan::{PlanError, Refusal};
 

@@ -11,7 +11,7 @@ use super::report::{report_human, report_json};
 use super::style::printable;
 use super::{Format, Out, plan_human, problems};
 use crate::apply::Report;
-use crate::cli::CliError;
+use crate::error::CliError;
 use crate::config::Loaded;
 use crate::plan::Plan;
 
