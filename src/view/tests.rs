@@ -14,7 +14,7 @@ use super::{Format, Out, SecretRow, plan_human, plan_json, refusals, report_huma
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::cli::CliError;
 use crate::config::model::Location;
-use crate::config::{Diagnostic, Problems};
+use crate::config::{Checked, Diagnostic, Problems};
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
@@ -417,9 +417,9 @@ fn answer(verb: impl Fn(&Out)) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_the_other_answers_is_documented_and_no_other() {
-    let problems = Problems { diagnostics: vec![problem()], ..Problems::default() };
-    let results = [("dev".to_owned(), Err(problems))];
-    assert_eq!(answer(|out| out.validated(&results)), documented("The answer of validate"));
+    let environments = BTreeMap::from([("dev".to_owned(), vec![problem()])]);
+    let checked = Checked { environments, ..Checked::default() };
+    assert_eq!(answer(|out| out.validated(&checked)), documented("The answer of validate"));
     let row = SecretRow {
         name: "a".into(),
         id: "a-dev".into(),
