@@ -417,7 +417,7 @@ fn answer(verb: impl Fn(&Out)) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_the_other_answers_is_documented_and_no_other() {
-    let environments = [("dev".to_owned(), vec![problem()])].into();
+    let environments = BTreeMap::from([("dev".to_owned(), vec![problem()])]);
     let checked = Checked { environments, ..Checked::default() };
     assert_eq!(answer(|out| out.validated(&checked)), documented("The answer of validate"));
     let row = SecretRow {
