@@ -12,9 +12,9 @@ use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{Format, Out, SecretRow, plan_human, plan_json, refusals, report_human, report_json};
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
-use crate::error::CliError;
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
+use crate::error::CliError;
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
