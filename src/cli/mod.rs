@@ -71,7 +71,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Schema(args) => schema::run(&args, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,
         Verb::Sandbox(args) => sandbox::run(&args, global, out).await,
-        Verb::Completions(args) => completions::run(&args, out),
+        Verb::Completions(args) => Ok(completions::run(&args, out)),
     }
 }
 

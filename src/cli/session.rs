@@ -300,7 +300,7 @@ async fn sandbox(
             Ok(sandbox) => return Ok((Some(sandbox.url()), Some(sandbox))),
             // Somebody else took the folder a moment ago and has not said yet where to reach it.
             Err(gcp_sandbox::StartError::Locked { .. }) => {
-                tokio::time::sleep(Duration::from_millis(100)).await
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => return Err(error.into()),
         }
