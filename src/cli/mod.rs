@@ -2,7 +2,6 @@
 
 mod apply;
 mod completions;
-mod error;
 mod plan;
 mod sandbox;
 mod schema;
@@ -14,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use error::{CliError, Exit};
+pub use crate::error::{CliError, Exit};
 
 use crate::view::{self, Out};
 

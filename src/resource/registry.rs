@@ -2,9 +2,9 @@
 
 use futures::future::try_join_all;
 
-use super::{Facts, Kind};
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
+use super::{Facts, Kind};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError};
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::json::{FORMAT_VERSION, set};
 use super::problems;
 use super::style::{Style, Tone, printable};
-use crate::cli::CliError;
 use crate::config::{Diagnostic, Severity};
+use crate::error::CliError;
 use crate::plan::{PlanError, Refusal};
 
 /// Known addresses that are listed when none resembles the one that was asked for.

@@ -12,9 +12,9 @@ use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{Format, Out, SecretRow, plan_human, plan_json, refusals, report_human, report_json};
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
-use crate::cli::CliError;
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
+use crate::error::CliError;
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
@@ -417,7 +417,7 @@ fn answer(verb: impl Fn(&Out)) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_the_other_answers_is_documented_and_no_other() {
-    let environments = [("dev".to_owned(), vec![problem()])].into();
+    let environments = BTreeMap::from([("dev".to_owned(), vec![problem()])]);
     let checked = Checked { environments, ..Checked::default() };
     assert_eq!(answer(|out| out.validated(&checked)), documented("The answer of validate"));
     let row = SecretRow {

@@ -57,7 +57,8 @@ fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
 
 /// The leaves that an earlier patch set, with their values now; `null` for what is not there.
 pub fn read(doc: &Value) -> BTreeMap<String, Value> {
-    let paths = doc["annotations"][PATHS].as_str().unwrap_or_default().split(',').filter(|path| !path.is_empty());
+    let paths =
+        doc["annotations"][PATHS].as_str().unwrap_or_default().split(',').filter(|path| !path.is_empty());
     let found = paths.map(|path| {
         let value = find(doc, path).cloned().unwrap_or_default();
         (path.to_owned(), in_order(path, value))
@@ -178,7 +179,10 @@ mod tests {
         let patch = json!({"launchStage": null, "template": {"containers": {"api": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}}});
         let leaves = leaves(&patch, "api");
         write(&mut doc, &leaves, true);
-        assert_eq!(doc["template"]["containers"][0]["resources"]["limits"], json!({"cpu": "1", "nvidia.com/gpu": "1"}));
+        assert_eq!(
+            doc["template"]["containers"][0]["resources"]["limits"],
+            json!({"cpu": "1", "nvidia.com/gpu": "1"})
+        );
         assert_eq!(doc.get("launchStage"), None);
         assert_eq!(read(&doc), leaves);
         write(&mut doc, &BTreeMap::new(), true);
