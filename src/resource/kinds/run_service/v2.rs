@@ -14,13 +14,30 @@ pub const PATHS: &str = "deployer/v2-paths";
 
 const MAIN: &str = "main";
 
+/// Lists without an order: Cloud Run does not promise to keep the one in which they were written.
+const SETS: [&str; 1] = ["customAudiences"];
+
 /// The leaves of a patch; `key` is the service's key, by which the YAML calls the main container.
 pub fn leaves(patch: &Value, key: &str) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     collect("", patch, &mut found);
     let own = format!("template.containers.{key}.");
     let main = format!("template.containers.{MAIN}.");
-    found.into_iter().map(|(path, value)| (path.replacen(&own, &main, 1), value)).collect()
+    let found = found.into_iter().map(|(path, value)| {
+        let value = in_order(&path, value);
+        (path.replacen(&own, &main, 1), value)
+    });
+    found.collect()
+}
+
+/// A list without an order in the one in which it is compared; everything else as it is.
+fn in_order(path: &str, mut value: Value) -> Value {
+    if let Value::Array(items) = &mut value
+        && SETS.contains(&path)
+    {
+        items.sort_by_cached_key(Value::to_string);
+    }
+    value
 }
 
 fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
@@ -42,7 +59,11 @@ fn collect(path: &str, value: &Value, found: &mut BTreeMap<String, Value>) {
 pub fn read(doc: &Value) -> BTreeMap<String, Value> {
     let paths =
         doc["annotations"][PATHS].as_str().unwrap_or_default().split(',').filter(|path| !path.is_empty());
-    paths.map(|path| (path.to_owned(), find(doc, path).cloned().unwrap_or_default())).collect()
+    let found = paths.map(|path| {
+        let value = find(doc, path).cloned().unwrap_or_default();
+        (path.to_owned(), in_order(path, value))
+    });
+    found.collect()
 }
 
 /// The keys of a path.
@@ -166,6 +187,19 @@ mod tests {
         assert_eq!(read(&doc), leaves);
         write(&mut doc, &BTreeMap::new(), true);
         assert_eq!(doc["template"]["containers"][0]["resources"]["limits"], json!({"cpu": "1"}));
+    }
+
+    #[test]
+    fn the_order_of_audiences_is_no_difference() {
+        let asked = leaves(&json!({"customAudiences": ["b", "a"], "template": {"x": [2, 1]}}), "api");
+        let doc = json!({
+            "annotations": {PATHS: "customAudiences,template.x"},
+            "customAudiences": ["a", "b"],
+            "template": {"x": [2, 1]},
+        });
+        assert_eq!(read(&doc), asked);
+        let moved = json!({"annotations": {PATHS: "template.x"}, "template": {"x": [1, 2]}});
+        assert_ne!(read(&moved)["template.x"], asked["template.x"]);
     }
 
     #[test]

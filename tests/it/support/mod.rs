@@ -1,0 +1,19 @@
+//! What the integration tests share: a folder to work in, a sandbox, and a way to run the binary.
+
+// Each file of tests uses its own part of this.
+#![allow(dead_code, unused_imports)]
+
+mod cloud;
+mod run;
+mod workplace;
+
+pub use cloud::{Cloud, Recorded, service_path};
+pub use run::{Done, Run};
+pub use workplace::{Workplace, repository};
+
+/// The project that the repository's environments name, and its number.
+pub const PROJECT: &str = "agent-army-example";
+/// `project.number` of the same.
+pub const PROJECT_NUMBER: u64 = 123_456_789_012;
+/// `region` of the same.
+pub const REGION: &str = "us-central1";
