@@ -15,6 +15,7 @@
 pub mod apply;
 pub mod cli;
 pub mod config;
+pub mod error;
 pub mod gcp;
 pub mod plan;
 pub mod resource;

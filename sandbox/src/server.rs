@@ -1,7 +1,7 @@
 //! HTTP: one port on loopback for every API, and the order of what happens to a request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -38,16 +38,31 @@ pub(crate) struct Record {
     /// `None` while it runs, and when its connection was cut.
     pub(crate) status: Option<u16>,
     pub(crate) write: bool,
+    /// Milliseconds since the sandbox started (or was reset) when the request had been read.
+    pub(crate) start_ms: f64,
+    /// The same when its answer was ready; `None` as for `status`.
+    pub(crate) end_ms: Option<f64>,
 }
 
 /// The calls so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Calls {
     pub(crate) records: Vec<Record>,
     last: u64,
+    began: Instant,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { records: Vec::new(), last: 0, began: Instant::now() }
+    }
 }
 
 impl Calls {
+    fn now(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1000.0
+    }
+
     fn begin(&mut self, route: Option<&Route>, verb: &str, path: &str) -> u64 {
         self.last += 1;
         if self.records.len() < MAX_CALLS {
@@ -58,14 +73,18 @@ impl Calls {
                 path: path.to_owned(),
                 status: None,
                 write: route.is_some_and(|route| route.method.write),
+                start_ms: self.now(),
+                end_ms: None,
             });
         }
         self.last
     }
 
     fn end(&mut self, seq: u64, status: u16) {
+        let now = self.now();
         if let Some(record) = self.records.iter_mut().rev().find(|record| record.seq == seq) {
             record.status = Some(status);
+            record.end_ms = Some(now);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap_complete::Shell;
 
-use super::{CliError, Exit};
+use super::Exit;
 use crate::view::Out;
 
 /// Print a completion script for a shell
@@ -14,9 +14,9 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn run(args: &Args, out: &Out) -> Result<Exit, CliError> {
+pub fn run(args: &Args, out: &Out) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "deployer", &mut script);
     out.text(&String::from_utf8_lossy(&script));
-    Ok(Exit::Fine)
+    Exit::Fine
 }

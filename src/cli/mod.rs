@@ -2,7 +2,6 @@
 
 mod apply;
 mod completions;
-mod error;
 mod plan;
 mod sandbox;
 mod schema;
@@ -14,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use error::{CliError, Exit};
+pub use crate::error::{CliError, Exit};
 
 use crate::view::{self, Out};
 
@@ -71,7 +70,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Schema(args) => schema::run(&args, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,
         Verb::Sandbox(args) => sandbox::run(&args, global, out).await,
-        Verb::Completions(args) => completions::run(&args, out),
+        Verb::Completions(args) => Ok(completions::run(&args, out)),
     }
 }
 

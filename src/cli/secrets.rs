@@ -98,13 +98,11 @@ async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError>
     let gcp = &session.gcp;
     let project = &session.env.project.id;
     let full_name = secret::full_name(project, &declared.id);
-    let expected = match versions(gcp, project, &declared.id).await? {
-        Some(versions) => versions.iter().map(|v| v.number).max().unwrap_or(0) + 1,
-        None => {
-            make(session, declared, out).await?;
-            1
-        }
-    };
+    let existing = versions(gcp, project, &declared.id).await?;
+    if existing.is_none() {
+        make(session, declared, out).await?;
+    }
+    let expected = existing.iter().flatten().map(|version| version.number).max().unwrap_or(0) + 1;
     let number = gcp.add_version(&full_name, payload, expected).await?;
     out.secret_set(&session.env.name, &args.name, &declared.id, number);
     Ok(Exit::Fine)

@@ -89,9 +89,16 @@ impl Session {
             Aim::Endpoint(url) => (Some(url.clone()), None),
             Aim::Google => (None, None),
         };
+        // Nobody logs in to the sandbox, and it says itself when it plays a quota.
         let anonymous = matches!(aim, Aim::Sandbox);
-        let gcp = Gcp::connect(Options { endpoint, anonymous, trace: global.verbose, ..Options::default() })
-            .await?;
+        let gcp = Gcp::connect(Options {
+            endpoint,
+            anonymous,
+            paced: !anonymous,
+            trace: global.verbose,
+            ..Options::default()
+        })
+        .await?;
         let others = others(&root, name, loaded.environment.project.number)?;
         let mut session = Self {
             others,
@@ -300,7 +307,7 @@ async fn sandbox(
             Ok(sandbox) => return Ok((Some(sandbox.url()), Some(sandbox))),
             // Somebody else took the folder a moment ago and has not said yet where to reach it.
             Err(gcp_sandbox::StartError::Locked { .. }) => {
-                tokio::time::sleep(Duration::from_millis(100)).await
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Err(error) => return Err(error.into()),
         }

@@ -150,6 +150,11 @@ pub fn sort_and_dedup(diagnostics: &mut Vec<Diagnostic>) {
 /// The entry of `known` that `written` was probably meant to be.
 pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = snake_case(written);
+    let known: Vec<&str> = known.into_iter().collect();
+    let mut begun = known.iter().filter(|candidate| wanted.len() >= 3 && candidate.starts_with(&wanted));
+    if let (Some(only), None) = (begun.next(), begun.next()) {
+        return Some(only);
+    }
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&wanted, &snake_case(candidate)), candidate))
@@ -188,6 +193,13 @@ mod tests {
     fn camel_case_and_dashes_find_the_snake_case_word() {
         assert_eq!(did_you_mean("minInstances", ["max_instances", "min_instances"]), Some("min_instances"));
         assert_eq!(did_you_mean("max-instances", ["max_instances", "min_instances"]), Some("max_instances"));
+    }
+
+    #[test]
+    fn a_beginning_finds_its_word_when_there_is_only_one() {
+        assert_eq!(did_you_mean("prod", ["dev", "production", "staging"]), Some("production"));
+        assert_eq!(did_you_mean("st", ["dev", "production", "staging"]), None);
+        assert_eq!(did_you_mean("prod", ["production-eu", "production-us"]), None);
     }
 
     #[test]

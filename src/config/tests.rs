@@ -307,3 +307,59 @@ fn environments_that_share_a_secret_alike_are_fine() {
         ["placeholder-project"]
     );
 }
+
+mod robustness {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The base of this repository with some lines cut, doubled, or shortened.
+    fn damaged(damage: &[(usize, u8)]) -> String {
+        let text = std::fs::read_to_string(root().join("environments/base.yaml")).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (at, how) in damage {
+            let at = at % lines.len();
+            let middle =
+                lines[at].char_indices().nth(lines[at].chars().count() / 2).map_or(0, |(byte, _)| byte);
+            match how % 4 {
+                0 => lines[at].clear(),
+                1 => lines[at].truncate(middle),
+                2 => lines[at].insert_str(middle, "${"),
+                _ => lines.insert(at, lines[at].clone()),
+            }
+        }
+        lines.join("\n")
+    }
+
+    /// Every problem stands at a place that there is.
+    fn places_exist(problems: &Problems) -> bool {
+        problems.diagnostics.iter().filter_map(|problem| problem.location.as_ref()).all(|place| {
+            let lines = problems.sources.text(&place.file).map_or(0, |text| text.split('\n').count());
+            place.line >= 1 && (place.line as usize) <= lines.max(1) + 1 && place.column >= 1
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_damaged_file_is_read_or_refused_at_places_that_exist(
+            damage in prop::collection::vec((any::<usize>(), any::<u8>()), 1..6)
+        ) {
+            let folder = folder(&[("base.yaml", &damaged(&damage)), ("dev.yaml", "environment: dev\n")]);
+            if let Err(problems) = load(folder.path(), "dev", &Inputs::default()) {
+                prop_assert!(problems.diagnostics.iter().any(Diagnostic::is_error));
+                prop_assert!(places_exist(&problems), "{:?}", problems.diagnostics);
+                let shown = crate::view::problems::render(&problems.diagnostics, &problems.sources, true, 80);
+                prop_assert!(shown.contains("error"));
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ -~\\n\u{e4}{}:&*<$-]{0,200}") {
+            let folder = folder(&[("base.yaml", &text), ("dev.yaml", "environment: dev\n")]);
+            let problems = load(folder.path(), "dev", &Inputs::default()).unwrap_err();
+            prop_assert!(problems.diagnostics.iter().any(Diagnostic::is_error));
+        }
+    }
+}

@@ -14,32 +14,42 @@ use super::failure::{Failure, Stage, chain};
 /// The scope that covers every API that deployer calls.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// The metadata server of Google's machines (documented address), and how long it may take to accept.
-const METADATA: &str = "169.254.169.254:80";
+/// The metadata server of Google's machines (documented address), and how long it may take to answer.
+const METADATA: &str = "169.254.169.254";
 const METADATA_PATIENCE: Duration = Duration::from_millis(700);
+/// The same for a server that the environment announces, which may be just starting.
+const ANNOUNCED_PATIENCE: Duration = Duration::from_secs(3);
+/// Set on every request to a metadata server and in every answer of one (documented).
+const FLAVOR: (&str, &str) = ("Metadata-Flavor", "Google");
 
 /// What this layer is doing, for errors.
 const CALL: &str = "log in to Google Cloud";
 
 /// Where credentials can come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Origin {
     /// The file named by `GOOGLE_APPLICATION_CREDENTIALS`.
     Variable,
     /// The file that `gcloud auth application-default login` writes.
     Gcloud,
-    /// A metadata server that the environment announces.
-    Metadata,
+    /// A metadata server that `GCE_METADATA_HOST` announces.
+    Announced(String),
+    /// A container on Cloud Run, which always has a metadata server.
+    CloudRun,
 }
 
 /// Credentials for calls to Google. `loopback`: none are needed, those that exist are used.
 pub(crate) async fn credentials(loopback: bool) -> Result<Credentials, GcpError> {
     let origin = origin(&|name| std::env::var_os(name), &|path| path.is_file());
-    match origin {
-        Some(_) => application_default(),
-        None if loopback => Ok(anonymous()),
-        None if metadata_answers().await => application_default(),
-        None => Err(none()),
+    let found = match origin {
+        Some(Origin::Announced(host)) => metadata_answers(&host, ANNOUNCED_PATIENCE).await,
+        Some(_) => true,
+        None => !loopback && metadata_answers(METADATA, METADATA_PATIENCE).await,
+    };
+    match found {
+        true => application_default(),
+        false if loopback => Ok(anonymous()),
+        false => Err(none()),
     }
 }
 
@@ -85,15 +95,18 @@ fn origin(variable: &dyn Fn(&str) -> Option<OsString>, is_file: &dyn Fn(&Path) -
     if file.is_some_and(|file| is_file(&file)) {
         return Some(Origin::Gcloud);
     }
-    // K_SERVICE and CLOUD_RUN_JOB are set by Cloud Run, whose containers always have a metadata server.
-    let announced = ["GCE_METADATA_HOST", "K_SERVICE", "CLOUD_RUN_JOB"];
-    announced.iter().any(|name| set(name).is_some()).then_some(Origin::Metadata)
+    if let Some(host) = set("GCE_METADATA_HOST") {
+        return Some(Origin::Announced(host.to_string_lossy().into_owned()));
+    }
+    // Cloud Run sets these in containers of services and of jobs.
+    ["K_SERVICE", "CLOUD_RUN_JOB"].iter().any(|name| set(name).is_some()).then_some(Origin::CloudRun)
 }
 
-/// Whether a metadata server accepts connections, which only happens on Google's machines.
-async fn metadata_answers() -> bool {
-    let attempt = tokio::net::TcpStream::connect(METADATA);
-    matches!(tokio::time::timeout(METADATA_PATIENCE, attempt).await, Ok(Ok(_)))
+/// Whether Google's metadata server answers. Other clouds have a server of their own at the same address.
+async fn metadata_answers(host: &str, patience: Duration) -> bool {
+    let Ok(client) = reqwest::Client::builder().no_proxy().timeout(patience).build() else { return false };
+    let answer = client.get(format!("http://{host}/")).header(FLAVOR.0, FLAVOR.1).send().await;
+    answer.is_ok_and(|answer| answer.headers().get(FLAVOR.0).is_some_and(|flavor| flavor == FLAVOR.1))
 }
 
 fn none() -> GcpError {
@@ -131,8 +144,32 @@ mod tests {
 
     #[test]
     fn an_announced_metadata_server_is_a_source() {
-        assert_eq!(found(&[("GCE_METADATA_HOST", "127.0.0.1:8080")], None), Some(Origin::Metadata));
-        assert_eq!(found(&[("K_SERVICE", "api")], None), Some(Origin::Metadata));
+        let announced = Some(Origin::Announced("127.0.0.1:8080".into()));
+        assert_eq!(found(&[("GCE_METADATA_HOST", "127.0.0.1:8080")], None), announced);
+        assert_eq!(found(&[("K_SERVICE", "api")], None), Some(Origin::CloudRun));
+    }
+
+    /// Answers one request with `head`; gives its address.
+    async fn server(head: &'static str) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            tokio::io::AsyncReadExt::read(&mut stream, &mut request).await.unwrap();
+            let answer = format!("HTTP/1.1 200 OK\r\n{head}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.unwrap();
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn only_a_server_that_says_google_is_a_metadata_server() {
+        let google = server("Metadata-Flavor: Google\r\n").await;
+        assert!(metadata_answers(&google, ANNOUNCED_PATIENCE).await);
+        let other_cloud = server("Server: IIS\r\n").await;
+        assert!(!metadata_answers(&other_cloud, ANNOUNCED_PATIENCE).await);
+        assert!(!metadata_answers("127.0.0.1:9", ANNOUNCED_PATIENCE).await);
     }
 
     #[test]

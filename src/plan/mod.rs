@@ -203,7 +203,10 @@ pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Resu
             Some(live) => draft.compare(kind, desired, live, inputs, options)?,
         }
     }
-    for live in existing().filter(|live| !declared.contains(&live.address)) {
+    // Google lists in orders of its own.
+    let mut undeclared: Vec<_> = existing().filter(|live| !declared.contains(&live.address)).collect();
+    undeclared.sort_by_key(|live| (registry.rank(&live.address.kind), &live.address));
+    for live in undeclared {
         let Some(kind) = registry.kind(&live.address.kind) else { continue };
         draft.undeclared(kind, live, inputs, options)?;
     }

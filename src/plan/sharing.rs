@@ -93,13 +93,13 @@ impl Sharing {
         let declared_by = self.declared_by.get(address);
         let declared_here =
             declared_by.is_some_and(|environments| environments.contains(&self.own.environment));
-        let declared_there = declared_by.is_some_and(|environments| environments.contains(&mark.environment));
+        let known_there = declared_by.is_some_and(|environments| environments.contains(&mark.environment));
         if declared_here {
             if *mark == self.mark(address) {
                 return Standing::Ours;
             }
             let within =
-                mark.environment == self.own.environment || mark.environment == SHARED || declared_there;
+                mark.environment == self.own.environment || mark.environment == SHARED || known_there;
             return if within { Standing::Remark } else { other() };
         }
         // Not declared here: it is ours to take away only when no environment asks for it any more.

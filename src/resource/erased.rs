@@ -76,8 +76,8 @@ impl From<SpecError> for GcpError {
 /// `K` with its spec erased.
 pub struct Erased<K>(PhantomData<fn() -> K>);
 
-impl<K> Erased<K> {
-    pub const fn new() -> Self {
+impl<K> Default for Erased<K> {
+    fn default() -> Self {
         Self(PhantomData)
     }
 }

@@ -2,11 +2,19 @@
 
 use futures::future::try_join_all;
 
+<<<<<<< HEAD
 use super::{Facts, Kind};
+=======
+>>>>>>> main
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
+use super::{Facts, Kind};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError};
+
+fn of<K: Kind>() -> Box<dyn AnyKind> {
+    Box::new(Erased::<K>::default())
+}
 
 /// All kinds, in the order in which a plan lists them.
 pub struct Registry {
@@ -18,13 +26,13 @@ impl Registry {
     pub fn standard() -> Self {
         Self {
             kinds: vec![
-                Box::new(Erased::<api::Api>::new()),
-                Box::new(Erased::<service_account::ServiceAccount>::new()),
-                Box::new(Erased::<secret::Secret>::new()),
-                Box::new(Erased::<secret_value::SecretValue>::new()),
-                Box::new(Erased::<secret_grant::SecretGrant>::new()),
-                Box::new(Erased::<run_service::RunService>::new()),
-                Box::new(Erased::<run_grant::RunGrant>::new()),
+                of::<api::Api>(),
+                of::<service_account::ServiceAccount>(),
+                of::<secret::Secret>(),
+                of::<secret_value::SecretValue>(),
+                of::<secret_grant::SecretGrant>(),
+                of::<run_service::RunService>(),
+                of::<run_grant::RunGrant>(),
             ],
         }
     }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::json::{FORMAT_VERSION, set};
 use super::problems;
 use super::style::{Style, Tone, printable};
-use crate::cli::CliError;
 use crate::config::{Diagnostic, Severity};
+use crate::error::CliError;
 use crate::plan::{PlanError, Refusal};
 
 /// Known addresses that are listed when none resembles the one that was asked for.
@@ -48,7 +48,7 @@ pub fn error_json(error: &CliError) -> Value {
 /// An error in words: `error: MESSAGE` and a line for each hint.
 pub fn message_human(message: &str, hints: &[String], style: &Style) -> String {
     let mut text = style.labelled(Tone::Error, "error", message);
-    hints.iter().for_each(|hint| text.push_str(&style.labelled(Tone::Hint, "hint", hint)));
+    text.extend(hints.iter().map(|hint| style.labelled(Tone::Hint, "hint", hint)));
     text
 }
 
@@ -56,9 +56,9 @@ pub fn message_human(message: &str, hints: &[String], style: &Style) -> String {
 pub fn refusals(error: &PlanError, style: &Style) -> String {
     let mut text = style.labelled(Tone::Error, "error", &error.to_string());
     if let PlanError::Refused(refusals) = error {
-        refusals.iter().for_each(|refusal| text.push_str(&refusal_human(refusal, style)));
+        text.extend(refusals.iter().map(|refusal| refusal_human(refusal, style)));
     }
-    hints(error).iter().for_each(|hint| text.push_str(&style.labelled(Tone::Hint, "hint", hint)));
+    text.extend(hints(error).iter().map(|hint| style.labelled(Tone::Hint, "hint", hint)));
     text
 }
 

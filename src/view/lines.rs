@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn texts_too_large_to_compare_are_replaced() {
-        let old: String = (0..600).map(|n| format!("a{n}\n")).collect();
-        let new: String = (0..600).map(|n| format!("b{n}\n")).collect();
+        let old: String = (0..600).map(|n| format!("a{n}")).collect::<Vec<_>>().join("\n");
+        let new: String = (0..600).map(|n| format!("b{n}")).collect::<Vec<_>>().join("\n");
         let lines = diff(&old, &new);
         assert_eq!(lines.len(), 1200);
         assert_eq!((lines[0], lines[600]), (Line::Removed("a0"), Line::Added("b0")));

@@ -265,8 +265,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_as_wide_as_nobody_says() {
-        assert_eq!(style(ColorChoice::Never, false, None).wrap, false);
-        assert_eq!(style(ColorChoice::Never, false, None).color, false);
+    fn a_pipe_has_no_colour_and_no_wrapping() {
+        let piped = style(ColorChoice::Never, false, None);
+        assert!(!piped.wrap && !piped.color);
     }
 }

@@ -29,7 +29,7 @@ fn unescaped(step: &str) -> String {
 
 /// The keys of the `v2:` patch are dotted paths, so that `env` may stand at the end of one.
 fn is_env(key: &str) -> bool {
-    key == "env" || key.ends_with(".env")
+    key.rsplit('.').next() == Some("env")
 }
 
 fn walk(value: &mut Value, shown: &[String]) {
@@ -54,7 +54,9 @@ fn hide_all(variables: &mut Value, shown: &[String]) {
                 let name = item["name"].as_str().unwrap_or_default().to_owned();
                 match item {
                     Value::Object(fields) => {
-                        fields.get_mut("value").into_iter().for_each(|v| hide(v, &name, shown))
+                        if let Some(value) = fields.get_mut("value") {
+                            hide(value, &name, shown);
+                        }
                     }
                     other => hide(other, "", shown),
                 }

@@ -36,7 +36,7 @@ pub fn report_human(plan: &Plan, report: &Report, style: &Style) -> String {
     let next = next_steps(report, environment);
     if !next.is_empty() {
         text.push('\n');
-        next.iter().for_each(|step| text.push_str(&style.labelled(Tone::Hint, "next", step)));
+        text.extend(next.iter().map(|step| style.labelled(Tone::Hint, "next", step)));
     }
     text
 }

@@ -12,9 +12,9 @@ use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{Format, Out, SecretRow, plan_human, plan_json, refusals, report_human, report_json};
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
-use crate::cli::CliError;
 use crate::config::model::Location;
-use crate::config::{Diagnostic, Problems};
+use crate::config::{Checked, Diagnostic, Problems};
+use crate::error::CliError;
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
@@ -191,9 +191,9 @@ fn colour_changes_nothing_but_colour() {
     ]);
     let colored = plan_human(&plan, &Style { color: true, ..Style::PLAIN });
     assert!(colored.contains('\u{1b}'));
-    let mut plain = Vec::new();
-    std::io::Write::write_all(&mut anstream::StripStream::new(&mut plain), colored.as_bytes()).unwrap();
-    assert_eq!(String::from_utf8(plain).unwrap(), human(&plan));
+    let mut stripped = Vec::new();
+    std::io::Write::write_all(&mut anstream::StripStream::new(&mut stripped), colored.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(stripped).unwrap(), human(&plan));
 }
 
 #[test]
@@ -417,9 +417,9 @@ fn answer(verb: impl Fn(&Out)) -> BTreeSet<String> {
 
 #[test]
 fn every_key_of_the_other_answers_is_documented_and_no_other() {
-    let problems = Problems { diagnostics: vec![problem()], ..Problems::default() };
-    let results = [("dev".to_owned(), Err(problems))];
-    assert_eq!(answer(|out| out.validated(&results)), documented("The answer of validate"));
+    let environments = BTreeMap::from([("dev".to_owned(), vec![problem()])]);
+    let checked = Checked { environments, ..Checked::default() };
+    assert_eq!(answer(|out| out.validated(&checked)), documented("The answer of validate"));
     let row = SecretRow {
         name: "a".into(),
         id: "a-dev".into(),
@@ -427,7 +427,10 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
         newest_enabled: Some(1),
         created: Some("2026-11-21T10:50:28Z".into()),
     };
-    assert_eq!(answer(|out| out.secrets(&[row.clone()])), documented("The answer of secrets list"));
+    assert_eq!(
+        answer(|out| out.secrets(std::slice::from_ref(&row))),
+        documented("The answer of secrets list")
+    );
     assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
     let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));
     assert_eq!(started, documented("The answer of sandbox"));

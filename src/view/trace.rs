@@ -99,7 +99,9 @@ mod tests {
             ("ms", "7"),
             ("attempt", "1"),
         ];
-        event.iter().for_each(|(name, value)| fields.put(name, (*value).to_owned()));
+        for (name, value) in event {
+            fields.put(name, value.to_owned());
+        }
         assert_eq!(fields.line(), "GET p/x 200 7 ms method=m.list");
         fields.put("attempt", "2".to_owned());
         assert_eq!(fields.line(), "GET p/x 200 7 ms method=m.list attempt=2");

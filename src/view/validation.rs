@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::errors::problem_json;
 use super::json::FORMAT_VERSION;
 use super::{Format, Out, problems};
-use crate::config::{Checked, Diagnostic};
+use crate::config::Checked;
 
 impl Out {
     /// The answer of `validate`.

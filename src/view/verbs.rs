@@ -11,8 +11,8 @@ use super::report::{report_human, report_json};
 use super::style::printable;
 use super::{Format, Out, plan_human, problems};
 use crate::apply::Report;
-use crate::cli::CliError;
 use crate::config::Loaded;
+use crate::error::CliError;
 use crate::plan::Plan;
 
 /// One line of `deployer secrets list`; never a value.

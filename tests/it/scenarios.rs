@@ -9,25 +9,28 @@
 //!   standard output, indented
 //! ! standard error
 //! exit 1                          when it is not 0
+//! $ quietly deployer apply dev    has to succeed, and shows nothing
 //! $ cd FOLDER                     below the folder that holds `environments`
 //! $ edit FILE "from" -> "to"      the only place where it stands
 //! $ write FILE                    the lines that follow, each after `> `
 //! $ console METHOD PATH BODY      somebody changes something without deployer
 //! $ grant PATH ROLE MEMBER        the same, for a grant
+//! $ pin SERVICE                   all traffic goes to its oldest revision, from the console
+//! $ variable SERVICE NAME=VALUE   a variable that the console adds
 //! $ live PATH POINTER             what exists, as JSON
 //! $ writes                        what changed something since the last `writes`
 //! ```
 //!
-//! In paths and arguments `{run}`, `{secrets}` and `{iam}` stand for the project's collections at each API, and
-//! `{sandbox}` for the URL of the sandbox.
+//! In paths and arguments `{run}`, `{secrets}`, `{iam}` and `{apis}` stand for the project's collections at each API,
+//! `{sandbox}` for the URL of the sandbox, and `{here}` for the folder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Cloud, Done, PROJECT, REGION, Run, Workplace, repository};
+use crate::support::{Cloud, Done, PROJECT, REGION, Run, Workplace, repository, service_path};
 
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
@@ -43,7 +46,32 @@ macro_rules! scenarios {
     };
 }
 
-scenarios![newcomer];
+scenarios![
+    adopting,
+    change_without_restart,
+    closing_the_door,
+    colour,
+    environments_side_by_side,
+    exit_codes,
+    immutable_field,
+    newcomer,
+    objects_of_another_system,
+    optional_secret,
+    output_for_programs,
+    parts_of_a_plan,
+    patch_of_the_api,
+    pinned_traffic,
+    released_image,
+    removed_variable,
+    rotation,
+    secret_files,
+    sidecar,
+    undeclared_objects,
+    values_missing_at_google,
+    variable_becomes_secret,
+    what_others_add,
+    where_it_works,
+];
 
 #[test]
 fn every_scenario_file_is_played() {
@@ -165,8 +193,11 @@ impl Stage {
             "cd" => self.folder = self.place.path(rest),
             "edit" => self.edit(rest),
             "write" => self.place.write(rest, &format!("{}\n", input.join("\n"))),
-            "console" => return self.console(rest).await,
+            "console" => self.console(rest).await,
             "grant" => self.grant(rest).await,
+            "pin" => self.pin(rest).await,
+            "variable" => self.variable(rest).await,
+            "quietly" => drop(self.run(rest).ok().await),
             "live" => return self.live(rest).await,
             "writes" => return self.writes().await,
             _ => {
@@ -181,6 +212,8 @@ impl Stage {
         let mut line = line
             .replace("{run}", &format!("/run.googleapis.com/v2/projects/{PROJECT}/locations/{REGION}"))
             .replace("{secrets}", &format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}"))
+            .replace("{apis}", &format!("/serviceusage.googleapis.com/v1/projects/{PROJECT}/services"))
+            .replace("{here}", self.place.root().to_str().unwrap())
             .replace("{iam}", &format!("/iam.googleapis.com/v1/projects/{PROJECT}"));
         if line.contains("{sandbox}") {
             line = line.replace("{sandbox}", &self.cloud().await.url());
@@ -214,19 +247,40 @@ impl Stage {
         self.place.edit(file, &from, &to);
     }
 
-    async fn console(&mut self, rest: &str) -> String {
+    async fn console(&mut self, rest: &str) {
         let mut words = rest.splitn(3, ' ');
         let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let body: Option<Value> = words.next().map(|text| serde_json::from_str(text).unwrap());
-        let (status, answer) = self.cloud().await.console(method, path, body.as_ref()).await;
-        let failure = answer.get("error");
-        assert!(status == 200 && failure.is_none(), "{rest}: {answer}");
-        String::new()
+        succeeded(&self.cloud().await.console(method, path, body.as_ref()).await);
     }
 
     async fn grant(&mut self, rest: &str) {
         let words: Vec<_> = rest.split(' ').collect();
         self.cloud().await.grant(words[0], words[1], words[2]).await;
+    }
+
+    /// All traffic to the oldest revision.
+    async fn pin(&mut self, service: &str) {
+        let cloud = self.cloud().await;
+        let path = service_path(service);
+        let revisions = cloud.read(&format!("{path}/revisions")).await;
+        let oldest = revisions["revisions"].as_array().unwrap().iter().min_by_key(|r| r["createTime"].to_string());
+        let name = oldest.unwrap()["name"].as_str().unwrap().rsplit('/').next().unwrap();
+        let target = json!({"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": name, "percent": 100});
+        let body = json!({"traffic": [target]});
+        succeeded(&cloud.console("PATCH", &format!("{path}?updateMask=traffic"), Some(&body)).await);
+    }
+
+    /// One more variable in the first container, in a new revision.
+    async fn variable(&mut self, rest: &str) {
+        let (service, pair) = rest.split_once(' ').unwrap();
+        let (name, value) = pair.split_once('=').unwrap();
+        let cloud = self.cloud().await;
+        let mut live = cloud.service(service).await;
+        live["template"].as_object_mut().unwrap().remove("revision");
+        live["template"]["containers"][0]["env"].as_array_mut().unwrap().push(json!({"name": name, "value": value}));
+        let path = format!("{}?updateMask=template", service_path(service));
+        succeeded(&cloud.console("PATCH", &path, Some(&live)).await);
     }
 
     async fn live(&mut self, rest: &str) -> String {
@@ -283,16 +337,21 @@ impl Stage {
                 continue;
             }
             if finished > 0 {
-                lines.push(format!("({finished} lines of progress)"));
+                lines.push(format!("({finished} done)"));
                 finished = 0;
             }
             lines.push(without_times(line));
         }
         if finished > 0 {
-            lines.push(format!("({finished} lines of progress)"));
+            lines.push(format!("({finished} done)"));
         }
         lines.join("\n")
     }
+}
+
+/// The call has not failed, nor has its operation.
+fn succeeded((status, answer): &(u16, Value)) {
+    assert!(*status == 200 && answer.get("error").is_none(), "{answer}");
 }
 
 /// `[ 3/22] + create  ...`: in the order in which things happen to finish. `cli.rs` looks at them.

@@ -174,16 +174,12 @@ fn payload(generator: Generator) -> Result<Payload, GcpError> {
     getrandom::fill(&mut random)
         .map_err(|error| GcpError::new("make a random value", ErrorKind::Other, error.to_string()))?;
     let text = match generator {
-        Generator::Hex32 => hex(&random),
+        Generator::Hex32 => hex::encode(random),
         Generator::Base64 => URL_SAFE_NO_PAD.encode(random),
         Generator::Uuid => uuid(&random),
-        Generator::Placeholder => format!("placeholder-{}", hex(&random[..8])),
+        Generator::Placeholder => format!("placeholder-{}", hex::encode(&random[..8])),
     };
     Ok(Payload::new(text.into_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Version 4, variant 1 (RFC 9562).
@@ -192,7 +188,7 @@ fn uuid(random: &[u8; 32]) -> String {
     bytes.copy_from_slice(&random[..16]);
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    let text = hex(&bytes);
+    let text = hex::encode(bytes);
     [&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-")
 }
 

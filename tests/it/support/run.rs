@@ -5,6 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+/// Nobody listens on the discard port.
+const CLOSED: &str = "127.0.0.1:9";
+
 /// A run of `deployer` that has not been started yet.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -28,7 +31,7 @@ impl Run {
     pub fn new(folder: &Path) -> Self {
         let home = folder.join(".home");
         let run = Self { folder: folder.to_owned(), args: Vec::new(), env: Vec::new(), stdin: Vec::new() };
-        run.env("HOME", home.as_os_str()).env("GCE_METADATA_HOST", "127.0.0.1:9").env("TZ", "UTC")
+        run.env("HOME", home.as_os_str()).env("GCE_METADATA_HOST", CLOSED).env("TZ", "UTC")
     }
 
     #[must_use]

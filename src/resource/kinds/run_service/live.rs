@@ -63,6 +63,8 @@ pub fn serves_only(doc: &Value, revision: &str) -> bool {
     only(&doc["traffic"]) && only(&doc["trafficStatuses"])
 }
 
+type Texts = BTreeMap<String, String>;
+
 struct Reader {
     name: String,
 }
@@ -108,11 +110,9 @@ impl Reader {
         })
     }
 
-    fn environment(
-        &self,
-        doc: &Value,
-    ) -> Result<(BTreeMap<String, String>, BTreeMap<String, String>), GcpError> {
-        let (mut secrets, mut env) = (BTreeMap::new(), BTreeMap::new());
+    /// Variables from secrets, and plain ones.
+    fn environment(&self, doc: &Value) -> Result<(Texts, Texts), GcpError> {
+        let (mut secrets, mut env) = (Texts::new(), Texts::new());
         for variable in doc["env"].as_array().into_iter().flatten() {
             let name =
                 variable["name"].as_str().ok_or_else(|| self.missing("name of a variable"))?.to_owned();

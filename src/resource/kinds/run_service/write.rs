@@ -268,7 +268,7 @@ pub fn patch(live: &Value, doc: &Value) -> (Value, Vec<&'static str>) {
 
 fn short_digest(value: &Value) -> String {
     let digest = Sha256::digest(value.to_string().as_bytes());
-    digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&digest[..4])
 }
 
 fn split(reference: &str) -> (&str, &str) {
