@@ -2,10 +2,6 @@
 
 use futures::future::try_join_all;
 
-<<<<<<< HEAD
-use super::{Facts, Kind};
-=======
->>>>>>> main
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
 use super::{Facts, Kind};
