@@ -27,7 +27,7 @@ services:
     args: [--fast]
     port: 8080
     cpu: 1
-    memory: 512Mi
+    memory: 2Gi
     cpu_idle: true
     startup_cpu_boost: false
     env: {COLOR: red}
@@ -55,14 +55,14 @@ services:
 
 const DEV: &str = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
 
-/// An edit of the base, and the fields of the service `web` that alone may change: `(from, to, pointers)`.
+/// An edit of the base, and the fields of the service `web` that alone may change: `(from, to, sorted pointers)`.
 const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("    image: us-docker.pkg.dev/cloudrun/container/hello\n", "    image: us-docker.pkg.dev/cloudrun/container/hello:v2\n", &["/image"]),
     ("command: [serve]", "command: [run, it]", &["/command"]),
     ("args: [--fast]", "args: []", &["/args"]),
     ("port: 8080\n", "port: 8088\n", &["/port"]),
     ("cpu: 1\n", "cpu: 2\n", &["/cpu"]),
-    ("memory: 512Mi", "memory: 1Gi", &["/memory"]),
+    ("memory: 2Gi", "memory: 3Gi", &["/memory"]),
     ("cpu_idle: true", "cpu_idle: false", &["/cpu_idle"]),
     ("startup_cpu_boost: false", "startup_cpu_boost: true", &["/startup_cpu_boost"]),
     ("COLOR: red", "COLOR: blue", &["/env/COLOR"]),
@@ -82,13 +82,14 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("liveness_probe: /l", "liveness_probe: {grpc: true}", &["/liveness_probe/grpc", "/liveness_probe/path"]),
     ("    liveness_probe: {grpc: true}\n", "", &["/liveness_probe"]),
     ("readiness_probe: /r", "readiness_probe: /ready", &["/readiness_probe/path"]),
-    ("depends_on: [proxy]", "depends_on: [extra, proxy]", &["/depends_on"]),
+    ("depends_on: [proxy]", "depends_on: [proxy, extra]", &["/depends_on"]),
     ("cpu: 0.5, startup_probe: {tcp", "cpu: 0.25, startup_probe: {tcp", &["/sidecars/proxy/cpu"]),
     ("cpu: 0.5, startup_probe: {grpc", "env: {A: b}, cpu: 0.5, startup_probe: {grpc", &["/sidecars/extra/env/A"]),
     ("min_instances: 0", "min_instances: 1", &["/min_instances"]),
     ("max_instances: 3", "max_instances: 4", &["/max_instances"]),
     ("concurrency: 80", "concurrency: 20", &["/concurrency"]),
     ("timeout: 300s", "timeout: 60s", &["/timeout"]),
+    ("execution_environment: gen2", "execution_environment: gen1", &["/execution_environment"]),
     ("session_affinity: false", "session_affinity: true", &["/session_affinity"]),
     ("ingress: all", "ingress: internal", &["/ingress"]),
     ("access: private", "access: no_iam_check", &["/access"]),
@@ -153,7 +154,8 @@ const OTHERWISE: [(&str, &[&str]); 6] = [
 async fn changes(rig: &Rig) -> (BTreeSet<String>, Value) {
     let plan = rig.deployer("plan dev --output json").ok().await.json();
     let changes = plan["changes"].as_array().unwrap().iter().map(|change| {
-        let pointers = change["fields"].as_array().unwrap().iter().map(|field| field["pointer"].as_str().unwrap());
+        let fields = change["fields"].as_array().unwrap().iter();
+        let pointers: BTreeSet<_> = fields.map(|field| field["pointer"].as_str().unwrap()).collect();
         let words = [change["verb"].as_str().unwrap(), change["address"].as_str().unwrap()];
         words.into_iter().chain(pointers).collect::<Vec<_>>().join(" ")
     });
