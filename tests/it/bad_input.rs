@@ -1,9 +1,9 @@
 //! What is wrong is said in one message, with the way out, before anything has happened.
 
 use gcp_sandbox::Options;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::support::{Cloud, PROJECT, Workplace, service_path};
+use crate::support::{Cloud, PROJECT, Workplace};
 
 /// All of `words` stand in `text`.
 #[track_caller]
@@ -90,29 +90,28 @@ async fn a_placeholder_project_is_refused_unless_rehearsed() {
     contains(&(done.stdout + &done.stderr), &[PROJECT, "placeholder"]);
 }
 
-/// The error names the object, and nothing is planned as if it were missing.
+/// What cannot be read must not be planned as missing: it would be made a second time.
 #[tokio::test]
 async fn an_object_that_cannot_be_parsed_is_an_error_that_names_it() {
-    let place = Workplace::agent_army();
-    place.deployer("apply dev").ok().await;
-    let cloud = place.cloud().await;
-    let mut live = cloud.service("agent-army-api-dev").await;
-    live["template"].as_object_mut().unwrap().remove("revision");
-    let volume = json!({"name": "share", "nfs": {"server": "10.0.0.2", "path": "/"}});
-    live["template"]["volumes"] = json!([volume]);
-    live["template"]["containers"][0]["volumeMounts"] = json!([{"name": "share", "mountPath": "/mnt/share"}]);
-    let path = format!("{}?updateMask=template", service_path("agent-army-api-dev"));
-    let (status, answer) = cloud.console("PATCH", &path, Some(&live)).await;
-    assert_eq!(status, 200, "{answer}");
-    cloud.forget_calls().await;
-    let done = place.deployer("plan dev").done().await;
-    // A volume of a kind that the format has no word for is either left alone or named; never lost.
-    if done.code == 0 {
-        contains(&done.stdout, &["No changes"]);
-    } else {
-        contains(&done.stderr, &["agent-army-api-dev", "share"]);
+    let damages = [
+        ("\"maxInstanceRequestConcurrency\":80", "\"maxInstanceRequestConcurrency\":\"many\"", "agent-army-api-dev"),
+        ("\"replication\":{\"automatic\":{}}", "\"replication\":{}", "secrets/"),
+    ];
+    for (sound, damaged, name) in damages {
+        let place = Workplace::agent_army();
+        place.deployer("apply dev").ok().await;
+        // The sandbox takes no such object from a client, so its own record is changed.
+        let journal = place.read(".deployer/sandbox/journal");
+        assert!(journal.contains(sound), "{sound} is not in the sandbox's record");
+        place.write(".deployer/sandbox/journal", &journal.replace(sound, damaged));
+        let cloud = place.cloud().await;
+        for words in ["plan dev", "apply dev"] {
+            let done = place.deployer(words).fails(1).await;
+            assert_eq!(done.stdout, "");
+            contains(&done.stderr, &[name]);
+        }
+        assert_eq!(cloud.writes().await.len(), 0);
     }
-    assert_eq!(cloud.writes().await.len(), 0);
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ const ROOTS: [&str; 8] = ["src/", "tests/", "sandbox/", "xtask/", "environments/
 fn is_path(text: &str) -> bool {
     let stand_in = |part: &str| {
         let name = part.split('.').next().unwrap_or_default();
-        name.len() > 1 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
     };
     let rooted = ROOTS.iter().any(|root| text.starts_with(root));
     rooted && !text.contains([' ', '*', '{', '<', '$']) && !text.split('/').any(stand_in)
