@@ -89,9 +89,16 @@ impl Session {
             Aim::Endpoint(url) => (Some(url.clone()), None),
             Aim::Google => (None, None),
         };
+        // Nobody logs in to the sandbox, and it says itself when it plays a quota.
         let anonymous = matches!(aim, Aim::Sandbox);
-        let gcp = Gcp::connect(Options { endpoint, anonymous, trace: global.verbose, ..Options::default() })
-            .await?;
+        let gcp = Gcp::connect(Options {
+            endpoint,
+            anonymous,
+            paced: !anonymous,
+            trace: global.verbose,
+            ..Options::default()
+        })
+        .await?;
         let others = others(&root, name, loaded.environment.project.number)?;
         let mut session = Self {
             others,

@@ -25,6 +25,8 @@ use super::sleeper::{RealSleeper, Sleeper};
 pub struct Options {
     /// A base URL that serves every API at `URL/HOST/path`; without it, Google's own hosts.
     pub endpoint: Option<String>,
+    /// Keep to Google's documented quotas by waiting. Without it, only what the server refuses is waited out.
+    pub paced: bool,
     /// Never look for credentials. For the sandbox, which must not make anyone log in. Only on loopback.
     pub anonymous: bool,
     /// Sent as `User-Agent`.
@@ -41,6 +43,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             endpoint: None,
+            paced: true,
             anonymous: false,
             user_agent: concat!("deployer/", env!("CARGO_PKG_VERSION")).to_owned(),
             sleeper: Arc::new(RealSleeper::new()),
@@ -76,7 +79,8 @@ struct Inner {
     user_agent: String,
     sleeper: Arc<dyn Sleeper>,
     limits: Limits,
-    rates: Rates,
+    /// `None`: not paced.
+    rates: Option<Rates>,
     slots: Semaphore,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     trace: bool,
@@ -130,7 +134,7 @@ impl Gcp {
             user_agent: options.user_agent,
             sleeper: options.sleeper,
             limits,
-            rates: Rates::default(),
+            rates: options.paced.then(Rates::default),
             slots: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
             counts: Mutex::default(),
             trace: options.trace,
@@ -242,7 +246,8 @@ impl Gcp {
     }
 
     async fn await_budget(&self, method: &Method) {
-        let wait = self.inner.rates.reserve(method.api, method.access, self.now());
+        let Some(rates) = &self.inner.rates else { return };
+        let wait = rates.reserve(method.api, method.access, self.now());
         if !wait.is_zero() {
             let (host, seconds) = (method.api.host(), wait.as_secs().max(1));
             self.tell(&format!("waiting {seconds} s: the quota of {host} for this minute is used up"));

@@ -15,7 +15,7 @@ impl Options {
     /// Reads the words after `bench`. The error names the word and what would be right.
     pub(super) fn parse(args: &[&str]) -> Result<Self, String> {
         let mut options =
-            Self { sizes: vec![10, 100, 1000], runs: 3, profile: "dev".to_owned(), json: false };
+            Self { sizes: vec![10, 100, 1000], runs: 3, profile: "release".to_owned(), json: false };
         let mut words =
             args.iter().flat_map(|arg| arg.split_once('=').map_or(vec![*arg], |(a, b)| vec![a, b]));
         while let Some(word) = words.next() {
@@ -24,7 +24,6 @@ impl Options {
                 "--sizes" => options.sizes = sizes(value()?)?,
                 "--runs" => options.runs = positive(value()?)?,
                 "--profile" => options.profile = profile(value()?)?,
-                "--release" => "release".clone_into(&mut options.profile),
                 "--json" => options.json = true,
                 _ => return Err(format!("bench has no option {word}: see cargo xtask help")),
             }
@@ -57,18 +56,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_debug_build_of_all_sizes_is_the_default() {
+    fn a_release_build_of_all_sizes_is_the_default() {
         let options = Options::parse(&[]).unwrap();
         assert_eq!(options.sizes, [10, 100, 1000]);
-        assert_eq!((options.profile.as_str(), options.runs, options.json), ("dev", 3, false));
+        assert_eq!((options.profile.as_str(), options.runs, options.json), ("release", 3, false));
     }
 
     #[test]
     fn values_follow_after_a_space_or_an_equals_sign() {
-        let expected = Options { sizes: vec![10, 100], runs: 1, profile: "release".to_owned(), json: true };
-        let spaced = ["--sizes", "10,100", "--runs", "1", "--profile", "release", "--json"];
+        let expected = Options { sizes: vec![10, 100], runs: 1, profile: "dev".to_owned(), json: true };
+        let spaced = ["--sizes", "10,100", "--runs", "1", "--profile", "dev", "--json"];
         assert_eq!(Options::parse(&spaced).unwrap(), expected);
-        let joined = ["--sizes=10,100", "--runs=1", "--release", "--json"];
+        let joined = ["--sizes=10,100", "--runs=1", "--profile=dev", "--json"];
         assert_eq!(Options::parse(&joined).unwrap(), expected);
     }
 
