@@ -51,7 +51,8 @@ impl Endpoint {
     /// The error of a call, with a hint to what is to be looked at when nothing answered there.
     pub(crate) fn named_in(&self, mut error: GcpError) -> GcpError {
         if let (Self::Base { url, .. }, ErrorKind::Network) = (self, &error.kind) {
-            error.hints = vec![format!("check that something answers at {url}, which stands in for Google's hosts")];
+            error.hints =
+                vec![format!("check that something answers at {url}, which stands in for Google's hosts")];
         }
         error
     }

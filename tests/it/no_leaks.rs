@@ -48,7 +48,8 @@ async fn no_output_and_no_file_holds_a_payload() {
     assert_eq!(session.run("apply --auto-approve --output json", "").await.code, 0);
     session.run("secrets list", "").await;
     // A refused version: the answer of the API may quote what it refused.
-    let refusal = serde_json::json!({"match": {"method": "*addVersion"}, "do": {"status": 400, "message": "no"}});
+    let refusal =
+        serde_json::json!({"match": {"method": "*addVersion"}, "do": {"status": 400, "message": "no"}});
     let fault = session.cloud.fault(refusal).await;
     let line = format!("secrets set staging redis-url -v --endpoint {}", session.cloud.url());
     let done = session.place.deployer(&line).stdin(VALUES[1].1).fails(1).await;
@@ -74,7 +75,8 @@ async fn no_output_and_no_file_holds_a_payload() {
 #[tokio::test]
 async fn stand_ins_of_the_sandbox_stay_in_its_state() {
     let place = Workplace::agent_army();
-    let shown = [place.deployer("apply dev -v").ok().await, place.deployer("plan dev -v --output json").ok().await];
+    let shown =
+        [place.deployer("apply dev -v").ok().await, place.deployer("plan dev -v --output json").ok().await];
     let cloud = place.cloud().await;
     for secret in ["database-url-dev", "redis-url-dev", "anthropic-api-key", "jwt-secret-key-dev"] {
         let payload = String::from_utf8(cloud.payload(secret, "1").await).unwrap();
