@@ -205,7 +205,10 @@ pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Resu
     }
     // Google lists in orders of its own.
     let mut undeclared: Vec<_> = existing().filter(|live| !declared.contains(&live.address)).collect();
-    undeclared.sort_by_key(|live| (registry.rank(&live.address.kind), &live.address));
+    // What stays comes first: it decides which grants are still in use.
+    let revoked =
+        |live: &Live| registry.kind(&live.address.kind).map(AnyKind::undeclared) == Some(Undeclared::Delete);
+    undeclared.sort_by_key(|live| (revoked(live), registry.rank(&live.address.kind), &live.address));
     for live in undeclared {
         let Some(kind) = registry.kind(&live.address.kind) else { continue };
         draft.undeclared(kind, live, inputs, options)?;
@@ -250,6 +253,8 @@ struct Draft {
     changes: Vec<Change>,
     notes: Vec<Note>,
     refusals: Vec<Refusal>,
+    /// What undeclared objects that stay refer to, and which of them does.
+    in_use: BTreeMap<Address, Address>,
 }
 
 impl Draft {
@@ -278,7 +283,7 @@ impl Draft {
         let adopted = matches!(standing, Standing::Nobody | Standing::Other(_));
         let unmarked = adopted || standing == Standing::Remark;
         let after = keep_create_only(kind, &live.spec, &desired.spec);
-        let mut fields = diff::fields(&live.spec, &after);
+        let mut fields = told(kind, diff::fields(&live.spec, &after));
         for field in &mut fields {
             field.path = format!("{}{}", desired.source, yaml_path(&field.pointer));
             field.location = inputs.sources.find(&field.path).map(ToString::to_string);
@@ -337,12 +342,19 @@ impl Draft {
         if inputs.sharing.standing(&live.address, &owner) != Standing::Ours {
             return Ok(());
         }
-        match kind.undeclared() {
-            Undeclared::Keep => {}
-            Undeclared::Note if !options.prune => self
-                .notes
-                .push(note(&live.address, "is ours and no longer declared: it stays; `--prune` deletes it")),
-            Undeclared::Note | Undeclared::Delete => self.changes.push(deletion(kind, live, inputs)?),
+        match (kind.undeclared(), self.in_use.get(&live.address)) {
+            (Undeclared::Keep, _) => {}
+            (Undeclared::Note, _) if !options.prune => {
+                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
+                self.notes.push(note(&live.address, text));
+                let references = kind.references(&live.address.name, &live.spec)?;
+                self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
+            }
+            (Undeclared::Delete, Some(user)) => {
+                self.notes
+                    .push(note(&live.address, &format!("is no longer declared and stays: {user} needs it")));
+            }
+            (Undeclared::Note | Undeclared::Delete, _) => self.changes.push(deletion(kind, live, inputs)?),
         }
         Ok(())
     }
@@ -383,6 +395,16 @@ fn deletion(kind: &dyn AnyKind, live: &Live, inputs: &Inputs<'_>) -> Result<Chan
         needs: Vec::new(),
         wave: 0,
     })
+}
+
+/// Without the records that only follow from the other fields.
+fn told(kind: &dyn AnyKind, fields: Vec<FieldChange>) -> Vec<FieldChange> {
+    let record = |field: &FieldChange| kind.field_policy(&field.pointer) == FieldPolicy::Record;
+    if fields.iter().all(record) {
+        fields
+    } else {
+        fields.into_iter().filter(|field| !record(field)).collect()
+    }
 }
 
 /// Fields that matter only when the object is made keep what the object has.
