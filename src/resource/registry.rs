@@ -63,7 +63,8 @@ impl Registry {
                 None => silent.push(kind),
             }
         }
-        let enabled = |name: &str| live.iter().any(|l| l.address.kind == api::Api::NAME && l.address.name == name);
+        let enabled =
+            |name: &str| live.iter().any(|l| l.address.kind == api::Api::NAME && l.address.name == name);
         silent.retain(|kind| enabled(kind.api()));
         let late = try_join_all(silent.into_iter().map(|kind| kind.observe(gcp, env))).await?;
         live.extend(late.into_iter().flatten());

@@ -42,7 +42,12 @@ impl Gcloud<'_> {
 }
 
 fn installed(program: &str, args: &[&str]) -> bool {
-    let status = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let status = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -50,7 +55,9 @@ fn installed(program: &str, args: &[&str]) -> bool {
 async fn planned(rig: &Rig) -> BTreeSet<String> {
     let plan = rig.deployer("plan dev --output json").ok().await.json();
     let changes = plan["changes"].as_array().unwrap().iter();
-    let words = changes.map(|change| format!("{} {}", change["verb"].as_str().unwrap(), change["address"].as_str().unwrap()));
+    let words = changes.map(|change| {
+        format!("{} {}", change["verb"].as_str().unwrap(), change["address"].as_str().unwrap())
+    });
     words.collect()
 }
 
@@ -101,7 +108,12 @@ async fn a_plan_shows_exactly_what_gcloud_did() {
     rig.apply().ok().await;
 
     // A disabled API, and a deleted secret with all that was on it.
-    assert!(gcloud.run(&["services", "list", "--enabled", "--format=value(config.name)"]).await.contains("vision"));
+    assert!(
+        gcloud
+            .run(&["services", "list", "--enabled", "--format=value(config.name)"])
+            .await
+            .contains("vision")
+    );
     gcloud.run(&["services", "disable", "vision.googleapis.com"]).await;
     assert_eq!(planned(&rig).await, set(&["enable api/vision.googleapis.com"]));
     gcloud.run(&["services", "enable", "vision.googleapis.com"]).await;

@@ -57,7 +57,11 @@ const DEV: &str = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
 
 /// An edit of the base, and the fields of the service `web` that alone may change: `(from, to, sorted pointers)`.
 const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
-    ("    image: us-docker.pkg.dev/cloudrun/container/hello\n", "    image: us-docker.pkg.dev/cloudrun/container/hello:v2\n", &["/image"]),
+    (
+        "    image: us-docker.pkg.dev/cloudrun/container/hello\n",
+        "    image: us-docker.pkg.dev/cloudrun/container/hello:v2\n",
+        &["/image"],
+    ),
     ("command: [serve]", "command: [run, it]", &["/command"]),
     ("args: [--fast]", "args: []", &["/args"]),
     ("port: 8080\n", "port: 8088\n", &["/port"]),
@@ -69,7 +73,11 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("COLOR: blue", "COLOR: blue, SIZE: 5", &["/env/SIZE"]),
     ("COLOR: blue, SIZE: 5", "SIZE: 5", &["/env/COLOR"]),
     ("secrets: {ALPHA: alpha}", "secrets: {ALPHA: \"alpha:latest\"}", &["/secrets/ALPHA"]),
-    ("secrets: {ALPHA: \"alpha:latest\"}", "secrets: {ALPHA: alpha, /etc/alpha/key: alpha}", &["/secrets/ALPHA", "/secrets/~1etc~1alpha~1key"]),
+    (
+        "secrets: {ALPHA: \"alpha:latest\"}",
+        "secrets: {ALPHA: alpha, /etc/alpha/key: alpha}",
+        &["/secrets/ALPHA", "/secrets/~1etc~1alpha~1key"],
+    ),
     ("in_memory: 64Mi", "in_memory: 96Mi", &["/volumes/~1cache/in_memory"]),
     ("path: /s,", "path: /started,", &["/startup_probe/path"]),
     ("port: 8081", "port: 8082", &["/startup_probe/port"]),
@@ -84,7 +92,11 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("readiness_probe: /r", "readiness_probe: /ready", &["/readiness_probe/path"]),
     ("depends_on: [proxy]", "depends_on: [proxy, extra]", &["/depends_on"]),
     ("cpu: 0.5, startup_probe: {tcp", "cpu: 0.25, startup_probe: {tcp", &["/sidecars/proxy/cpu"]),
-    ("cpu: 0.5, startup_probe: {grpc", "env: {A: b}, cpu: 0.5, startup_probe: {grpc", &["/sidecars/extra/env/A"]),
+    (
+        "cpu: 0.5, startup_probe: {grpc",
+        "env: {A: b}, cpu: 0.5, startup_probe: {grpc",
+        &["/sidecars/extra/env/A"],
+    ),
     ("min_instances: 0", "min_instances: 1", &["/min_instances"]),
     ("max_instances: 3", "max_instances: 4", &["/max_instances"]),
     ("concurrency: 80", "concurrency: 20", &["/concurrency"]),
@@ -112,11 +124,23 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
     (", labels: {team: blue}", "", &["update secret/alpha /labels/team"]),
     // Nothing makes a second value.
     ("generate: hex32", "generate: uuid", &[]),
-    ("apis: [vision.googleapis.com]", "apis: [vision.googleapis.com, translate.googleapis.com]", &["enable api/translate.googleapis.com"]),
+    (
+        "apis: [vision.googleapis.com]",
+        "apis: [vision.googleapis.com, translate.googleapis.com]",
+        &["enable api/translate.googleapis.com"],
+    ),
     // APIs are never disabled.
     ("apis: [vision.googleapis.com, translate.googleapis.com]", "apis: []", &[]),
-    ("secrets: {ALPHA: alpha", "secrets: {BETA: beta, ALPHA: alpha", &["grant secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"]),
-    ("secrets: {BETA: beta, ", "secrets: {", &["revoke secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"]),
+    (
+        "secrets: {ALPHA: alpha",
+        "secrets: {BETA: beta, ALPHA: alpha",
+        &["grant secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"],
+    ),
+    (
+        "secrets: {BETA: beta, ",
+        "secrets: {",
+        &["revoke secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"],
+    ),
     ("access: private", "access: public", &["grant run_grant/web:invoker:allUsers"]),
     ("access: public", "access: private", &["revoke run_grant/web:invoker:allUsers"]),
     (
@@ -212,9 +236,15 @@ async fn every_field_of_every_kind_changes_alone_and_settles() {
     for kind in Registry::standard().kinds() {
         // An API's spec is empty, and there is no grant to the public in the base.
         let fields = declared.remove(kind.name()).unwrap_or_default();
-        assert!(!fields.is_empty() || ["api", "run_grant"].contains(&kind.name()), "the base declares no {}", kind.name());
+        assert!(
+            !fields.is_empty() || ["api", "run_grant"].contains(&kind.name()),
+            "the base declares no {}",
+            kind.name()
+        );
         for field in fields {
-            let otherwise = OTHERWISE.iter().any(|(name, fields)| *name == kind.name() && fields.contains(&field.as_str()));
+            let otherwise = OTHERWISE
+                .iter()
+                .any(|(name, fields)| *name == kind.name() && fields.contains(&field.as_str()));
             let edited = covered.contains(&(kind.name().to_owned(), field.clone()));
             assert!(edited || otherwise, "no edit changes the field `{field}` of {}", kind.name());
         }
@@ -260,10 +290,13 @@ async fn drift_that_the_yaml_has_no_word_for_is_seen_and_mended() {
     let live = rig.cloud.read(&path).await;
     let revisions = rig.cloud.state().await["run.revisions"].as_object().unwrap().clone();
     let newest = live["latestCreatedRevision"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    let old = revisions.keys().map(|name| name.rsplit('/').next().unwrap()).find(|name| *name != newest).unwrap();
-    let target = json!([{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": old, "percent": 100}]);
+    let old =
+        revisions.keys().map(|name| name.rsplit('/').next().unwrap()).find(|name| *name != newest).unwrap();
+    let target =
+        json!([{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": old, "percent": 100}]);
     let body = json!({"traffic": target, "template": live["template"]});
-    let (status, answer) = rig.cloud.console("PATCH", &format!("{path}?updateMask=traffic"), Some(&body)).await;
+    let (status, answer) =
+        rig.cloud.console("PATCH", &format!("{path}?updateMask=traffic"), Some(&body)).await;
     assert_eq!(status, 200, "{answer}");
     let (found, _) = changes(&rig).await;
     assert_eq!(found, BTreeSet::from(["update run_service/web /traffic".to_owned()]));
@@ -273,7 +306,8 @@ async fn drift_that_the_yaml_has_no_word_for_is_seen_and_mended() {
     // Somebody's template asks for a secret version that does not exist, so its revision never becomes ready.
     let mut template = rig.cloud.read(&path).await["template"].take();
     template.as_object_mut().unwrap().remove("revision");
-    let missing = json!({"name": "GHOST", "valueSource": {"secretKeyRef": {"secret": "alpha", "version": "99"}}});
+    let missing =
+        json!({"name": "GHOST", "valueSource": {"secretKeyRef": {"secret": "alpha", "version": "99"}}});
     template["containers"][0]["env"].as_array_mut().unwrap().push(missing);
     let body = json!({"template": template});
     rig.cloud.console("PATCH", &format!("{path}?updateMask=template"), Some(&body)).await;

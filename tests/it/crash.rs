@@ -76,7 +76,11 @@ impl Scene {
         assert!(sure > 2, "{writes:?}");
         let cases = cases(writes.len(), sure);
         let count = cases.len();
-        futures::stream::iter(cases).map(|case| self.survives(case)).buffer_unordered(AT_ONCE).collect::<()>().await;
+        futures::stream::iter(cases)
+            .map(|case| self.survives(case))
+            .buffer_unordered(AT_ONCE)
+            .collect::<()>()
+            .await;
         count
     }
 
@@ -131,7 +135,7 @@ async fn nothing_twice(cloud: &Cloud, context: &str) {
 fn members(policy: &Value) -> usize {
     let bindings = policy["bindings"].as_array().map(Vec::as_slice).unwrap_or_default();
     let all: Vec<_> = bindings.iter().flat_map(|binding| binding["members"].as_array().unwrap()).collect();
-    assert_eq!(all.len(), all.iter().map(|member| member.to_string()).collect::<BTreeSet<_>>().len());
+    assert_eq!(all.len(), all.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len());
     all.len()
 }
 
@@ -139,7 +143,10 @@ fn members(policy: &Value) -> usize {
 const UPDATE: [(&str, &str); 4] = [
     ("memory: 512Mi", "memory: 1Gi"),
     ("      JWT_ALGORITHM: HS256\n", ""),
-    ("      DATABASE_URL: database-url", "      JWT_ALGORITHM: openai-api-key\n      DATABASE_URL: database-url"),
+    (
+        "      DATABASE_URL: database-url",
+        "      JWT_ALGORITHM: openai-api-key\n      DATABASE_URL: database-url",
+    ),
     ("    allow_unauthenticated: true\n", ""),
 ];
 

@@ -29,14 +29,21 @@ fn passing() -> Vec<Value> {
         json!({"status": 503}),
         json!({"drop": true}),
     ];
-    let reads = ["serviceusage.services.list", "run.*.services.getIamPolicy", "secretmanager.*.versions.list"];
+    let reads =
+        ["serviceusage.services.list", "run.*.services.getIamPolicy", "secretmanager.*.versions.list"];
     let calls = reads.iter().flat_map(|method| {
         let trouble = trouble.clone();
         trouble.map(|act| json!({"match": {"method": method}, "nth": 1, "do": act}))
     });
     let mut faults: Vec<_> = calls.collect();
     // Whatever is called, a refusal for quota had no effect.
-    for method in ["*.batchEnable", "*.secrets.create", "*.addVersion", "iam.*.serviceAccounts.create", "run.*.services.create"] {
+    for method in [
+        "*.batchEnable",
+        "*.secrets.create",
+        "*.addVersion",
+        "iam.*.serviceAccounts.create",
+        "run.*.services.create",
+    ] {
         faults.push(json!({"match": {"method": method}, "nth": 1, "do": {"quota": true, "retryAfter": 1}}));
     }
     faults
@@ -89,7 +96,8 @@ async fn a_write_of_unknown_effect_ends_well_now_or_in_the_next_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_edit_in_the_same_moment_is_never_overwritten() {
     // Policies are read again and edited again.
-    let (rig, done) = under(&json!({"match": {"method": "*.setIamPolicy"}, "nth": 1, "do": {"stale_etag": true}})).await;
+    let (rig, done) =
+        under(&json!({"match": {"method": "*.setIamPolicy"}, "nth": 1, "do": {"stale_etag": true}})).await;
     assert_eq!(done.code, 0, "{done}");
     rig.settled("a policy moved").await;
     // A service or secret that moved is a stale plan: the next one sees what is there.
@@ -98,7 +106,8 @@ async fn somebody_elses_edit_in_the_same_moment_is_never_overwritten() {
         ("openai-api-key: {}", "openai-api-key: {description: For agents}", "secretmanager.*.secrets.patch"),
     ] {
         rig.edit(from, to);
-        let fault = rig.cloud.fault(json!({"match": {"method": method}, "nth": 1, "do": {"stale_etag": true}})).await;
+        let fault =
+            rig.cloud.fault(json!({"match": {"method": method}, "nth": 1, "do": {"stale_etag": true}})).await;
         let done = rig.apply().done().await;
         assert_eq!(rig.cloud.hits(&fault).await, 1, "{done}");
         assert!(matches!(done.code, 0 | 1), "{method}: {done}");
@@ -140,7 +149,8 @@ async fn an_operation_that_fails_is_told_with_its_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_operation_is_waited_for() {
     let act = json!({"slow_operation": 7});
-    let (rig, done) = under(&json!({"match": {"method": "run.*.services.create"}, "nth": 1, "do": act})).await;
+    let (rig, done) =
+        under(&json!({"match": {"method": "run.*.services.create"}, "nth": 1, "do": act})).await;
     assert_eq!(done.code, 0, "{done}");
     rig.settled("after a slow operation").await;
 }

@@ -73,7 +73,8 @@ fn known<T: DeserializeOwned + Debug>(what: &str, body: &Value) -> usize {
     if let Value::Object(fields) = &mut body {
         fields.remove("@type");
     }
-    let typed: T = serde_json::from_value(body.clone()).unwrap_or_else(|error| panic!("{what}: {error}\n{body:#}"));
+    let typed: T =
+        serde_json::from_value(body.clone()).unwrap_or_else(|error| panic!("{what}: {error}\n{body:#}"));
     let shown = format!("{typed:?}");
     assert!(!shown.contains("_unknown_fields"), "{what} has unknown fields: {shown}\n{body:#}");
     assert!(!shown.contains("UnknownValue"), "{what} has an unknown enum value: {shown}\n{body:#}");
@@ -82,7 +83,11 @@ fn known<T: DeserializeOwned + Debug>(what: &str, body: &Value) -> usize {
 
 /// What an operation on a service carries.
 fn operation(what: &str, body: &Value) -> usize {
-    ["metadata", "response"].iter().filter(|part| body[**part].is_object()).map(|part| known::<run::Service>(what, &body[*part])).sum()
+    ["metadata", "response"]
+        .iter()
+        .filter(|part| body[**part].is_object())
+        .map(|part| known::<run::Service>(what, &body[*part]))
+        .sum()
 }
 
 /// Checks one exchange and tells how many bodies it had; 0 for policies and other APIs, which have no such type here.
@@ -96,7 +101,9 @@ fn judge(exchange: &Exchange) -> usize {
     }
     if path.starts_with("/run.") {
         return match (verb.as_str(), parent, last) {
-            ("POST", _, "services") | ("PATCH", "services", _) => known::<run::Service>(&what, sent) + operation(&what, answered),
+            ("POST", _, "services") | ("PATCH", "services", _) => {
+                known::<run::Service>(&what, sent) + operation(&what, answered)
+            }
             ("GET", _, "services") => known::<run::ListServicesResponse>(&what, answered),
             ("GET", "services", _) => known::<run::Service>(&what, answered),
             ("GET", "revisions", _) => known::<run::Revision>(&what, answered),
@@ -106,12 +113,15 @@ fn judge(exchange: &Exchange) -> usize {
     }
     if path.starts_with("/secretmanager.") {
         return match (verb.as_str(), parent, last) {
-            ("POST", _, "secrets") | ("PATCH", "secrets", _) => known::<secrets::Secret>(&what, sent) + known::<secrets::Secret>(&what, answered),
+            ("POST", _, "secrets") | ("PATCH", "secrets", _) => {
+                known::<secrets::Secret>(&what, sent) + known::<secrets::Secret>(&what, answered)
+            }
             ("GET", _, "secrets") => known::<secrets::ListSecretsResponse>(&what, answered),
             ("GET", "secrets", _) => known::<secrets::Secret>(&what, answered),
             ("GET", _, "versions") => known::<secrets::ListSecretVersionsResponse>(&what, answered),
             ("POST", "secrets", _) if last.ends_with(":addVersion") => {
-                known::<secrets::AddSecretVersionRequest>(&what, sent) + known::<secrets::SecretVersion>(&what, answered)
+                known::<secrets::AddSecretVersionRequest>(&what, sent)
+                    + known::<secrets::SecretVersion>(&what, answered)
             }
             ("DELETE", "secrets", _) => 0,
             _ => panic!("nobody judges {what}"),

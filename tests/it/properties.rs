@@ -58,7 +58,9 @@ impl System {
 /// Where each change stands.
 fn waves(plan: &Value) -> BTreeMap<&str, (u64, &Value)> {
     let changes = plan["changes"].as_array().unwrap().iter();
-    changes.map(|change| (change["address"].as_str().unwrap(), (change["wave"].as_u64().unwrap(), change))).collect()
+    changes
+        .map(|change| (change["address"].as_str().unwrap(), (change["wave"].as_u64().unwrap(), change)))
+        .collect()
 }
 
 /// Every change comes after what it needs, and a delete after everything that used the object until then.
@@ -70,12 +72,17 @@ fn is_in_order(plan: &Value) {
         }
         let before = change["before"].to_string();
         let uses = |deleted: &str| match deleted.split_once('/').unwrap() {
-            ("secret", name) => before.contains(&format!("\"{name}:")) || before.contains(&format!("\"on\":\"{name}\"")),
+            ("secret", name) => {
+                before.contains(&format!("\"{name}:")) || before.contains(&format!("\"on\":\"{name}\""))
+            }
             ("service_account", name) => before.contains(&format!("{name}@")),
             _ => false,
         };
         for (deleted, (later, _)) in waves.iter().filter(|(_, (_, change))| change["action"] == "delete") {
-            assert!(deleted == address || !uses(deleted) || wave < later, "{deleted} is deleted before {address} is changed");
+            assert!(
+                deleted == address || !uses(deleted) || wave < later,
+                "{deleted} is deleted before {address} is changed"
+            );
         }
     }
     assert_eq!(waves.len(), plan["changes"].as_array().unwrap().len(), "no address twice");
@@ -90,7 +97,10 @@ async fn becomes(rig: &Rig, system: &System) {
     let state = rig.cloud.state().await;
     let count = |collection: &str| state[collection].as_object().map_or(0, serde_json::Map::len);
     assert_eq!(count("run.services"), 1 + system.services.iter().flatten().count());
-    assert_eq!(count("secretmanager.secrets"), 1 + system.secrets.iter().filter(|declared| **declared).count());
+    assert_eq!(
+        count("secretmanager.secrets"),
+        1 + system.secrets.iter().filter(|declared| **declared).count()
+    );
 }
 
 #[test]
@@ -99,7 +109,10 @@ fn any_system_can_become_any_other_in_one_apply() {
     let config = Config { cases: 8, failure_persistence: None, max_shrink_iters: 16, ..Config::default() };
     let outcome = TestRunner::new(config).run(&(system(), system()), |(first, second)| {
         runtime.block_on(async {
-            let files = [("environments/base.yaml", HEAD), ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n")];
+            let files = [
+                ("environments/base.yaml", HEAD),
+                ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
+            ];
             let rig = Rig::of(Workplace::with(&files), Cloud::fresh().await);
             becomes(&rig, &first).await;
             becomes(&rig, &second).await;

@@ -80,7 +80,10 @@ const EDITS: [(&str, &str); 9] = [
     ("      JWT_ALGORITHM: HS256\n", ""),
     ("      DATABASE_URL: database-url", "      DATABASE_URL: database-url:latest"),
     ("openai-api-key: {}", "openai-api-key: {description: For the agents, labels: {team: red}}"),
-    ("    port: 8080\n", "    port: 8080\n    v2: {customAudiences: [https://api.example.com], template: {nodeSelector: {accelerator: nvidia-l4}}}\n"),
+    (
+        "    port: 8080\n",
+        "    port: 8080\n    v2: {customAudiences: [https://api.example.com], template: {nodeSelector: {accelerator: nvidia-l4}}}\n",
+    ),
     (
         "    port: 8080\n",
         "    port: 8080\n    secret_files: [openai-api-key]\n    volumes: {/cache: {in_memory: 64Mi}}\n    \

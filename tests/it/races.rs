@@ -8,7 +8,8 @@ use crate::support::{Done, Workplace};
 /// A value that came too late is destroyed, so that no secret has two.
 fn every_secret_has_its_first_value(state: &Value) {
     let versions = state["secretmanager.versions"].as_object().unwrap().iter();
-    let alive: Vec<_> = versions.filter(|(_, version)| version["state"] != "DESTROYED").map(|(name, _)| name).collect();
+    let alive: Vec<_> =
+        versions.filter(|(_, version)| version["state"] != "DESTROYED").map(|(name, _)| name).collect();
     assert_eq!(alive.len(), 5, "{alive:?}");
     assert!(alive.iter().all(|name| name.ends_with("/versions/1")), "{alive:?}");
 }
@@ -65,7 +66,8 @@ async fn two_applies_side_by_side_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_applies_on_one_state_folder_share_the_sandbox() {
     let place = Workplace::agent_army();
-    let (first, second) = tokio::join!(place.deployer("apply dev").done(), place.deployer("apply dev").done());
+    let (first, second) =
+        tokio::join!(place.deployer("apply dev").done(), place.deployer("apply dev").done());
     is_clean(&first);
     is_clean(&second);
     if first.code + second.code > 0 {
@@ -81,7 +83,10 @@ async fn two_applies_on_one_state_folder_share_the_sandbox() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_finishes_what_is_in_flight_and_reports() {
     let rig = Rig::fresh().await;
-    let fault = rig.cloud.fault(json!({"match": {"method": "*.serviceAccounts.create"}, "nth": 1, "do": {"hang": true}})).await;
+    let fault = rig
+        .cloud
+        .fault(json!({"match": {"method": "*.serviceAccounts.create"}, "nth": 1, "do": {"hang": true}}))
+        .await;
     let mut running = Running::start(&rig.apply());
     rig.cloud.reached(&fault).await;
     running.interrupt();
@@ -91,7 +96,11 @@ async fn ctrl_c_finishes_what_is_in_flight_and_reports() {
     assert_eq!(done.code, 130, "{done}");
     assert!(done.stdout.contains("Interrupted"), "{done}");
     assert!(done.stdout.contains("interrupted before it was started"), "{done}");
-    assert_eq!(rig.cloud.state().await["iam.serviceAccounts"].as_object().unwrap().len(), 1, "it was in flight");
+    assert_eq!(
+        rig.cloud.state().await["iam.serviceAccounts"].as_object().unwrap().len(),
+        1,
+        "it was in flight"
+    );
     assert!(rig.cloud.state().await["run.services"].as_object().is_none_or(serde_json::Map::is_empty));
     rig.apply().ok().await;
     rig.settled("the next run").await;
@@ -100,7 +109,10 @@ async fn ctrl_c_finishes_what_is_in_flight_and_reports() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_ctrl_c_stops_at_once_and_says_what_may_be_half_done() {
     let rig = Rig::fresh().await;
-    let fault = rig.cloud.fault(json!({"match": {"method": "run.*.services.create"}, "nth": 1, "do": {"hang": true}})).await;
+    let fault = rig
+        .cloud
+        .fault(json!({"match": {"method": "run.*.services.create"}, "nth": 1, "do": {"hang": true}}))
+        .await;
     let mut running = Running::start(&rig.apply());
     rig.cloud.reached(&fault).await;
     running.interrupt();

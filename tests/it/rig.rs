@@ -131,7 +131,9 @@ impl Running {
         let stdout = self.stdout.take().unwrap();
         let mut child = self.child;
         let (status, stdout) =
-            tokio::task::spawn_blocking(move || (child.wait().unwrap(), stdout.join().unwrap())).await.unwrap();
+            tokio::task::spawn_blocking(move || (child.wait().unwrap(), stdout.join().unwrap()))
+                .await
+                .unwrap();
         Done { code: status.code().unwrap_or(-1), stdout, stderr: self.stderr }
     }
 }
