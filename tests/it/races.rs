@@ -1,4 +1,6 @@
-//! Two applies at once, and Ctrl-C in the middle of one.
+//! Several processes at once, and Ctrl-C in the middle of one.
+
+use std::io::{BufRead, BufReader};
 
 use serde_json::{Value, json};
 
@@ -78,6 +80,20 @@ async fn two_applies_on_one_state_folder_share_the_sandbox() {
     let cloud = place.cloud().await;
     every_secret_has_its_first_value(&cloud.state().await);
     cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_runs_by_itself_knows_the_projects_of_its_checkout() {
+    let place = Workplace::agent_army();
+    let mut sandbox = place.deployer("sandbox").spawn();
+    let mut line = String::new();
+    let mut said = BufReader::new(sandbox.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    let done = place.deployer("apply dev").done().await;
+    sandbox.kill().unwrap();
+    sandbox.wait().unwrap();
+    assert!(line.contains("http://127.0.0.1:"), "{line}");
+    assert_eq!(done.code, 0, "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
