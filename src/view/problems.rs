@@ -62,7 +62,8 @@ fn one(problem: &Diagnostic, sources: &Texts, renderer: &Renderer) -> String {
     let mut text = renderer.render(&[group]);
     if let Some((hint, _)) = hint.filter(|_| !placed) {
         // Without a source there is no gutter to stand in.
-        text.push_str(&format!("\nhint: {}", visible(hint)));
+        text.push_str("\nhint: ");
+        text.push_str(&visible(hint));
     }
     if let Some((_, example)) = hint.filter(|(_, example)| !example.is_empty()) {
         text.push_str("\n\n");
