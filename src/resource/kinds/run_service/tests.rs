@@ -224,3 +224,22 @@ fn a_revision_gets_a_new_name_even_when_an_earlier_template_comes_back() {
     assert_eq!(name("1"), name("1"));
     assert!(name("1").starts_with("api-") && name("1").len() == 12);
 }
+
+#[test]
+fn a_patch_masks_every_field_that_differs_and_no_other() {
+    let live =
+        json!({"name": "n", "etag": "e", "description": "old", "labels": {}, "template": {"timeout": "1s"}});
+    let mut doc = live.clone();
+    doc["buildConfig"] = json!({"functionTarget": "hello"});
+    doc.as_object_mut().unwrap().remove("description");
+    let (body, mask) = write::patch(&live, &doc);
+    assert_eq!(
+        mask,
+        ["buildConfig", "description"],
+        "without a mask, Cloud Run would replace the whole service"
+    );
+    assert_eq!(
+        body,
+        json!({"name": "n", "etag": "e", "buildConfig": doc["buildConfig"], "template": doc["template"]})
+    );
+}
