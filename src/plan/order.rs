@@ -24,7 +24,7 @@ pub fn arrange(
 }
 
 /// A change needs the creates and updates of what its new spec refers to, and its API. A delete needs
-/// everything to be done first that referred to it until now.
+/// everything to be done first that referred to it until now, or that may use it unseen.
 fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Change>, SpecError> {
     let actions: BTreeMap<_, _> = changes.iter().map(|c| (c.address.clone(), c.action)).collect();
     let mut needs: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
@@ -45,10 +45,30 @@ fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Chang
             }
         }
     }
+    for (user, kinds) in unseen_users(registry, &changes)? {
+        let deleted = changes.iter().filter(|c| c.action == Action::Delete && c.address != user);
+        for change in deleted.filter(|c| kinds.contains(&c.address.kind.as_str())) {
+            needs.entry(change.address.clone()).or_default().insert(user.clone());
+        }
+    }
     for change in &mut changes {
         change.needs = needs.remove(&change.address).unwrap_or_default().into_iter().collect();
     }
     Ok(changes)
+}
+
+/// Objects that may use more than their specs show, with the kinds of it.
+fn unseen_users(
+    registry: &Registry,
+    changes: &[Change],
+) -> Result<Vec<(Address, &'static [&'static str])>, SpecError> {
+    let mut users = Vec::new();
+    for change in changes {
+        if let (Some(kind), Some(before)) = (registry.kind(&change.address.kind), &change.before) {
+            users.push((change.address.clone(), kind.uses_unseen(before)?));
+        }
+    }
+    Ok(users)
 }
 
 /// `--target` keeps what it names and what that needs; `--exclude` drops what it names and what needs it.

@@ -41,6 +41,12 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Kinds of which an object in this state may use more than its spec shows; what is deleted of them waits
+    /// until the object is changed. Pure.
+    fn uses_unseen(_spec: &Self::Spec) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What changing the field at a JSON pointer of the spec means.
     fn field_policy(_pointer: &str) -> FieldPolicy {
         FieldPolicy::InPlace

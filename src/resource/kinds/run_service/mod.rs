@@ -61,6 +61,14 @@ impl Kind for RunService {
         found
     }
 
+    /// The spec shows the newest template. As long as an older revision serves, that one's account and secrets
+    /// are needed too.
+    fn uses_unseen(spec: &Spec) -> &'static [&'static str] {
+        const KINDS: [&str; 3] =
+            [secret_grant::SecretGrant::NAME, secret::Secret::NAME, service_account::ServiceAccount::NAME];
+        if spec.traffic == spec::NEWEST_SERVES { &[] } else { &KINDS }
+    }
+
     fn field_policy(pointer: &str) -> FieldPolicy {
         let field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
         match field {
