@@ -169,6 +169,20 @@ fn server_defaults_and_order_are_no_difference() {
 }
 
 #[test]
+fn asking_for_the_startup_probe_that_cloud_run_fills_in_is_asking_for_none() {
+    let asked = |port: Option<u16>| ProbeSpec {
+        tcp: true,
+        port,
+        timeout_seconds: 240,
+        period_seconds: 240,
+        failure_threshold: 1,
+        ..ProbeSpec::default()
+    };
+    assert!(live::is_default_startup_probe(&asked(None)));
+    assert!(!live::is_default_startup_probe(&asked(Some(9000))), "another port is another probe");
+}
+
+#[test]
 fn a_service_that_cannot_be_read_is_an_error_that_names_it() {
     let error =
         live::spec(&json!({"name": "projects/p/locations/r/services/odd", "template": {}})).unwrap_err();
