@@ -214,7 +214,7 @@ pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Resu
     if !draft.refusals.is_empty() {
         return Err(PlanError::Refused(draft.refusals));
     }
-    let changes = order::arrange(registry, draft.changes, options)?;
+    let changes = order::arrange(registry, draft.changes, inputs.desired, options)?;
     let plan = Plan {
         format: FORMAT,
         place: inputs.place.clone(),

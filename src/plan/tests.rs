@@ -242,6 +242,17 @@ fn nothing_is_revoked_before_the_revision_that_may_use_it_has_lost_its_traffic()
 }
 
 #[test]
+fn a_target_that_is_as_declared_still_brings_what_it_needs() {
+    let spec = service(&json!({"A": "a:1"}), "100% newest");
+    let missing = Desired { address: address(GRANT), spec: grant().spec, ..desired("secret/x", Value::Null) };
+    let declared = [desired("run_service/api", spec.clone()), missing, desired("secret/other", secret("x"))];
+    let options = Options { target: vec![address("run_service/api")], ..Options::default() };
+    let plan = planned(&declared, &[live("run_service/api", spec, ours())], &options).unwrap();
+    let kept: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(kept, [GRANT]);
+}
+
+#[test]
 fn what_an_undeclared_service_uses_stays_with_it() {
     let left = live("run_service/api", service(&json!({"A": "a:1"}), "100% newest"), ours());
     let plan = plain(&[], &[left.clone(), grant()]);
