@@ -68,7 +68,6 @@ pub struct Session {
     pub gcp: Gcp,
     /// `sandbox`, `google` or the endpoint.
     pub target: String,
-    pub rehearsal: bool,
     embedded: Option<gcp_sandbox::Sandbox>,
     number: Option<u64>,
     /// The other environments of the system: what they declare too is shared.
@@ -104,7 +103,6 @@ impl Session {
             others,
             registry: Registry::standard(),
             number: loaded.environment.project.number,
-            rehearsal: matches!(aim, Aim::Sandbox) || loaded.environment.target == Target::Sandbox,
             env: loaded.environment,
             gcp,
             target: aim.to_string(),
@@ -116,6 +114,9 @@ impl Session {
             session.env = config::load(&root, name, &inputs)?.environment;
             session.others = self::others(&root, name, Some(number))?;
             session.number = Some(number);
+        }
+        if matches!(aim, Aim::Sandbox) {
+            session.env.target = Target::Sandbox;
         }
         Ok(session)
     }
@@ -167,7 +168,7 @@ impl Session {
             account_domain: service_account::email("", &place.project).trim_start_matches('@').to_owned(),
             accounts: accounts.collect(),
             release_images,
-            placeholders: self.rehearsal,
+            placeholders: self.env.target == Target::Sandbox,
             ..Facts::default()
         };
         let facts = self.registry.facts(&live, known)?;

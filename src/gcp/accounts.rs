@@ -64,6 +64,16 @@ impl Gcp {
         Ok(accounts.into_iter().map(Account::with_id).collect())
     }
 
+    /// An account by its address; `None` when there is none.
+    pub async fn account(&self, email: &str) -> Result<Option<Account>, GcpError> {
+        let doing = format!("read service account {email}");
+        match self.rest(&doing, Request::new(&GET, format!("v1/{}", resource(email)))).await {
+            Ok(answer) => Ok(Some(parse::<Account>(&doing, answer)?.with_id())),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates an account. Should an attempt get lost after it took effect, the account is recognised as ours.
     pub async fn create_account(
         &self,

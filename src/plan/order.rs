@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Change, Options, PlanError};
 use crate::resource::Address;
-use crate::resource::erased::SpecError;
+use crate::resource::erased::{Desired, SpecError};
 use crate::resource::registry::Registry;
 
 /// Fills `needs` and `wave` of every change, drops what the user left out, and sorts by wave, kind and name.
 pub fn arrange(
     registry: &Registry,
     changes: Vec<Change>,
+    desired: &[Desired],
     options: &Options,
 ) -> Result<Vec<Change>, PlanError> {
     let changes = with_needs(registry, changes)?;
-    let changes = selected(changes, options);
+    let changes = selected(changes, &references(registry, desired)?, options);
     let mut changes = with_waves(changes)?;
     changes.sort_by(|a, b| {
         let key = |c: &Change| (c.wave, registry.rank(&c.address.kind));
@@ -24,7 +25,7 @@ pub fn arrange(
 }
 
 /// A change needs the creates and updates of what its new spec refers to, and its API. A delete needs
-/// everything to be done first that referred to it until now.
+/// everything to be done first that referred to it until now, or that may use it unseen.
 fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Change>, SpecError> {
     let actions: BTreeMap<_, _> = changes.iter().map(|c| (c.address.clone(), c.action)).collect();
     let mut needs: BTreeMap<Address, BTreeSet<Address>> = BTreeMap::new();
@@ -45,17 +46,60 @@ fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Chang
             }
         }
     }
+    for (user, kinds) in unseen_users(registry, &changes)? {
+        let deleted = changes.iter().filter(|c| c.action == Action::Delete && c.address != user);
+        for change in deleted.filter(|c| kinds.contains(&c.address.kind.as_str())) {
+            needs.entry(change.address.clone()).or_default().insert(user.clone());
+        }
+    }
     for change in &mut changes {
         change.needs = needs.remove(&change.address).unwrap_or_default().into_iter().collect();
     }
     Ok(changes)
 }
 
+/// What every declared resource refers to.
+fn references(
+    registry: &Registry,
+    desired: &[Desired],
+) -> Result<BTreeMap<Address, Vec<Address>>, SpecError> {
+    let mut found = BTreeMap::new();
+    for resource in desired {
+        if let Some(kind) = registry.kind(&resource.address.kind) {
+            found.insert(resource.address.clone(), kind.references(&resource.address.name, &resource.spec)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Objects that may use more than their specs show, with the kinds of it.
+fn unseen_users(
+    registry: &Registry,
+    changes: &[Change],
+) -> Result<Vec<(Address, &'static [&'static str])>, SpecError> {
+    let mut users = Vec::new();
+    for change in changes {
+        if let (Some(kind), Some(before)) = (registry.kind(&change.address.kind), &change.before) {
+            users.push((change.address.clone(), kind.uses_unseen(before)?));
+        }
+    }
+    Ok(users)
+}
+
 /// `--target` keeps what it names and what that needs; `--exclude` drops what it names and what needs it.
-fn selected(changes: Vec<Change>, options: &Options) -> Vec<Change> {
+/// What is not to change itself still needs what it refers to.
+fn selected(
+    changes: Vec<Change>,
+    references: &BTreeMap<Address, Vec<Address>>,
+    options: &Options,
+) -> Vec<Change> {
     let needs: BTreeMap<_, _> = changes.iter().map(|c| (c.address.clone(), c.needs.clone())).collect();
+    let mut all = needs.clone();
+    for (address, referred) in references {
+        all.entry(address.clone()).or_default().extend(referred.iter().cloned());
+    }
     let wanted = |address: &Address| {
-        options.target.is_empty() || options.target.iter().any(|target| reaches(&needs, target, address))
+        options.target.is_empty() || options.target.iter().any(|target| reaches(&all, target, address))
     };
     let dropped =
         |address: &Address| options.exclude.iter().any(|excluded| reaches(&needs, address, excluded));

@@ -78,9 +78,15 @@ impl Sharing {
         Ownership { system: self.own.system.clone(), environment }
     }
 
+    fn declared_elsewhere_only(&self, address: &Address) -> bool {
+        self.declared_by.get(address).is_some_and(|by| !by.contains(&self.own.environment))
+    }
+
     /// What the owner of an object at `address` means here.
     pub fn standing(&self, address: &Address, owner: &Owner) -> Standing {
         let mark = match owner {
+            // What only another environment declares is for that one to keep or to take away.
+            Owner::Ours if self.declared_elsewhere_only(address) => return Standing::Foreign,
             Owner::Ours => return Standing::Ours,
             Owner::Nobody => return Standing::Nobody,
             Owner::Foreign | Owner::Gone => return Standing::Foreign,
@@ -179,5 +185,12 @@ mod tests {
         assert_eq!(seen_from_staging(&["production"])(mark("shop", "shared")), Standing::Foreign);
         assert_eq!(seen_from_staging(&["production"])(mark("shop", "staging")), Standing::Foreign);
         assert_eq!(seen_from_staging(&[])(mark("shop", "production")), Standing::Foreign);
+    }
+
+    #[test]
+    fn a_grant_to_a_shared_account_that_another_environment_declares_is_not_ours_to_revoke() {
+        assert_eq!(seen_from_staging(&["production"])(Owner::Ours), Standing::Foreign);
+        assert_eq!(seen_from_staging(&["staging", "production"])(Owner::Ours), Standing::Ours);
+        assert_eq!(seen_from_staging(&[])(Owner::Ours), Standing::Ours);
     }
 }

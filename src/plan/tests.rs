@@ -209,6 +209,60 @@ fn a_deletion_waits_for_its_last_user() {
     assert_eq!(order, ["secret_grant/g", "secret/a"]);
 }
 
+const GRANT: &str = "secret_grant/a:secretAccessor:api";
+
+/// The accessor of the account `api` on the secret `a`.
+fn grant() -> Live {
+    let spec = json!({"on": "a", "role": "roles/secretmanager.secretAccessor",
+        "member": "serviceAccount:api@p-1.iam.gserviceaccount.com"});
+    live(GRANT, spec, Owner::Foreign)
+}
+
+/// A service that runs as `api`, with these secrets and this traffic.
+fn service(secrets: &Value, traffic: &str) -> Value {
+    json!({
+        "image": "i", "command": [], "args": [], "port": 8080, "cpu": "1", "memory": "512Mi", "cpu_idle": true,
+        "startup_cpu_boost": false, "env": {}, "secrets": secrets, "volumes": {}, "depends_on": [], "sidecars": {},
+        "service_account": "api@p-1.iam.gserviceaccount.com", "min_instances": 0, "max_instances": 1,
+        "concurrency": 80, "timeout": "300s", "execution_environment": "gen2", "session_affinity": false,
+        "ingress": "all", "access": "iam", "labels": {}, "traffic": traffic, "newest_revision": "ready"
+    })
+}
+
+#[test]
+fn nothing_is_revoked_before_the_revision_that_may_use_it_has_lost_its_traffic() {
+    // A failed rollout left the newest template without the secret, and the traffic on the revision before it.
+    let declared = [desired("run_service/api", service(&json!({}), "100% newest"))];
+    let half_way = live("run_service/api", service(&json!({}), "100% api-1"), ours());
+    let public = json!({"on": "api", "role": "roles/run.invoker", "member": "allUsers"});
+    let plan = plain(&declared, &[half_way, grant(), live("run_grant/p", public, Owner::Foreign)]);
+    assert_eq!(plan.change(&address(GRANT)).unwrap().needs, [address("run_service/api")]);
+    let door = plan.change(&address("run_grant/p")).unwrap();
+    assert_eq!(door.needs, [], "closing the door waits for nobody");
+}
+
+#[test]
+fn a_target_that_is_as_declared_still_brings_what_it_needs() {
+    let spec = service(&json!({"A": "a:1"}), "100% newest");
+    let missing = Desired { address: address(GRANT), spec: grant().spec, ..desired("secret/x", Value::Null) };
+    let declared = [desired("run_service/api", spec.clone()), missing, desired("secret/other", secret("x"))];
+    let options = Options { target: vec![address("run_service/api")], ..Options::default() };
+    let plan = planned(&declared, &[live("run_service/api", spec, ours())], &options).unwrap();
+    let kept: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(kept, [GRANT]);
+}
+
+#[test]
+fn what_an_undeclared_service_uses_stays_with_it() {
+    let left = live("run_service/api", service(&json!({"A": "a:1"}), "100% newest"), ours());
+    let plan = plain(&[], &[left.clone(), grant()]);
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(plan.notes.iter().any(|n| n.address == address(GRANT) && n.text.contains("run_service/api")));
+    let pruned = planned(&[], &[left, grant()], &Options { prune: true, ..Options::default() }).unwrap();
+    let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(order, ["run_service/api", GRANT]);
+}
+
 #[test]
 fn a_plan_survives_its_own_json() {
     let plan = plain(&chain(), &[live("secret/a", secret("y"), ours())]);
@@ -232,7 +286,7 @@ fn an_undeclared_service_that_stays_keeps_its_grants() {
     ];
     let plan = plain(&[], &live);
     assert!(plan.is_empty(), "{plan:?}");
-    assert!(plan.notes[1].text.contains("run_service/old needs it"), "{:?}", plan.notes);
+    assert!(plan.notes.iter().any(|note| note.text.contains("as long as run_service/old")), "{:?}", plan.notes);
     let pruned = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
     let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!(order, ["run_service/old", "secret_grant/a:secretAccessor:api"]);

@@ -39,6 +39,7 @@ pub trait AnyKind: Send + Sync {
     fn undeclared(&self) -> Undeclared;
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
+    fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
     fn consequences(
         &self,
@@ -125,6 +126,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError> {
         Ok(K::references(name, &read::<K, _>(spec)?))
+    }
+
+    fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {
+        Ok(K::uses_unseen(&read::<K, _>(spec)?))
     }
 
     fn field_policy(&self, pointer: &str) -> FieldPolicy {

@@ -41,6 +41,12 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Kinds of which an object in this state may use more than its spec shows; what is deleted of them waits
+    /// until the object is changed. Pure.
+    fn uses_unseen(_spec: &Self::Spec) -> &'static [&'static str] {
+        &[]
+    }
+
     /// What changing the field at a JSON pointer of the spec means.
     fn field_policy(_pointer: &str) -> FieldPolicy {
         FieldPolicy::InPlace
@@ -277,9 +283,24 @@ impl Ownership {
         Owner::Marked(Self { system, environment })
     }
 
+    /// Whether the labels of this document are of our system, whatever the environment.
+    pub fn same_system(&self, doc: &Value) -> bool {
+        matches!(Self::owner_by_labels(doc), Owner::Marked(mark) if mark.system == self.system)
+    }
+
     /// The end of the description of an object that has no labels.
     pub fn mark(&self) -> String {
         format!("[deployer {}/{}]", self.system, self.environment)
+    }
+
+    /// A description with our mark instead of the one that it ends with; `default` is said where it says nothing.
+    pub fn marked(&self, description: &str, default: &str) -> String {
+        let said = match Self::owner_by_description(description) {
+            Owner::Marked(_) => description.rsplit_once("[deployer ").map_or("", |(said, _)| said),
+            _ => description,
+        };
+        let said = Some(said.trim()).filter(|said| !said.is_empty()).unwrap_or(default);
+        format!("{said} {}", self.mark())
     }
 
     /// Whose an object with this description is.

@@ -7,6 +7,7 @@
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::service_account;
 use crate::gcp::{Gcp, GcpError, PolicyOf, Triple};
@@ -37,8 +38,11 @@ impl Spec {
         let role = self.role.strip_prefix("roles/").unwrap_or(&self.role);
         let role = role.strip_prefix("secretmanager.").or_else(|| role.strip_prefix("run.")).unwrap_or(role);
         let member = self.account(project).unwrap_or(&self.member);
-        let condition =
-            self.condition.as_ref().map(|c| format!(":{}", c["title"].as_str().unwrap_or("conditional")));
+        let condition = self.condition.as_ref().map(|condition| {
+            // Nothing keeps two conditions from having one title.
+            let digest = hex::encode(&Sha256::digest(condition.to_string())[..2]);
+            format!(":{}~{digest}", condition["title"].as_str().unwrap_or("conditional"))
+        });
         format!("{}:{role}:{member}{}", self.on, condition.unwrap_or_default())
     }
 
@@ -114,6 +118,16 @@ mod tests {
         assert_eq!(ours.name("p-1"), "db:secretAccessor:api");
         assert_eq!(ours.name("other"), "db:secretAccessor:serviceAccount:api@p-1.iam.gserviceaccount.com");
         assert_eq!(Spec::new("api", "roles/run.invoker", "allUsers").name("p-1"), "api:invoker:allUsers");
+    }
+
+    #[test]
+    fn grants_under_conditions_of_one_title_have_names_of_their_own() {
+        let under = |expression: &str| Spec {
+            condition: Some(serde_json::json!({"title": "t", "expression": expression})),
+            ..Spec::new("db", "roles/x", "allUsers")
+        };
+        assert_ne!(under("a").name("p-1"), under("b").name("p-1"));
+        assert!(under("a").name("p-1").starts_with("db:x:allUsers:t~"));
     }
 
     #[test]

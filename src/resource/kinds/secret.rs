@@ -124,8 +124,13 @@ impl Kind for Secret {
         Ok(Settle::Done)
     }
 
-    async fn delete(gcp: &Gcp, place: &Place, name: &str, _: &Spec) -> Result<Settle, GcpError> {
-        gcp.delete_secret(&full_name(&place.project, name), None).await?;
+    async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let name = full_name(&place.project, name);
+        let Some(live) = gcp.secret(&name).await? else { return Ok(Settle::Done) };
+        if observed(&live)? != *spec || !place.ownership.same_system(&live) {
+            return Err(GcpError::moved(&name));
+        }
+        gcp.delete_secret(&name, live["etag"].as_str()).await?;
         Ok(Settle::Done)
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::secret;
 use crate::config::Environment;
-use crate::config::model::Generate;
+use crate::config::model::{Generate, Target};
 use crate::gcp::{ErrorKind, Gcp, GcpError, Payload};
 use crate::resource::{
     Address, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, SecretVersions, Settle,
@@ -52,7 +52,8 @@ impl From<Generate> for Generator {
     }
 }
 
-/// Secrets whose versions matter: all but those that every reference pins by hand.
+/// Secrets whose versions matter: all but those that every reference pins by hand and that get no value from
+/// us. Whatever may be given a first value is looked at, or it would be given one in every plan.
 fn watched(env: &Environment) -> impl Iterator<Item = &crate::config::model::Secret> {
     let containers = env
         .services
@@ -70,7 +71,10 @@ fn watched(env: &Environment) -> impl Iterator<Item = &crate::config::model::Sec
     }
     env.secrets
         .iter()
-        .filter(move |(alias, _)| open.contains(alias) || !pinned.contains(alias))
+        .filter(move |(alias, secret)| {
+            let may_be_made = secret.generate.is_some() || env.target == Target::Sandbox;
+            may_be_made || open.contains(alias) || !pinned.contains(alias)
+        })
         .map(|(_, s)| s)
 }
 
@@ -210,6 +214,24 @@ mod tests {
         let uuid = text(Generator::Uuid);
         assert_eq!((uuid.len(), &uuid[14..15]), (36, "4"));
         assert!(text(Generator::Placeholder).starts_with("placeholder-"));
+    }
+
+    #[test]
+    fn a_secret_that_may_be_given_a_value_is_watched_although_its_version_is_pinned() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("environments");
+        std::fs::create_dir(&folder).unwrap();
+        let base = "deployer: v1\nenvironment: base\nsystem: shop\nproject: {id: shop-1, number: '12'}\n\
+            region: us-central1\nsecrets: {made: {generate: uuid}, given: {}}\n\
+            services: {api: {image: a/b/c, secrets: {A: 'made:1', B: 'given:1'}}}\n";
+        std::fs::write(folder.join("base.yaml"), base).unwrap();
+        std::fs::write(folder.join("dev.yaml"), "deployer: v1\nenvironment: dev\n").unwrap();
+        let mut env =
+            crate::config::load(root.path(), "dev", &crate::config::Inputs::default()).unwrap().environment;
+        let ids = |env: &Environment| watched(env).map(|secret| secret.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&env), ["made"]);
+        env.target = Target::Sandbox;
+        assert_eq!(ids(&env), ["made", "given"], "the sandbox gives values to all");
     }
 
     #[test]

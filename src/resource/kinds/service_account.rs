@@ -16,6 +16,10 @@ pub struct Spec {
     pub display_name: String,
 }
 
+/// Accounts have no labels: a mark at the end of the description says whose they are. This stands before it
+/// where nobody wrote anything else.
+const DESCRIPTION: &str = "Run-time identity.";
+
 /// The e-mail address of an account of the project.
 pub fn email(id: &str, project: &str) -> String {
     format!("{id}@{project}.iam.gserviceaccount.com")
@@ -58,13 +62,19 @@ impl Kind for ServiceAccount {
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        gcp.create_account(&place.project, name, &spec.display_name, &description(place)).await?;
+        let description = place.ownership.marked("", DESCRIPTION);
+        gcp.create_account(&place.project, name, &spec.display_name, &description).await?;
         Ok(Settle::Done)
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let email = email(edit.name, &place.project);
-        gcp.patch_account(&email, &edit.after.display_name, &description(place)).await?;
+        let live = gcp.account(&email).await?.ok_or_else(|| GcpError::moved(&email))?;
+        if live.display_name != edit.before.display_name {
+            return Err(GcpError::moved(&email));
+        }
+        let description = place.ownership.marked(&live.description, DESCRIPTION);
+        gcp.patch_account(&email, &edit.after.display_name, &description).await?;
         Ok(Settle::Done)
     }
 
@@ -74,7 +84,17 @@ impl Kind for ServiceAccount {
     }
 }
 
-/// Accounts have no labels: the description says whose they are.
-fn description(place: &Place) -> String {
-    format!("Run-time identity. {}", place.ownership.mark())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_about_an_account_stays_before_the_mark() {
+        let ours = Ownership { system: "shop".into(), environment: "dev".into() };
+        let once = ours.marked("Pays the bills.", DESCRIPTION);
+        assert_eq!(once, "Pays the bills. [deployer shop/dev]");
+        assert_eq!(ours.marked(&once, DESCRIPTION), once);
+        assert_eq!(ours.marked("[deployer cafe/dev]", DESCRIPTION), "Run-time identity. [deployer shop/dev]");
+        assert_eq!(ours.marked("", DESCRIPTION), "Run-time identity. [deployer shop/dev]");
+    }
 }

@@ -182,9 +182,16 @@ fn probe(doc: &Value, container: &Value) -> Option<ProbeSpec> {
     Some(spec)
 }
 
-/// What Cloud Run fills in where nobody asked for a startup probe.
-fn is_default_startup_probe(probe: &ProbeSpec) -> bool {
-    probe.tcp && (probe.timeout_seconds, probe.period_seconds, probe.failure_threshold) == (240, 240, 1)
+/// What Cloud Run fills in where nobody asked for a startup probe: asking for it is asking for none.
+pub fn is_default_startup_probe(probe: &ProbeSpec) -> bool {
+    let default = ProbeSpec {
+        tcp: true,
+        timeout_seconds: 240,
+        period_seconds: 240,
+        failure_threshold: 1,
+        ..ProbeSpec::default()
+    };
+    *probe == default
 }
 
 fn ingress(value: &Value) -> String {

@@ -60,6 +60,14 @@ impl Kind for RunService {
         found
     }
 
+    /// The spec shows the newest template. As long as an older revision serves, that one's account and secrets
+    /// are needed too.
+    fn uses_unseen(spec: &Spec) -> &'static [&'static str] {
+        const KINDS: [&str; 3] =
+            [secret_grant::SecretGrant::NAME, secret::Secret::NAME, service_account::ServiceAccount::NAME];
+        if spec.traffic == spec::NEWEST_SERVES { &[] } else { &KINDS }
+    }
+
     fn field_policy(pointer: &str) -> FieldPolicy {
         let field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
         match field {
@@ -131,9 +139,8 @@ impl Kind for RunService {
         if live::spec(&live)? != *edit.before {
             return Err(GcpError::moved(&full_name));
         }
-        let policies: BTreeSet<_> =
-            edit.fields.iter().map(|pointer| Self::field_policy(pointer) as u8).collect();
-        let touches = |policy: FieldPolicy| policies.contains(&(policy as u8));
+        let touches =
+            |policy: FieldPolicy| edit.fields.iter().any(|pointer| Self::field_policy(pointer) == policy);
         let mut doc = live.clone();
         write::manage(&mut doc, edit.after, place, touches(FieldPolicy::Revision));
         if touches(FieldPolicy::Revision) {
@@ -152,8 +159,13 @@ impl Kind for RunService {
         Ok(Settle::Done)
     }
 
-    async fn delete(gcp: &Gcp, place: &Place, name: &str, _: &Spec) -> Result<Settle, GcpError> {
-        gcp.delete_service(&full_name(&place.project, &place.region, name), None).await?;
+    async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let full_name = full_name(&place.project, &place.region, name);
+        let Some(live) = gcp.service(&full_name).await? else { return Ok(Settle::Done) };
+        if live::spec(&live)? != *spec || !place.ownership.same_system(&live) {
+            return Err(GcpError::moved(&full_name));
+        }
+        gcp.delete_service(&full_name, live["etag"].as_str()).await?;
         Ok(Settle::Done)
     }
 }
@@ -188,18 +200,25 @@ async fn ready(
 pub async fn shift_traffic(gcp: &Gcp, place: &Place, service: &str, revision: &str) -> Result<(), GcpError> {
     let full_name = full_name(&place.project, &place.region, service);
     let live = gcp.service(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
-    let traffic = write::all_traffic_to(revision);
     if live::serves_only(&live, revision) {
         return Ok(());
     }
+    // Another run made a newer one meanwhile: taking the traffic back from it would undo that run.
+    if newest(&live) != Some(revision) {
+        return Err(GcpError::moved(&full_name));
+    }
+    let traffic = write::all_traffic_to(revision);
     let body = json!({"name": live["name"], "etag": live["etag"], "traffic": traffic});
     gcp.patch_service(&full_name, body, &["traffic"]).await?;
     Ok(())
 }
 
 fn rollout(service: &str, doc: &Value) -> Settle {
-    let newest = doc["latestCreatedRevision"].as_str().and_then(|name| name.rsplit('/').next());
-    Settle::Rollout { service: service.to_owned(), revision: newest.unwrap_or_default().to_owned() }
+    Settle::Rollout { service: service.to_owned(), revision: newest(doc).unwrap_or_default().to_owned() }
+}
+
+fn newest(doc: &Value) -> Option<&str> {
+    doc["latestCreatedRevision"].as_str().and_then(|name| name.rsplit('/').next())
 }
 
 fn revision(doc: &Value) -> &str {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::v2;
+use super::{live, v2};
 use crate::config::Environment;
 use crate::config::model::{self, Access, ProbeAction, SecretRef};
 use crate::resource::kinds::service_account;
@@ -197,7 +197,11 @@ impl Findings<'_> {
             volumes: volumes
                 .map(|(path, size)| (path.clone(), VolumeSpec { in_memory: size.clone() }))
                 .collect(),
-            startup_probe: container.startup_probe.as_ref().map(probe),
+            startup_probe: container
+                .startup_probe
+                .as_ref()
+                .map(probe)
+                .filter(|probe| !live::is_default_startup_probe(probe)),
             liveness_probe: container.liveness_probe.as_ref().map(probe),
             readiness_probe: container.readiness_probe.as_ref().map(probe),
             depends_on: sorted(&container.depends_on),

@@ -6,7 +6,9 @@ use serde_json::json;
 use super::live;
 use super::spec::{ContainerSpec, NEWEST_SERVES, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
 use super::write;
-use crate::resource::{Ownership, Place};
+use super::{RunService, full_name, shift_traffic};
+use crate::gcp::{ErrorKind, Gcp, Options};
+use crate::resource::{Kind, Ownership, Place};
 
 fn place() -> Place {
     Place {
@@ -167,6 +169,20 @@ fn server_defaults_and_order_are_no_difference() {
 }
 
 #[test]
+fn asking_for_the_startup_probe_that_cloud_run_fills_in_is_asking_for_none() {
+    let asked = |port: Option<u16>| ProbeSpec {
+        tcp: true,
+        port,
+        timeout_seconds: 240,
+        period_seconds: 240,
+        failure_threshold: 1,
+        ..ProbeSpec::default()
+    };
+    assert!(live::is_default_startup_probe(&asked(None)));
+    assert!(!live::is_default_startup_probe(&asked(Some(9000))), "another port is another probe");
+}
+
+#[test]
 fn a_service_that_cannot_be_read_is_an_error_that_names_it() {
     let error =
         live::spec(&json!({"name": "projects/p/locations/r/services/odd", "template": {}})).unwrap_err();
@@ -223,4 +239,67 @@ fn a_revision_gets_a_new_name_even_when_an_earlier_template_comes_back() {
     assert_ne!(name("1"), name("2"));
     assert_eq!(name("1"), name("1"));
     assert!(name("1").starts_with("api-") && name("1").len() == 12);
+}
+
+#[test]
+fn a_patch_masks_every_field_that_differs_and_no_other() {
+    let live =
+        json!({"name": "n", "etag": "e", "description": "old", "labels": {}, "template": {"timeout": "1s"}});
+    let mut doc = live.clone();
+    doc["buildConfig"] = json!({"functionTarget": "hello"});
+    doc.as_object_mut().unwrap().remove("description");
+    let (body, mask) = write::patch(&live, &doc);
+    assert_eq!(
+        mask,
+        ["buildConfig", "description"],
+        "without a mask, Cloud Run would replace the whole service"
+    );
+    assert_eq!(
+        body,
+        json!({"name": "n", "etag": "e", "buildConfig": doc["buildConfig"], "template": doc["template"]})
+    );
+}
+
+/// Where a sandbox can be: ids of projects have six characters at least.
+fn sandboxed() -> Place {
+    Place { project: "shop-one".into(), ..place() }
+}
+
+/// A sandbox with the account that services run as.
+async fn project() -> (gcp_sandbox::Sandbox, Gcp) {
+    let project = gcp_sandbox::ProjectSeed { id: sandboxed().project, number: Some(12) };
+    let apis = gcp_sandbox::Apis::All;
+    let options = gcp_sandbox::Options { projects: vec![project], apis, ..gcp_sandbox::Options::default() };
+    let sandbox = gcp_sandbox::start(options).await.unwrap();
+    let options = Options { endpoint: Some(sandbox.url()), anonymous: true, paced: false, ..Options::default() };
+    let gcp = Gcp::connect(options).await.unwrap();
+    gcp.create_account("shop-one", "api-runtime", "Api", "").await.unwrap();
+    (sandbox, gcp)
+}
+
+fn plain_spec() -> Spec {
+    let doc = json!({"name": "n", "template": {"serviceAccount": "api-runtime@shop-one.iam.gserviceaccount.com",
+        "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2",
+        "containers": [{"image": "us-docker.pkg.dev/cloudrun/container/hello", "ports": [{"containerPort": 8080}]}]}});
+    Spec { traffic: NEWEST_SERVES.into(), newest_revision: READY.into(), ..live::spec(&doc).unwrap() }
+}
+
+#[tokio::test]
+async fn what_moved_since_the_plan_is_neither_deleted_nor_robbed_of_its_traffic() {
+    let (sandbox, gcp) = project().await;
+    let spec = plain_spec();
+    RunService::create(&gcp, &sandboxed(), "api", &spec).await.unwrap();
+
+    let late = shift_traffic(&gcp, &sandboxed(), "api", "api-00000000").await.unwrap_err();
+    assert_eq!(late.kind, ErrorKind::Conflict, "another run made the newest revision: {late}");
+
+    let other = Spec { timeout: "1s".into(), ..spec.clone() };
+    let changed = RunService::delete(&gcp, &sandboxed(), "api", &other).await.unwrap_err();
+    assert_eq!(changed.kind, ErrorKind::Conflict);
+    let mut theirs = sandboxed();
+    theirs.ownership.system = "cafe".into();
+    assert!(RunService::delete(&gcp, &theirs, "api", &spec).await.is_err());
+    RunService::delete(&gcp, &sandboxed(), "api", &spec).await.unwrap();
+    assert_eq!(gcp.service(&full_name("shop-one", "us-central1", "api")).await.unwrap(), None);
+    sandbox.stop().await;
 }

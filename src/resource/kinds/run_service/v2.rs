@@ -118,7 +118,8 @@ fn find<'a>(doc: &'a Value, path: &str) -> Option<&'a Value> {
 fn set(doc: &mut Value, path: &[String], value: Value) {
     let mut at = doc;
     for key in path {
-        if at.is_null() {
+        // What is neither gives way: whether the result makes sense is for Google's types to say.
+        if !at.is_object() && !at.is_array() {
             *at = Value::Object(Map::new());
         }
         at = match at {
@@ -226,5 +227,13 @@ mod tests {
         assert_eq!(doc.get("customAudiences"), None);
         assert_eq!(doc["template"].get("nodeSelector"), None);
         assert_eq!(doc["template"]["volumes"], json!([]));
+    }
+
+    #[test]
+    fn a_leaf_below_a_text_is_set_and_not_a_panic() {
+        let mut doc = json!({"launchStage": "GA"});
+        let leaves = leaves(&json!({"launchStage": {"a": "b"}}), "api");
+        write(&mut doc, &leaves, true);
+        assert_eq!(read(&doc), leaves);
     }
 }

@@ -1,6 +1,6 @@
 //! A [`Spec`] laid over a v2 Service document: managed fields are set, all others stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -232,34 +232,16 @@ pub fn hold_traffic(live: &Value, candidate: &str) -> Value {
 
 /// The body and the mask that turn `live` into `doc`: whole top-level fields, because a mask cannot reach
 /// into a list, and the etag that guards them.
-pub fn patch(live: &Value, doc: &Value) -> (Value, Vec<&'static str>) {
-    const FIELDS: [&str; 16] = [
-        "annotations",
-        "binaryAuthorization",
-        "client",
-        "clientVersion",
-        "customAudiences",
-        "defaultUriDisabled",
-        "description",
-        "iapEnabled",
-        "ingress",
-        "invokerIamDisabled",
-        "labels",
-        "launchStage",
-        "multiRegionSettings",
-        "scaling",
-        "template",
-        "traffic",
-    ];
+pub fn patch<'a>(live: &'a Value, doc: &'a Value) -> (Value, Vec<&'a str>) {
+    let fields = [live, doc].into_iter().filter_map(Value::as_object).flat_map(Map::keys);
+    let all: BTreeSet<&str> = fields.map(String::as_str).collect();
     let mut body = json!({"name": live["name"], "etag": live["etag"]});
     let mut mask = Vec::new();
-    for field in FIELDS {
-        if live.get(field) != doc.get(field) {
-            mask.push(field);
-            if let Some(value) = doc.get(field) {
-                body[field] = value.clone();
-            }
+    for field in all.into_iter().filter(|field| live.get(field) != doc.get(field)) {
+        if let Some(value) = doc.get(field) {
+            body[field] = value.clone();
         }
+        mask.push(field);
     }
     // Cloud Run requires a template in every Service, also where the mask leaves it alone.
     body["template"] = doc["template"].clone();
