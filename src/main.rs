@@ -29,5 +29,9 @@ fn main() -> ExitCode {
         out.failure(&error);
         Exit::Failed
     });
+    if out.lost() {
+        out.error("standard output cannot be written: the answer is not complete", &[]);
+        return ExitCode::from(Exit::Failed.code());
+    }
     ExitCode::from(exit.code())
 }

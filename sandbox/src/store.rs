@@ -157,6 +157,10 @@ fn load(path: &Path, bytes: &[u8]) -> Result<(Docs, Option<Counters>), StoreErro
     let mut counters = None;
     // What follows the last line end is torn, or nothing.
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    if end == 0 && !bytes.is_empty() {
+        // The first line comes whole with the file, by a rename: this is no journal.
+        return Err(unreadable(1, &"it has no header"));
+    }
     for (index, line) in bytes[..end].split(|byte| *byte == b'\n').enumerate() {
         if line.is_empty() {
             continue;

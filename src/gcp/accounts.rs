@@ -89,7 +89,8 @@ impl Gcp {
         }));
         match self.rest(&doing, request).await {
             Ok(answer) => Ok(parse::<Account>(&doing, answer)?.with_id()),
-            Err(error) if error.ambiguous && error.kind == ErrorKind::AlreadyExists => {
+            // A lost attempt of ours, or another run of the same plan: what is as it was to be made is made.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
                 let name = resource(&format!("{id}@{project}.iam.gserviceaccount.com"));
                 let answer = self.rest(&doing, Request::new(&GET, format!("v1/{name}"))).await?;
                 let found = parse::<Account>(&doing, answer)?.with_id();

@@ -128,7 +128,8 @@ impl Gcp {
             .await;
         match started {
             Ok(operation) => self.settle(&doing, &name, operation).await,
-            Err(error) if error.ambiguous && error.kind == ErrorKind::AlreadyExists => {
+            // A lost attempt of ours, or another run of the same plan: what is as it was to be made is made.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
                 self.settle_as_sent(&doing, &name, &sent(&doing, &service, &[])?, error).await
             }
             Err(error) => Err(error),

@@ -103,7 +103,8 @@ impl Gcp {
             .await;
         match created {
             Ok(secret) => of_secrets(&doing, &secret),
-            Err(error) if error.ambiguous && error.kind == ErrorKind::AlreadyExists => {
+            // A lost attempt of ours, or another run of the same plan: what is as it was to be made is made.
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {
                 self.as_sent(&doing, &name, &sent, error).await
             }
             Err(error) => Err(error),

@@ -341,7 +341,8 @@ impl Draft {
         match kind.undeclared() {
             Undeclared::Delete if used.contains_key(&live.address) => {
                 let user = used[&live.address];
-                self.notes.push(note(&live.address, &format!("is no longer declared: it stays as long as {user}")));
+                self.notes
+                    .push(note(&live.address, &format!("is no longer declared: it stays as long as {user}")));
             }
             Undeclared::Keep => {}
             Undeclared::Note if !options.prune => self

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Action, Change, Options, PlanError};
-use crate::resource::Address;
-use crate::resource::erased::{Desired, SpecError};
+use crate::resource::erased::{AnyKind, Desired, SpecError};
 use crate::resource::registry::Registry;
+use crate::resource::{Address, Undeclared};
 
 /// Fills `needs` and `wave` of every change, drops what the user left out, and sorts by wave, kind and name.
 pub fn arrange(
@@ -16,7 +16,7 @@ pub fn arrange(
 ) -> Result<Vec<Change>, PlanError> {
     let changes = with_needs(registry, changes)?;
     let changes = selected(changes, &references(registry, desired)?, options);
-    let mut changes = with_waves(changes)?;
+    let mut changes = with_waves(registry, changes)?;
     changes.sort_by(|a, b| {
         let key = |c: &Change| (c.wave, registry.rank(&c.address.kind));
         key(a).cmp(&key(b)).then_with(|| a.address.cmp(&b.address))
@@ -121,22 +121,31 @@ fn reaches(needs: &BTreeMap<Address, Vec<Address>>, from: &Address, to: &Address
     false
 }
 
-fn with_waves(mut changes: Vec<Change>) -> Result<Vec<Change>, PlanError> {
+/// Waves of what comes first; then of the deletes that `--prune` asks for, with what has to wait for them: what
+/// takes the place of a deleted object must be there before it goes.
+fn with_waves(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Change>, PlanError> {
+    let pruned = |change: &Change| {
+        let note = registry.kind(&change.address.kind).map(AnyKind::undeclared) == Some(Undeclared::Note);
+        note && change.action == Action::Delete
+    };
     let mut waves: BTreeMap<Address, usize> = BTreeMap::new();
-    let mut open: Vec<_> = changes.iter().map(|c| (c.address.clone(), c.needs.clone())).collect();
-    for wave in 0.. {
-        let (ready, rest): (Vec<_>, Vec<_>) =
-            open.into_iter().partition(|(_, needs)| needs.iter().all(|need| waves.contains_key(need)));
-        if ready.is_empty() && !rest.is_empty() {
-            return Err(PlanError::Circle(
-                rest.into_iter().map(|(address, _)| address.to_string()).collect(),
-            ));
+    let mut wave = 0;
+    let (later, mut open): (Vec<_>, Vec<_>) = changes.iter().partition(|change| pruned(change));
+    for more in [Vec::new(), later] {
+        open.extend(more);
+        loop {
+            let (ready, rest): (Vec<_>, Vec<_>) =
+                open.into_iter().partition(|change| change.needs.iter().all(|need| waves.contains_key(need)));
+            open = rest;
+            if ready.is_empty() {
+                break;
+            }
+            waves.extend(ready.into_iter().map(|change| (change.address.clone(), wave)));
+            wave += 1;
         }
-        waves.extend(ready.into_iter().map(|(address, _)| (address, wave)));
-        open = rest;
-        if open.is_empty() {
-            break;
-        }
+    }
+    if !open.is_empty() {
+        return Err(PlanError::Circle(open.iter().map(|change| change.address.to_string()).collect()));
     }
     for change in &mut changes {
         change.wave = waves.get(&change.address).copied().unwrap_or_default();

@@ -225,7 +225,7 @@ fn service(secrets: &Value, traffic: &str) -> Value {
         "startup_cpu_boost": false, "env": {}, "secrets": secrets, "volumes": {}, "depends_on": [], "sidecars": {},
         "service_account": "api@p-1.iam.gserviceaccount.com", "min_instances": 0, "max_instances": 1,
         "concurrency": 80, "timeout": "300s", "execution_environment": "gen2", "session_affinity": false,
-        "ingress": "all", "access": "iam", "labels": {}, "traffic": traffic, "newest_revision": "ready"
+        "ingress": "all", "labels": {}, "traffic": traffic, "newest_revision": "ready"
     })
 }
 
@@ -277,7 +277,7 @@ fn an_undeclared_service_that_stays_keeps_its_grants() {
         "startup_cpu_boost": false, "env": {}, "secrets": {"A": "a:1"}, "volumes": {}, "depends_on": [], "sidecars": {},
         "service_account": "api@p-1.iam.gserviceaccount.com", "min_instances": 0, "max_instances": 1, "concurrency": 80,
         "timeout": "300s", "execution_environment": "gen2", "session_affinity": false, "ingress": "all",
-        "access": "iam", "labels": {}, "v2": {}, "traffic": "100% newest", "newest_revision": "ready"});
+        "labels": {}, "v2": {}, "traffic": "100% newest", "newest_revision": "ready"});
     let grant = json!({"on": "a", "role": "roles/secretmanager.secretAccessor",
         "member": "serviceAccount:api@p-1.iam.gserviceaccount.com"});
     let live = [
@@ -286,7 +286,11 @@ fn an_undeclared_service_that_stays_keeps_its_grants() {
     ];
     let plan = plain(&[], &live);
     assert!(plan.is_empty(), "{plan:?}");
-    assert!(plan.notes.iter().any(|note| note.text.contains("as long as run_service/old")), "{:?}", plan.notes);
+    assert!(
+        plan.notes.iter().any(|note| note.text.contains("as long as run_service/old")),
+        "{:?}",
+        plan.notes
+    );
     let pruned = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
     let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!(order, ["run_service/old", "secret_grant/a:secretAccessor:api"]);

@@ -52,6 +52,7 @@ struct Inner {
     bars: MultiProgress,
     /// The JSON document of this command has been written.
     answered: AtomicBool,
+    lost: AtomicBool,
 }
 
 impl Out {
@@ -83,7 +84,8 @@ impl Out {
         let bars = MultiProgress::with_draw_target(target);
         let (stdout, stderr) = (Mutex::new(stdout), Mutex::new(stderr));
         let answered = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { format, stdout, stderr, style, notes, live, bars, answered }) }
+        let lost = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { format, stdout, stderr, style, notes, live, bars, answered, lost }) }
     }
 
     pub fn format(&self) -> Format {
@@ -102,7 +104,14 @@ impl Out {
 
     /// Data for standard output, as it is.
     pub fn text(&self, text: &str) {
-        self.inner.bars.suspend(|| write(&self.inner.stdout, text));
+        if !self.inner.bars.suspend(|| write(&self.inner.stdout, text)) {
+            self.inner.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Some of the answer could not be written, e.g. to a full disk.
+    pub fn lost(&self) -> bool {
+        self.inner.lost.load(Ordering::Relaxed)
     }
 
     /// A line of data. In JSON it goes to standard error, because standard output holds one document only.
@@ -163,10 +172,13 @@ impl Out {
     }
 }
 
-/// A reader that went away (`| head`) is no error of ours, and there is nobody left to tell about others.
-fn write(sink: &Sink, text: &str) {
+/// Whether the text has arrived. A reader that went away (`| head`) has what it wanted.
+fn write(sink: &Sink, text: &str) -> bool {
     let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = sink.write_all(text.as_bytes()).and_then(|()| sink.flush());
+    match sink.write_all(text.as_bytes()).and_then(|()| sink.flush()) {
+        Ok(()) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+    }
 }
 
 fn choice(color: Color, stream: &impl anstream::stream::RawStream) -> ColorChoice {

@@ -1,6 +1,6 @@
 //! Apply while it runs: live lines on a terminal, one plain line for each finished change in a pipe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -34,7 +34,14 @@ struct State {
 
 impl Progress {
     pub(super) fn new(out: Out, plan: &Plan) -> Self {
-        let runs = || plan.changes.iter().filter(|change| change.blocked.is_none());
+        let mut waits: BTreeSet<&Address> = BTreeSet::new();
+        for change in &plan.changes {
+            // In the order of the plan, so that what is needed has been judged already.
+            if change.blocked.is_some() || change.needs.iter().any(|need| waits.contains(need)) {
+                waits.insert(&change.address);
+            }
+        }
+        let runs = || plan.changes.iter().filter(|change| !waits.contains(&change.address));
         let verb = runs().map(|change| change.verb.len()).max().unwrap_or(0);
         let address =
             runs().map(|change| change.address.to_string().chars().count()).filter(|length| *length <= 52);

@@ -149,16 +149,18 @@ impl Kind for SecretValue {
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = secret::full_name(&place.project, name);
         let payload = payload(spec.generate.unwrap_or(Generator::Placeholder))?;
-        let highest = gcp.list_versions(&full_name).await?.unwrap_or_default().iter().map(|v| v.number).max();
-        if highest.unwrap_or(0) >= spec.version {
-            return Err(GcpError::moved(&full_name)); // someone else was faster: there must be no second value
+        let versions = gcp.list_versions(&full_name).await?.unwrap_or_default();
+        if versions.iter().any(|version| version.number == spec.version && version.state == "ENABLED") {
+            return Ok(Settle::Done); // another run was faster: there must be no second value
+        }
+        if versions.iter().any(|version| version.number >= spec.version) {
+            return Err(GcpError::moved(&full_name));
         }
         let number = gcp.add_version(&full_name, payload, spec.version).await?;
         if number != spec.version {
             // Two runs looked before either had added, and Secret Manager knows no "only if there is none". The one
             // that got the planned number has made the value; ours has been used by nobody.
             gcp.destroy_version(&full_name, number).await?;
-            return Err(GcpError::moved(&full_name));
         }
         Ok(Settle::Done)
     }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::spec::{
-    ContainerSpec, IAM, NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec,
-};
+use super::spec::{ContainerSpec, NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
 use super::v2;
 use crate::config::scalars;
 use crate::gcp::GcpError;
@@ -42,7 +40,7 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         execution_environment: lower(&template["executionEnvironment"], "EXECUTION_ENVIRONMENT_", "default"),
         session_affinity: template["sessionAffinity"].as_bool().unwrap_or(false),
         ingress: ingress(&doc["ingress"]),
-        access: if doc["invokerIamDisabled"] == true { NO_IAM_CHECK } else { IAM }.to_owned(),
+        access: (doc["invokerIamDisabled"] == true).then(|| NO_IAM_CHECK.to_owned()),
         labels: labels::read(doc, LABELS),
         vpc: vpc(&template["vpcAccess"]),
         v2: v2::read(doc),

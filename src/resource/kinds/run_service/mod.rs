@@ -80,7 +80,7 @@ impl Kind for RunService {
     }
 
     fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
-        let open = |spec: Option<&Spec>| spec.is_some_and(|spec| spec.access == spec::NO_IAM_CHECK);
+        let open = |spec: Option<&Spec>| spec.is_some_and(|spec| spec.access.is_some());
         let mut found = Vec::new();
         match (open(before), open(after)) {
             (false, true) => found.push(Consequence::AccessWidened),

@@ -28,8 +28,9 @@ pub struct Spec {
     pub execution_environment: String,
     pub session_affinity: bool,
     pub ingress: String,
-    /// `iam`, or `no_iam_check` (`invokerIamDisabled`).
-    pub access: String,
+    /// `no_iam_check` (`invokerIamDisabled`), or nothing: who may call is then a matter of grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc: Option<VpcSpec>,
@@ -106,7 +107,6 @@ pub struct VpcSpec {
 }
 
 pub const NO_IAM_CHECK: &str = "no_iam_check";
-pub const IAM: &str = "iam";
 pub const NEWEST_SERVES: &str = "100% newest";
 pub const READY: &str = "ready";
 
@@ -136,7 +136,7 @@ pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Ser
         execution_environment: service.execution_environment.clone(),
         session_affinity: service.session_affinity,
         ingress: service.ingress.clone(),
-        access: if service.access == Access::NoIamCheck { NO_IAM_CHECK } else { IAM }.to_owned(),
+        access: (service.access == Access::NoIamCheck).then(|| NO_IAM_CHECK.to_owned()),
         labels: service.labels.clone(),
         vpc: service.vpc.as_ref().map(vpc),
         v2: service.v2.as_ref().map(|patch| v2::leaves(patch, key)).unwrap_or_default(),

@@ -93,7 +93,7 @@ prop_compose! {
         (min_instances, max_instances, concurrency) in (0_u32..3, 3_u32..9, 1_u32..100),
         session_affinity in any::<bool>(),
         ingress in prop_oneof![Just("all"), Just("internal"), Just("internal-and-cloud-load-balancing")],
-        access in prop_oneof![Just("iam"), Just("no_iam_check")],
+        access in prop::option::of(Just("no_iam_check".to_owned())),
         labels in prop::collection::btree_map("[a-z]{1,3}", "[a-z]{0,3}", 0..3),
         network in prop::option::of(any::<bool>()),
         audience in prop::option::of("[a-z]{1,3}"),
@@ -108,7 +108,7 @@ prop_compose! {
         Spec {
             main, sidecars, service_account: "api@p-1.iam.gserviceaccount.com".into(), min_instances, max_instances,
             concurrency, timeout: "60s".into(), execution_environment: "gen2".into(), session_affinity,
-            ingress: ingress.into(), access: access.into(), labels, vpc,
+            ingress: ingress.into(), access, labels, vpc,
             v2: audience.map(|a| ("customAudiences".to_owned(), json!([a]))).into_iter().collect(),
             image_replaces: None, traffic: NEWEST_SERVES.into(), newest_revision: READY.into(),
         }
@@ -271,7 +271,8 @@ async fn project() -> (gcp_sandbox::Sandbox, Gcp) {
     let apis = gcp_sandbox::Apis::All;
     let options = gcp_sandbox::Options { projects: vec![project], apis, ..gcp_sandbox::Options::default() };
     let sandbox = gcp_sandbox::start(options).await.unwrap();
-    let options = Options { endpoint: Some(sandbox.url()), anonymous: true, paced: false, ..Options::default() };
+    let options =
+        Options { endpoint: Some(sandbox.url()), anonymous: true, paced: false, ..Options::default() };
     let gcp = Gcp::connect(options).await.unwrap();
     gcp.create_account("shop-one", "api-runtime", "Api", "").await.unwrap();
     (sandbox, gcp)

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::live::{IMAGE_REPLACES, LABELS};
-use super::spec::{ContainerSpec, NO_IAM_CHECK, ProbeSpec, Spec, VpcSpec};
+use super::spec::{ContainerSpec, ProbeSpec, Spec, VpcSpec};
 use super::v2;
 use crate::resource::Place;
 use crate::resource::kinds::labels;
@@ -20,8 +20,8 @@ pub fn manage(doc: &mut Value, spec: &Spec, place: &Place, template: bool) {
         labels::object(doc, "scaling").insert("minInstanceCount".into(), spec.min_instances.into());
     }
     set(doc, "ingress", ingress(&spec.ingress).into());
-    if spec.access == NO_IAM_CHECK || doc["invokerIamDisabled"] == true {
-        set(doc, "invokerIamDisabled", (spec.access == NO_IAM_CHECK).into());
+    if spec.access.is_some() || doc["invokerIamDisabled"] == true {
+        set(doc, "invokerIamDisabled", spec.access.is_some().into());
     }
     if template {
         set(doc, "client", "deployer".into());
