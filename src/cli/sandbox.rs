@@ -1,12 +1,13 @@
 //! `deployer sandbox`: a Google Cloud on loopback, until Ctrl-C.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::session::{root, sandbox_state};
 use super::{CliError, Exit, Global};
+use crate::config;
 use crate::view::Out;
 
 /// Run the sandbox: Google's REST APIs on loopback
@@ -61,14 +62,12 @@ fn project(text: &str) -> Result<gcp_sandbox::ProjectSeed, String> {
 }
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
-    let state = match &args.state {
-        Some(state) => state.clone(),
-        None => sandbox_state(&root(global)?),
-    };
+    let root = root(global)?;
+    let state = args.state.clone().unwrap_or_else(|| sandbox_state(&root));
     let options = gcp_sandbox::Options {
         port: args.port,
         state: Some(state.clone()),
-        projects: args.projects.clone(),
+        projects: declared(&root).into_iter().chain(args.projects.clone()).collect(),
         apis: match args.apis {
             Apis::Default => gcp_sandbox::Apis::Default,
             Apis::All => gcp_sandbox::Apis::All,
@@ -82,6 +81,16 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
     ended().await;
     sandbox.stop().await;
     Ok(Exit::Fine)
+}
+
+/// The projects whose numbers this checkout's environments know: those are the numbers that they will expect. An
+/// environment with mistakes in it is the business of the command that uses it.
+fn declared(root: &Path) -> Vec<gcp_sandbox::ProjectSeed> {
+    let names = config::names(root).unwrap_or_default();
+    let loaded = names.iter().filter_map(|name| config::load(root, name, &config::Inputs::default()).ok());
+    let projects = loaded.map(|loaded| loaded.environment.project);
+    let known = projects.filter(|project| project.number.is_some());
+    known.map(|project| gcp_sandbox::ProjectSeed { id: project.id, number: project.number }).collect()
 }
 
 /// Resolves at Ctrl-C or when the process is asked to end.

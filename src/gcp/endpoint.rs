@@ -48,6 +48,15 @@ impl Endpoint {
         }
     }
 
+    /// The error of a call, with a hint to what is to be looked at when nothing answered there.
+    pub(crate) fn named_in(&self, mut error: GcpError) -> GcpError {
+        if let (Self::Base { url, .. }, ErrorKind::Network) = (self, &error.kind) {
+            error.hints =
+                vec![format!("check that something answers at {url}, which stands in for Google's hosts")];
+        }
+        error
+    }
+
     /// Whether requests stay on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         matches!(self, Self::Base { loopback: true, .. })

@@ -1,7 +1,8 @@
-//! What this process changed moments ago, and the patience that follows from it.
+//! What changed moments ago, and the patience that follows from it.
 //!
 //! Google needs minutes until an enabled API answers and a grant holds everywhere. Only errors that such a
-//! change of our own explains are waited out; all others are reported at once.
+//! change explains are waited out: one of our own, or an API that Service Usage lists as enabled although it
+//! still refuses. All others are reported at once.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +15,7 @@ use super::error::{ErrorKind, GcpError};
 /// more than seven (Google's "access change propagation").
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// What was changed by this process.
+/// What was changed by this process, and what Service Usage says.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh {
     apis: Mutex<BTreeSet<String>>,
@@ -22,8 +23,8 @@ pub(crate) struct Fresh {
 }
 
 impl Gcp {
-    pub(crate) fn note_enabled(&self, apis: &[String]) {
-        self.fresh().apis.lock().unwrap_or_else(PoisonError::into_inner).extend(apis.iter().cloned());
+    pub(crate) fn note_enabled(&self, apis: impl IntoIterator<Item = String>) {
+        self.fresh().apis.lock().unwrap_or_else(PoisonError::into_inner).extend(apis);
     }
 
     pub(crate) fn note_granted(&self) {

@@ -18,6 +18,8 @@ const CREATE: Method = Method::write(Api::SecretManager, "POST", "secretmanager.
 const PATCH: Method = Method::write(Api::SecretManager, "PATCH", "secretmanager.projects.secrets.patch");
 const DELETE: Method = Method::write(Api::SecretManager, "DELETE", "secretmanager.projects.secrets.delete");
 const ADD: Method = Method::once(Api::SecretManager, "POST", "secretmanager.projects.secrets.addVersion");
+const DESTROY: Method =
+    Method::write(Api::SecretManager, "POST", "secretmanager.projects.secrets.versions.destroy");
 const VERSIONS: Method =
     Method::read(Api::SecretManager, "GET", "secretmanager.projects.secrets.versions.list");
 
@@ -204,6 +206,19 @@ impl Gcp {
             }
             round += 1;
         }
+    }
+
+    /// Destroys the payload of one version for good; its number stays taken.
+    pub async fn destroy_version(&self, name: &str, number: u64) -> Result<(), GcpError> {
+        let doing = format!("destroy version {number} of secret {}", short(name));
+        let client = self.secrets_client().await?;
+        let call = Call { method: &DESTROY, doing: &doing, resource: name };
+        self.call(&call, || {
+            let request = client.destroy_secret_version().set_name(format!("{name}/versions/{number}"));
+            async { self.signed(request).send().await.map_err(failure) }
+        })
+        .await?;
+        Ok(())
     }
 
     async fn send_version(

@@ -25,7 +25,8 @@ struct Wire {
 }
 
 impl Gcp {
-    /// The names of all enabled APIs, such as `run.googleapis.com`.
+    /// The names of all enabled APIs, such as `run.googleapis.com`. From now on a refusal by one of them because it
+    /// were disabled is taken for what it is: the news has not reached it yet.
     pub async fn enabled_apis(&self, project: &str) -> Result<BTreeSet<String>, GcpError> {
         let doing = format!("list the enabled APIs of {project}");
         let request = || {
@@ -35,7 +36,9 @@ impl Gcp {
         };
         let services: Vec<Wire> = self.rest_list(&doing, request, "services").await?;
         let name = |wire: Wire| wire.name.rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(services.into_iter().map(name).collect())
+        let enabled: BTreeSet<String> = services.into_iter().map(name).collect();
+        self.note_enabled(enabled.iter().cloned());
+        Ok(enabled)
     }
 
     /// Enables APIs, at most twenty a request, and waits until Google says that it is done. Calls to an API that
@@ -55,7 +58,7 @@ impl Gcp {
             };
             let ended = self.wait(&doing, started, poll).await?;
             refuse_failures(&doing, &ended.into_response(&doing)?)?;
-            self.note_enabled(batch);
+            self.note_enabled(batch.iter().cloned());
         }
         Ok(())
     }

@@ -253,20 +253,30 @@ fn a_target_that_is_as_declared_still_brings_what_it_needs() {
 }
 
 #[test]
-fn what_an_undeclared_service_uses_stays_with_it() {
-    let left = live("run_service/api", service(&json!({"A": "a:1"}), "100% newest"), ours());
-    let plan = plain(&[], &[left.clone(), grant()]);
-    assert!(plan.is_empty(), "{plan:?}");
-    assert!(plan.notes.iter().any(|n| n.address == address(GRANT) && n.text.contains("run_service/api")));
-    let pruned = planned(&[], &[left, grant()], &Options { prune: true, ..Options::default() }).unwrap();
-    let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
-    assert_eq!(order, ["run_service/api", GRANT]);
-}
-
-#[test]
 fn a_plan_survives_its_own_json() {
     let plan = plain(&chain(), &[live("secret/a", secret("y"), ours())]);
     let text = serde_json::to_string(&plan).unwrap();
     let back: Plan = serde_json::from_str(&text).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), text);
+}
+
+#[test]
+fn an_undeclared_service_that_stays_keeps_its_grants() {
+    let spec = json!({"image": "a", "command": [], "args": [], "cpu": "1", "memory": "512Mi", "cpu_idle": true,
+        "startup_cpu_boost": false, "env": {}, "secrets": {"A": "a:1"}, "volumes": {}, "depends_on": [], "sidecars": {},
+        "service_account": "api@p-1.iam.gserviceaccount.com", "min_instances": 0, "max_instances": 1, "concurrency": 80,
+        "timeout": "300s", "execution_environment": "gen2", "session_affinity": false, "ingress": "all",
+        "access": "iam", "labels": {}, "v2": {}, "traffic": "100% newest", "newest_revision": "ready"});
+    let grant = json!({"on": "a", "role": "roles/secretmanager.secretAccessor",
+        "member": "serviceAccount:api@p-1.iam.gserviceaccount.com"});
+    let live = [
+        live("run_service/old", spec, ours()),
+        live("secret_grant/a:secretAccessor:api", grant, Owner::Foreign),
+    ];
+    let plan = plain(&[], &live);
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(plan.notes[1].text.contains("run_service/old needs it"), "{:?}", plan.notes);
+    let pruned = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
+    let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(order, ["run_service/old", "secret_grant/a:secretAccessor:api"]);
 }

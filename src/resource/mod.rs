@@ -125,6 +125,9 @@ pub enum FieldPolicy {
     Immutable,
     /// Matters when the object is made, and is not compared afterwards.
     CreateOnly,
+    /// A record that deployer keeps on the object. It follows from other fields, and is told only when it
+    /// alone differs.
+    Record,
 }
 
 /// What a reviewer must know before saying yes.

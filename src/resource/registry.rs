@@ -46,15 +46,29 @@ impl Registry {
         self.kinds().position(|kind| kind.name() == name).unwrap_or(usize::MAX)
     }
 
-    /// What exists, of all kinds at once. An API that is not enabled holds nothing.
+    /// What exists, of all kinds at once. An API that is not enabled holds nothing. One that Service Usage lists as
+    /// enabled and that refuses all the same was enabled moments ago, perhaps by a run that was cut off: its objects
+    /// exist, so it is asked again, and the transport waits until it answers.
     pub async fn observe(&self, gcp: &Gcp, env: &Environment) -> Result<Vec<Live>, GcpError> {
         let each = self.kinds().map(|kind| async move {
             match kind.observe(gcp, env).await {
-                Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(Vec::new()),
-                other => other,
+                Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok((kind, None)),
+                other => other.map(|live| (kind, Some(live))),
             }
         });
-        Ok(try_join_all(each).await?.into_iter().flatten().collect())
+        let (mut live, mut silent) = (Vec::new(), Vec::new());
+        for (kind, observed) in try_join_all(each).await? {
+            match observed {
+                Some(observed) => live.extend(observed),
+                None => silent.push(kind),
+            }
+        }
+        let enabled =
+            |name: &str| live.iter().any(|l| l.address.kind == api::Api::NAME && l.address.name == name);
+        silent.retain(|kind| enabled(kind.api()));
+        let late = try_join_all(silent.into_iter().map(|kind| kind.observe(gcp, env))).await?;
+        live.extend(late.into_iter().flatten());
+        Ok(live)
     }
 
     /// Adds to `facts` what the observed objects tell.

@@ -34,6 +34,7 @@ fn one(problem: &Diagnostic, sources: &Texts, renderer: &Renderer) -> String {
         let span = span(text, location.line, location.column, problem.length)?;
         Some((location, text, span))
     });
+    let placed = place.is_some();
     let mut group = match place {
         Some((location, text, span)) => {
             // The renderer counts columns itself; only the line is needed, and long files cost time.
@@ -55,10 +56,15 @@ fn one(problem: &Diagnostic, sources: &Texts, renderer: &Renderer) -> String {
     }
     // What follows an empty line is text to copy: it keeps its own indentation.
     let hint = problem.hint.as_deref().map(|hint| hint.split_once("\n\n").unwrap_or((hint, "")));
-    if let Some((hint, _)) = hint {
+    if let Some((hint, _)) = hint.filter(|_| placed) {
         group = group.element(Level::HELP.with_name(Some("hint")).message(visible(hint)));
     }
     let mut text = renderer.render(&[group]);
+    if let Some((hint, _)) = hint.filter(|_| !placed) {
+        // Without a source there is no gutter to stand in.
+        text.push_str("\nhint: ");
+        text.push_str(&visible(hint));
+    }
     if let Some((_, example)) = hint.filter(|(_, example)| !example.is_empty()) {
         text.push_str("\n\n");
         text.push_str(&visible(example));
@@ -162,8 +168,7 @@ mod tests {
         let shown = render(&all, &Texts::default(), false, 100);
         insta::assert_snapshot!(shown, @r"
         warning[x]: something
-         |
-         = hint: first
+        hint: first
 
             second
 

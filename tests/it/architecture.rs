@@ -43,7 +43,10 @@ fn code(text: &str) -> String {
 
 /// Files that hold unit tests only.
 fn is_test(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("tests.rs") || path.ends_with("testing.rs") || path.ends_with("testserver.rs")
+    path.contains("/tests/")
+        || path.ends_with("tests.rs")
+        || path.ends_with("testing.rs")
+        || path.ends_with("testserver.rs")
 }
 
 /// The lines of production code in `sources` that contain one of `words`.
@@ -68,7 +71,18 @@ fn none(found: &[String]) {
 #[test]
 fn planning_is_pure() {
     let plan = sources("src/plan");
-    let impure = ["gcp", "tokio", "futures", "async ", ".await", "std::fs", "std::env", "std::net", "Instant::now", "SystemTime"];
+    let impure = [
+        "gcp",
+        "tokio",
+        "futures",
+        "async ",
+        ".await",
+        "std::fs",
+        "std::env",
+        "std::net",
+        "Instant::now",
+        "SystemTime",
+    ];
     none(&lines_with(&plan, &impure));
     none(&lines_with(&plan, &[".observe(", ".create(", ".update(", ".delete("]));
 }
@@ -76,7 +90,10 @@ fn planning_is_pure() {
 #[test]
 fn configuration_reads_files_and_nothing_else() {
     let config = sources("src/config");
-    none(&lines_with(&config, &["crate::gcp", "reqwest", "tokio", ".await", "Instant::now", "SystemTime", "std::net"]));
+    none(&lines_with(
+        &config,
+        &["crate::gcp", "reqwest", "tokio", ".await", "Instant::now", "SystemTime", "std::net"],
+    ));
 }
 
 #[test]
@@ -100,7 +117,10 @@ fn apply_obeys_the_plan_and_never_reads_the_configuration() {
 
 #[test]
 fn views_decide_nothing() {
-    none(&lines_with(&sources("src/view"), &["crate::gcp::Gcp", ".await", "plan::plan(", "apply::apply(", "config::load"]));
+    none(&lines_with(
+        &sources("src/view"),
+        &["crate::gcp::Gcp", ".await", "plan::plan(", "apply::apply(", "config::load"],
+    ));
 }
 
 #[test]
@@ -116,7 +136,8 @@ fn the_sandbox_does_not_know_deployer() {
 #[test]
 fn every_source_says_first_what_it_is_for() {
     let all = ["src", "sandbox/src", "xtask/src", "tests"].into_iter().flat_map(sources);
-    let silent: Vec<_> = all.filter(|source| !source.first.starts_with("//! ")).map(|source| source.path).collect();
+    let silent: Vec<_> =
+        all.filter(|source| !source.first.starts_with("//! ")).map(|source| source.path).collect();
     none(&silent);
 }
 
@@ -124,7 +145,10 @@ fn every_source_says_first_what_it_is_for() {
 fn payloads_cannot_be_printed() {
     let payload = sources("src/gcp").into_iter().find(|source| source.path.ends_with("/payload.rs")).unwrap();
     let derives = payload.code.lines().filter(|line| line.contains("derive("));
-    let open: Vec<_> = derives.filter(|line| line.contains("Debug") || line.contains("Serialize")).map(str::to_owned).collect();
+    let open: Vec<_> = derives
+        .filter(|line| line.contains("Debug") || line.contains("Serialize"))
+        .map(str::to_owned)
+        .collect();
     none(&open);
     assert!(!payload.code.contains("Display for"));
 }

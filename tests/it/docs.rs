@@ -34,13 +34,14 @@ fn links(text: &str) -> Vec<String> {
 }
 
 /// Top-level entries of the repository: what a path in a document can begin with.
-const ROOTS: [&str; 8] = ["src/", "tests/", "sandbox/", "xtask/", "environments/", "docs/", ".github/", ".ci/"];
+const ROOTS: [&str; 8] =
+    ["src/", "tests/", "sandbox/", "xtask/", "environments/", "docs/", ".github/", ".ci/"];
 
 /// A path of this repository: no command, no pattern, no stand-in in capitals.
 fn is_path(text: &str) -> bool {
     let stand_in = |part: &str| {
         let name = part.split('.').next().unwrap_or_default();
-        name.len() > 1 && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
     };
     let rooted = ROOTS.iter().any(|root| text.starts_with(root));
     rooted && !text.contains([' ', '*', '{', '<', '$']) && !text.split('/').any(stand_in)
@@ -104,8 +105,10 @@ async fn help(words: &[String]) -> Option<(usize, String)> {
 async fn every_command_of_the_readme_exists() {
     let readme = read("README.md");
     // What looks like prose about the tool, not like a command line.
-    let commands: Vec<_> =
-        commands(&readme).into_iter().filter(|words| !["brings", "is", "does"].contains(&words[0].as_str())).collect();
+    let commands: Vec<_> = commands(&readme)
+        .into_iter()
+        .filter(|words| !["brings", "is", "does"].contains(&words[0].as_str()))
+        .collect();
     assert!(commands.len() >= 8, "{commands:?}");
     for words in &commands {
         assert!(help(words).await.is_some(), "deployer {}", words.join(" "));
@@ -117,7 +120,8 @@ async fn every_command_is_in_the_readme() {
     let readme = read("README.md");
     let help = Workplace::empty().deployer("--help").ok().await.stdout;
     let listed = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
-    let verbs = listed.take_while(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
+    let verbs =
+        listed.take_while(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
     let verbs: Vec<_> = verbs.filter(|verb| *verb != "help").collect();
     assert!(verbs.len() >= 7, "{help}");
     for verb in verbs {
@@ -128,15 +132,22 @@ async fn every_command_is_in_the_readme() {
 #[tokio::test]
 async fn every_flag_of_the_readme_exists() {
     let mut known = String::new();
-    for verb in ["plan", "apply", "validate", "schema", "sandbox", "secrets list", "secrets set", "completions"] {
+    for verb in
+        ["plan", "apply", "validate", "schema", "sandbox", "secrets list", "secrets set", "completions"]
+    {
         known.push_str(&Workplace::empty().deployer(&format!("{verb} --help")).ok().await.stdout);
     }
-    let options: BTreeSet<_> =
-        known.split(|c: char| c.is_whitespace() || [',', '[', ']', '`'].contains(&c)).map(str::to_owned).collect();
+    let options: BTreeSet<_> = known
+        .split(|c: char| c.is_whitespace() || [',', '[', ']', '`'].contains(&c))
+        .map(str::to_owned)
+        .collect();
     let readme = read("README.md");
-    let quoted = quoted(&readme).into_iter().filter(|text| !text.starts_with("cargo") && !text.starts_with("gcloud"));
-    let words: Vec<_> = quoted.flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
-    let flags: BTreeSet<_> = words.into_iter().filter(|word| word.starts_with('-') && word.len() > 1).collect();
+    let quoted =
+        quoted(&readme).into_iter().filter(|text| !text.starts_with("cargo") && !text.starts_with("gcloud"));
+    let words: Vec<_> =
+        quoted.flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect();
+    let flags: BTreeSet<_> =
+        words.into_iter().filter(|word| word.starts_with('-') && word.len() > 1).collect();
     assert!(flags.len() >= 8, "{flags:?}");
     for flag in flags.iter().map(|flag| flag.split('=').next().unwrap_or_default()) {
         assert!(options.contains(flag), "no command has {flag}");
@@ -146,5 +157,8 @@ async fn every_flag_of_the_readme_exists() {
 #[test]
 fn the_changelog_has_a_place_for_what_is_not_released() {
     let changelog = read("CHANGELOG.md");
-    assert!(changelog.lines().any(|line| line.starts_with("## ") && line.contains("Unreleased")), "{changelog}");
+    assert!(
+        changelog.lines().any(|line| line.starts_with("## ") && line.contains("Unreleased")),
+        "{changelog}"
+    );
 }

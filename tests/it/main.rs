@@ -1,9 +1,21 @@
 //! The integration tests: the built binary and the library against a sandbox of their own. One binary, because
 //! linking takes longer than running.
 
+// Clippy knows the functions that are tests, not those that tests call.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod architecture;
 mod bad_input;
+mod clients;
+mod conformance;
+mod crash;
 mod docs;
+mod faults;
 mod no_leaks;
+mod oracle;
+mod properties;
+mod proxy;
+mod races;
+mod rig;
 mod scenarios;
 mod support;

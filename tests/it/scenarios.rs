@@ -76,7 +76,8 @@ scenarios![
 #[test]
 fn every_scenario_file_is_played() {
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let mut names: Vec<_> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let mut names: Vec<_> =
+        files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
     names.sort_unstable();
     let mut played = PLAYED.to_vec();
     played.sort_unstable();
@@ -153,11 +154,15 @@ fn difference(name: &str, expected: &str, shown: &str) -> String {
     let (expected, shown): (Vec<_>, Vec<_>) = (expected.lines().collect(), shown.lines().collect());
     let same = expected.iter().zip(&shown).take_while(|(a, b)| a == b).count();
     let part = |lines: &[&str], mark: &str| -> String {
-        lines.iter().skip(same).take(12).map(|line| format!("{mark} {line}\n")).collect()
+        let lines = lines.iter().skip(same).take(12).map(|line| format!("{mark} {line}"));
+        lines.collect::<Vec<_>>().join("\n")
     };
-    let before: String = shown[same.saturating_sub(6)..same].iter().map(|line| format!("  {line}\n")).collect();
+    let before = shown[same.saturating_sub(6)..same].join(
+        "
+  ",
+    );
     format!(
-        "scenarios/{name}.txt, line {}:\n{before}{}{}(UPDATE_SCENARIOS=1 accepts what is shown)",
+        "scenarios/{name}.txt, line {}:\n  {before}\n{}\n{}\n(UPDATE_SCENARIOS=1 accepts what is shown)",
         same + 1,
         part(&expected, "-"),
         part(&shown, "+"),
@@ -229,13 +234,11 @@ impl Stage {
         let mut run = Run::new(self.place.root()).within(&self.folder).stdin(stdin);
         let mut words = command.split_whitespace();
         for word in words.by_ref() {
-            match word.split_once('=') {
-                Some((name, value)) => run = run.env(name, value),
-                None => {
-                    assert_eq!(word, "deployer", "no such step: {line}");
-                    break;
-                }
-            }
+            let Some((name, value)) = word.split_once('=') else {
+                assert_eq!(word, "deployer", "no such step: {line}");
+                break;
+            };
+            run = run.env(name, value);
         }
         run.args(words)
     }
@@ -264,9 +267,11 @@ impl Stage {
         let cloud = self.cloud().await;
         let path = service_path(service);
         let revisions = cloud.read(&format!("{path}/revisions")).await;
-        let oldest = revisions["revisions"].as_array().unwrap().iter().min_by_key(|r| r["createTime"].to_string());
+        let oldest =
+            revisions["revisions"].as_array().unwrap().iter().min_by_key(|r| r["createTime"].to_string());
         let name = oldest.unwrap()["name"].as_str().unwrap().rsplit('/').next().unwrap();
-        let target = json!({"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": name, "percent": 100});
+        let target =
+            json!({"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": name, "percent": 100});
         let body = json!({"traffic": [target]});
         succeeded(&cloud.console("PATCH", &format!("{path}?updateMask=traffic"), Some(&body)).await);
     }
@@ -278,7 +283,10 @@ impl Stage {
         let cloud = self.cloud().await;
         let mut live = cloud.service(service).await;
         live["template"].as_object_mut().unwrap().remove("revision");
-        live["template"]["containers"][0]["env"].as_array_mut().unwrap().push(json!({"name": name, "value": value}));
+        live["template"]["containers"][0]["env"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"name": name, "value": value}));
         let path = format!("{}?updateMask=template", service_path(service));
         succeeded(&cloud.console("PATCH", &path, Some(&live)).await);
     }
@@ -306,7 +314,8 @@ impl Stage {
         if counts.is_empty() {
             return "  (none)\n".to_owned();
         }
-        counts.iter().map(|(method, count)| format!("  {count} {method}\n")).collect()
+        let lines = counts.iter().map(|(method, count)| format!("  {count} {method}"));
+        lines.collect::<Vec<_>>().join("\n") + "\n"
     }
 
     fn shown(&self, done: &Done) -> String {
@@ -364,7 +373,7 @@ fn is_progress(line: &str) -> bool {
 
 /// `2026-11-21T10:49:15.971098Z` becomes `{time}`.
 fn without_times(line: &str) -> String {
-    let words = line.split_inclusive(|c: char| c == ' ' || c == '"');
+    let words = line.split_inclusive([' ', '"']);
     let words = words.map(|word| {
         let bare = word.trim_end_matches([' ', '"']);
         let is_time = bare.ends_with('Z') && bare.len() >= 20 && bare.as_bytes()[10] == b'T';

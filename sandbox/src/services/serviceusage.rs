@@ -39,22 +39,33 @@ const FIRST: [&str; 12] = [
 ];
 
 /// Known besides those that the method table names.
-const OTHERS: [&str; 15] = [
+const OTHERS: [&str; 26] = [
     "aiplatform.googleapis.com",
     "cloudbilling.googleapis.com",
     "cloudkms.googleapis.com",
     "compute.googleapis.com",
     "containerregistry.googleapis.com",
     "dns.googleapis.com",
+    "documentai.googleapis.com",
     "eventarc.googleapis.com",
+    "fcm.googleapis.com",
+    "firebase.googleapis.com",
     "firestore.googleapis.com",
+    "gmail.googleapis.com",
     "iap.googleapis.com",
+    "identitytoolkit.googleapis.com",
+    "language.googleapis.com",
     "networkmanagement.googleapis.com",
     "orgpolicy.googleapis.com",
     "pubsub.googleapis.com",
     "redis.googleapis.com",
     "servicenetworking.googleapis.com",
+    "sheets.googleapis.com",
+    "speech.googleapis.com",
     "sqladmin.googleapis.com",
+    "texttospeech.googleapis.com",
+    "translate.googleapis.com",
+    "vision.googleapis.com",
 ];
 
 /// Enabling the first brings the second.

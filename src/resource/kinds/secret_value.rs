@@ -153,7 +153,13 @@ impl Kind for SecretValue {
         if highest.unwrap_or(0) >= spec.version {
             return Err(GcpError::moved(&full_name)); // someone else was faster: there must be no second value
         }
-        gcp.add_version(&full_name, payload, spec.version).await?;
+        let number = gcp.add_version(&full_name, payload, spec.version).await?;
+        if number != spec.version {
+            // Two runs looked before either had added, and Secret Manager knows no "only if there is none". The one
+            // that got the planned number has made the value; ours has been used by nobody.
+            gcp.destroy_version(&full_name, number).await?;
+            return Err(GcpError::moved(&full_name));
+        }
         Ok(Settle::Done)
     }
 

@@ -151,7 +151,9 @@ impl Cloud {
     /// The payload of a version, which only a test may read: `latest`, or a number.
     pub async fn payload(&self, secret: &str, version: &str) -> Vec<u8> {
         use base64::Engine as _;
-        let path = format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/{secret}/versions/{version}:access");
+        let path = format!(
+            "/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/{secret}/versions/{version}:access"
+        );
         let answer = self.read(&path).await;
         base64::engine::general_purpose::STANDARD.decode(answer["payload"]["data"].as_str().unwrap()).unwrap()
     }
@@ -169,7 +171,8 @@ impl Cloud {
             Some(bindings) => bindings.push(binding),
             None => policy["bindings"] = json!([binding]),
         }
-        let (status, answer) = self.console("POST", &format!("{path}:setIamPolicy"), Some(&json!({"policy": policy}))).await;
+        let (status, answer) =
+            self.console("POST", &format!("{path}:setIamPolicy"), Some(&json!({"policy": policy}))).await;
         assert_eq!(status, 200, "{answer}");
     }
 }

@@ -82,7 +82,9 @@ impl Run {
 
     /// Runs to the end, beside the sandbox of this test.
     pub async fn done(self) -> Done {
-        tokio::task::spawn_blocking(move || Done::from(self.spawn().wait_with_output().unwrap())).await.unwrap()
+        tokio::task::spawn_blocking(move || Done::from(self.spawn().wait_with_output().unwrap()))
+            .await
+            .unwrap()
     }
 
     /// Runs to the end, which has to be a success.

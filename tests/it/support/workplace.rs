@@ -39,7 +39,9 @@ impl Workplace {
     /// A folder with these files.
     pub fn with(files: &[(&str, &str)]) -> Self {
         let place = Self::empty();
-        files.iter().for_each(|(path, text)| place.write(path, text));
+        for (path, text) in files {
+            place.write(path, text);
+        }
         place
     }
 

@@ -35,8 +35,7 @@ pub fn url(service: &str, project_number: u64, region: &str) -> String {
 }
 
 /// Fields of the service itself; all others belong to the template, so changing them makes a revision.
-const SERVICE_FIELDS: [&str; 6] =
-    ["min_instances", "ingress", "access", "labels", "image_replaces", "traffic"];
+const SERVICE_FIELDS: [&str; 4] = ["min_instances", "ingress", "access", "labels"];
 
 impl Kind for RunService {
     const NAME: &'static str = "run_service";
@@ -73,6 +72,7 @@ impl Kind for RunService {
         let field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
         match field {
             "traffic" => FieldPolicy::Traffic,
+            "image_replaces" => FieldPolicy::Record,
             "v2" if !pointer.starts_with("/v2/template.") => FieldPolicy::InPlace,
             field if SERVICE_FIELDS.contains(&field) => FieldPolicy::InPlace,
             _ => FieldPolicy::Revision,

@@ -204,7 +204,7 @@ impl Findings<'_> {
                 .filter(|probe| !live::is_default_startup_probe(probe)),
             liveness_probe: container.liveness_probe.as_ref().map(probe),
             readiness_probe: container.readiness_probe.as_ref().map(probe),
-            depends_on: container.depends_on.clone(),
+            depends_on: sorted(&container.depends_on),
         }
     }
 
@@ -264,7 +264,14 @@ fn vpc(vpc: &model::Vpc) -> VpcSpec {
         connector: vpc.connector.clone(),
         network: vpc.network.clone(),
         subnet: vpc.subnet.clone(),
-        tags: vpc.tags.clone(),
+        tags: sorted(&vpc.tags),
         egress: vpc.egress.clone(),
     }
+}
+
+/// Lists whose order means nothing are compared sorted: Cloud Run may answer them in another order.
+fn sorted(items: &[String]) -> Vec<String> {
+    let mut items = items.to_vec();
+    items.sort_unstable();
+    items
 }
