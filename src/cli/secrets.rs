@@ -10,6 +10,7 @@ use super::{CliError, Exit, Global};
 use crate::config::model;
 use crate::gcp::{ErrorKind, Gcp, GcpError, Payload, Version};
 use crate::resource::kinds::secret;
+use crate::resource::{Owner, Ownership};
 use crate::view::{Out, SecretRow};
 
 /// List secrets and add values
@@ -101,11 +102,25 @@ async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError>
     let existing = versions(gcp, project, &declared.id).await?;
     if existing.is_none() {
         make(session, declared, out).await?;
+    } else if let Some(other) = other_system(session, &full_name).await? {
+        return Err(CliError::user(format!("the secret {} belongs to {other}: nothing was added", declared.id))
+            .hint(format!("choose another `id` for `{}`, or take it over with apply and --adopt", args.name)));
     }
     let expected = existing.iter().flatten().map(|version| version.number).max().unwrap_or(0) + 1;
     let number = gcp.add_version(&full_name, payload, expected).await?;
     out.secret_set(&session.env.name, &args.name, &declared.id, number);
     Ok(Exit::Fine)
+}
+
+/// The owner of a secret that bears the mark of another system, as `SYSTEM/ENVIRONMENT`.
+async fn other_system(session: &Session, full_name: &str) -> Result<Option<String>, GcpError> {
+    let doc = session.gcp.secret(full_name).await?.unwrap_or_default();
+    Ok(match Ownership::owner_by_labels(&doc) {
+        Owner::Marked(mark) if mark.system != session.env.system => {
+            Some(format!("{}/{}", mark.system, mark.environment))
+        }
+        _ => None,
+    })
 }
 
 fn declared<'a>(session: &'a Session, name: &str) -> Result<&'a model::Secret, CliError> {

@@ -205,11 +205,13 @@ pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Resu
     }
     // Google lists in orders of its own.
     let mut undeclared: Vec<_> = existing().filter(|live| !declared.contains(&live.address)).collect();
-    undeclared.sort_by_key(|live| (registry.rank(&live.address.kind), &live.address));
-    let used = used_by_what_stays(registry, &undeclared, inputs, options)?;
+    // What stays comes first: it decides which grants are still in use.
+    let revoked =
+        |live: &Live| registry.kind(&live.address.kind).map(AnyKind::undeclared) == Some(Undeclared::Delete);
+    undeclared.sort_by_key(|live| (revoked(live), registry.rank(&live.address.kind), &live.address));
     for live in undeclared {
         let Some(kind) = registry.kind(&live.address.kind) else { continue };
-        draft.undeclared(kind, live, inputs, options, &used)?;
+        draft.undeclared(kind, live, inputs, options)?;
     }
     if !draft.refusals.is_empty() {
         return Err(PlanError::Refused(draft.refusals));
@@ -251,6 +253,8 @@ struct Draft {
     changes: Vec<Change>,
     notes: Vec<Note>,
     refusals: Vec<Refusal>,
+    /// What undeclared objects that stay refer to, and which of them does.
+    in_use: BTreeMap<Address, Address>,
 }
 
 impl Draft {
@@ -333,49 +337,27 @@ impl Draft {
         live: &Live,
         inputs: &Inputs<'_>,
         options: &Options,
-        used: &BTreeMap<Address, &Address>,
     ) -> Result<(), PlanError> {
-        if !undeclared_is_ours(kind, live, inputs)? {
+        let owner = kind.owner(live, inputs.facts)?;
+        if inputs.sharing.standing(&live.address, &owner) != Standing::Ours {
             return Ok(());
         }
-        match kind.undeclared() {
-            Undeclared::Delete if used.contains_key(&live.address) => {
-                let user = used[&live.address];
-                self.notes
-                    .push(note(&live.address, &format!("is no longer declared: it stays as long as {user}")));
+        match (kind.undeclared(), self.in_use.get(&live.address)) {
+            (Undeclared::Keep, _) => {}
+            (Undeclared::Note, _) if !options.prune => {
+                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
+                self.notes.push(note(&live.address, text));
+                let references = kind.references(&live.address.name, &live.spec)?;
+                self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
             }
-            Undeclared::Keep => {}
-            Undeclared::Note if !options.prune => self
-                .notes
-                .push(note(&live.address, "is ours and no longer declared: it stays; `--prune` deletes it")),
-            Undeclared::Note | Undeclared::Delete => self.changes.push(deletion(kind, live, inputs)?),
+            (Undeclared::Delete, Some(user)) => {
+                self.notes
+                    .push(note(&live.address, &format!("is no longer declared and stays: {user} needs it")));
+            }
+            (Undeclared::Note | Undeclared::Delete, _) => self.changes.push(deletion(kind, live, inputs)?),
         }
         Ok(())
     }
-}
-
-fn undeclared_is_ours(kind: &dyn AnyKind, live: &Live, inputs: &Inputs<'_>) -> Result<bool, PlanError> {
-    let owner = kind.owner(live, inputs.facts)?;
-    Ok(inputs.sharing.standing(&live.address, &owner) == Standing::Ours)
-}
-
-/// What undeclared objects of ours use that this plan leaves alone, with one such object each: a service that
-/// goes on running must not lose its access.
-fn used_by_what_stays<'a>(
-    registry: &Registry,
-    undeclared: &[&'a Live],
-    inputs: &Inputs<'_>,
-    options: &Options,
-) -> Result<BTreeMap<Address, &'a Address>, PlanError> {
-    let mut used = BTreeMap::new();
-    for live in undeclared.iter().filter(|_| !options.prune) {
-        let Some(kind) = registry.kind(&live.address.kind) else { continue };
-        if kind.undeclared() == Undeclared::Note && undeclared_is_ours(kind, live, inputs)? {
-            let references = kind.references(&live.address.name, &live.spec)?;
-            used.extend(references.into_iter().map(|reference| (reference, &live.address)));
-        }
-    }
-    Ok(used)
 }
 
 fn creation(kind: &dyn AnyKind, desired: &Desired, inputs: &Inputs<'_>) -> Result<Change, PlanError> {

@@ -253,17 +253,6 @@ fn a_target_that_is_as_declared_still_brings_what_it_needs() {
 }
 
 #[test]
-fn what_an_undeclared_service_uses_stays_with_it() {
-    let left = live("run_service/api", service(&json!({"A": "a:1"}), "100% newest"), ours());
-    let plan = plain(&[], &[left.clone(), grant()]);
-    assert!(plan.is_empty(), "{plan:?}");
-    assert!(plan.notes.iter().any(|n| n.address == address(GRANT) && n.text.contains("run_service/api")));
-    let pruned = planned(&[], &[left, grant()], &Options { prune: true, ..Options::default() }).unwrap();
-    let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
-    assert_eq!(order, ["run_service/api", GRANT]);
-}
-
-#[test]
 fn a_plan_survives_its_own_json() {
     let plan = plain(&chain(), &[live("secret/a", secret("y"), ours())]);
     let text = serde_json::to_string(&plan).unwrap();
@@ -287,11 +276,20 @@ fn an_undeclared_service_that_stays_keeps_its_grants() {
     let plan = plain(&[], &live);
     assert!(plan.is_empty(), "{plan:?}");
     assert!(
-        plan.notes.iter().any(|note| note.text.contains("as long as run_service/old")),
+        plan.notes.iter().any(|note| note.text.contains("run_service/old needs it")),
         "{:?}",
         plan.notes
     );
     let pruned = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
     let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!(order, ["run_service/old", "secret_grant/a:secretAccessor:api"]);
+}
+
+#[test]
+fn what_is_pruned_goes_after_everything_else() {
+    let old = [live("secret/old", secret("x"), ours())];
+    let plan = planned(&chain(), &old, &Options { prune: true, ..Options::default() }).unwrap();
+    let last = plan.changes.last().unwrap();
+    assert_eq!((last.action, last.address.to_string().as_str()), (Action::Delete, "secret/old"));
+    assert!(plan.changes.iter().filter(|c| c.action == Action::Create).all(|c| c.wave < last.wave));
 }
