@@ -103,8 +103,11 @@ async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError>
     if existing.is_none() {
         make(session, declared, out).await?;
     } else if let Some(other) = other_system(session, &full_name).await? {
-        return Err(CliError::user(format!("the secret {} belongs to {other}: nothing was added", declared.id))
-            .hint(format!("choose another `id` for `{}`, or take it over with apply and --adopt", args.name)));
+        return Err(CliError::user(format!(
+            "the secret {} belongs to {other}: nothing was added",
+            declared.id
+        ))
+        .hint(format!("choose another `id` for `{}`, or take it over with apply and --adopt", args.name)));
     }
     let expected = existing.iter().flatten().map(|version| version.number).max().unwrap_or(0) + 1;
     let number = gcp.add_version(&full_name, payload, expected).await?;

@@ -275,11 +275,7 @@ fn an_undeclared_service_that_stays_keeps_its_grants() {
     ];
     let plan = plain(&[], &live);
     assert!(plan.is_empty(), "{plan:?}");
-    assert!(
-        plan.notes.iter().any(|note| note.text.contains("run_service/old needs it")),
-        "{:?}",
-        plan.notes
-    );
+    assert!(plan.notes.iter().any(|note| note.text.contains("run_service/old needs it")), "{:?}", plan.notes);
     let pruned = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
     let order: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!(order, ["run_service/old", "secret_grant/a:secretAccessor:api"]);

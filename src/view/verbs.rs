@@ -115,7 +115,7 @@ impl Out {
                     "The sandbox listens on {url} and keeps its state in {}.",
                     state.display()
                 ));
-                self.line("Environments with `target: sandbox` find it by themselves; Ctrl-C ends it.");
+                self.line("Commands that use this folder find it by themselves, all others with --endpoint; Ctrl-C ends it.");
             }
             Format::Json => self.json(&json!({
                 "format_version": FORMAT_VERSION,
