@@ -172,10 +172,12 @@ mod tests {
         let error = server.gcp().await.create_account("agents", "api", "Api", "mark").await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::AlreadyExists);
 
-        let server = Server::start(vec![Answer::json(409, refusal(409, "ALREADY_EXISTS"))]).await;
-        let error = server.gcp().await.create_account("agents", "api", "Api", "mark").await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::AlreadyExists, "no attempt was lost, so it was there before");
-        assert_eq!(server.requests().len(), 1);
+        let server = Server::start(vec![
+            Answer::json(409, refusal(409, "ALREADY_EXISTS")),
+            Answer::json(200, wire("mark")),
+        ])
+        .await;
+        server.gcp().await.create_account("agents", "api", "Api", "mark").await.unwrap();
     }
 
     #[tokio::test]

@@ -46,7 +46,9 @@ impl Gcp {
     pub fn access_is_on_its_way(&self, error: &GcpError) -> bool {
         let ErrorKind::RevisionFailed { reason } = &error.kind else { return false };
         let granted = *self.fresh().granted.lock().unwrap_or_else(PoisonError::into_inner);
+        // The same reason stands for a version that does not exist, which no waiting mends.
         reason == "SECRETS_ACCESS_CHECK_FAILED"
+            && error.message.contains("Permission denied")
             && granted.is_some_and(|at| self.now().saturating_sub(at) < PATIENCE)
     }
 }

@@ -354,6 +354,12 @@ impl Draft {
                 self.notes
                     .push(note(&live.address, &format!("is no longer declared and stays: {user} needs it")));
             }
+            (Undeclared::Note, _)
+                if kind.precious() && inputs.place.ownership.environment == "production" =>
+            {
+                let text = "is ours and no longer declared: it stays, since nothing of its kind is deleted in production";
+                self.notes.push(note(&live.address, text));
+            }
             (Undeclared::Note | Undeclared::Delete, _) => self.changes.push(deletion(kind, live, inputs)?),
         }
         Ok(())

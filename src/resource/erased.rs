@@ -36,6 +36,7 @@ pub trait AnyKind: Send + Sync {
     fn name(&self) -> &'static str;
     fn api(&self) -> &'static str;
     fn verbs(&self) -> Verbs;
+    fn precious(&self) -> bool;
     fn undeclared(&self) -> Undeclared;
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
@@ -107,6 +108,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn verbs(&self) -> Verbs {
         K::VERBS
+    }
+
+    fn precious(&self) -> bool {
+        K::PRECIOUS
     }
 
     fn undeclared(&self) -> Undeclared {

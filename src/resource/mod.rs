@@ -27,6 +27,8 @@ pub trait Kind: Send + Sync + 'static {
     const API: &'static str;
     /// How the plan calls what it does to objects of this kind.
     const VERBS: Verbs = Verbs { create: "create", update: "update", delete: "delete" };
+    /// Deleting it loses what cannot be made again: never done in production.
+    const PRECIOUS: bool = false;
     /// What happens to an object that is ours and no longer declared.
     const UNDECLARED: Undeclared = Undeclared::Note;
 

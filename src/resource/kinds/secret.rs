@@ -79,6 +79,7 @@ fn observed(doc: &Value) -> Result<Spec, GcpError> {
 impl Kind for Secret {
     const NAME: &'static str = "secret";
     const API: &'static str = "secretmanager.googleapis.com";
+    const PRECIOUS: bool = true;
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {

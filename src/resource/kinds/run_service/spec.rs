@@ -200,10 +200,10 @@ impl Findings<'_> {
             startup_probe: container
                 .startup_probe
                 .as_ref()
-                .map(probe)
+                .map(|p| probe(p, container.port))
                 .filter(|probe| !live::is_default_startup_probe(probe)),
-            liveness_probe: container.liveness_probe.as_ref().map(probe),
-            readiness_probe: container.readiness_probe.as_ref().map(probe),
+            liveness_probe: container.liveness_probe.as_ref().map(|p| probe(p, container.port)),
+            readiness_probe: container.readiness_probe.as_ref().map(|p| probe(p, container.port)),
             depends_on: sorted(&container.depends_on),
         }
     }
@@ -241,7 +241,8 @@ impl Findings<'_> {
     }
 }
 
-fn probe(probe: &model::Probe) -> ProbeSpec {
+/// A probe of the container's own port has none in the spec: Cloud Run fills it in.
+fn probe(probe: &model::Probe, own: Option<u16>) -> ProbeSpec {
     let mut spec = ProbeSpec {
         initial_delay_seconds: probe.initial_delay_seconds,
         timeout_seconds: probe.timeout_seconds,
@@ -256,6 +257,7 @@ fn probe(probe: &model::Probe) -> ProbeSpec {
             (spec.grpc, spec.port) = (Some(service.clone().unwrap_or_default()), *port);
         }
     }
+    spec.port = spec.port.filter(|port| Some(*port) != own);
     spec
 }
 
