@@ -448,6 +448,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_log_has_a_line_for_each_attempt_and_neither_query_nor_body() {
+        // For all threads: what one thread hears of a line alone depends on who met that line first.
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -455,21 +456,28 @@ mod tests {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
         let server = Server::start(vec![
             Answer::html(503),
             Answer::json(200, json!({"services": [{"name": "projects/1/services/in-the-body"}]})),
         ])
         .await;
         let gcp = server.gcp().await;
-        let guard = tracing::subscriber::set_default(subscriber);
-        gcp.enabled_apis("p").await.unwrap();
-        drop(guard);
+        gcp.enabled_apis("log-test").await.unwrap();
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        let ours: Vec<_> = text.lines().filter(|line| line.contains("deployer::http")).collect();
+        let ours: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains("deployer::http") && line.contains("log-test"))
+            .collect();
         assert_eq!(ours.len(), 2, "{text}");
-        for part in
-            ["serviceusage.services.list", "GET", "v1/projects/p/services", "\"503\"", "attempt=1", "ms="]
-        {
+        for part in [
+            "serviceusage.services.list",
+            "GET",
+            "v1/projects/log-test/services",
+            "\"503\"",
+            "attempt=1",
+            "ms=",
+        ] {
             assert!(ours[0].contains(part), "{part}: {}", ours[0]);
         }
         assert!(ours[1].contains("attempt=2") && ours[1].contains("\"200\""), "{}", ours[1]);
