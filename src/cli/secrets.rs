@@ -9,8 +9,8 @@ use super::session::{Reach, Session};
 use super::{CliError, Exit, Global};
 use crate::config::model;
 use crate::gcp::{ErrorKind, Gcp, GcpError, Payload, Version};
-use crate::resource::kinds::secret;
-use crate::resource::{Owner, Ownership};
+use crate::resource::kinds::secret::{self, Secret};
+use crate::resource::{Address, Owner, Ownership};
 use crate::view::{Out, SecretRow};
 
 /// List secrets and add values
@@ -137,7 +137,7 @@ fn declared<'a>(session: &'a Session, name: &str) -> Result<&'a model::Secret, C
 
 /// Creates the secret as apply would, and enables its API where that is not done.
 async fn make(session: &Session, declared: &model::Secret, out: &Out) -> Result<(), CliError> {
-    let place = session.place().await?;
+    let place = session.place_of(&Address::of::<Secret>(&declared.id)).await?;
     let document = || secret::document(&secret::spec(declared), &place);
     let created = session.gcp.create_secret(&place.project, &declared.id, document()).await;
     match created {

@@ -138,8 +138,12 @@ impl Session {
         }
     }
 
-    pub async fn place(&self) -> Result<Place, CliError> {
-        Ok(self.place_with(self.project_number().await?))
+    /// Where `address` is, with the mark that it gets: several environments may share it.
+    pub async fn place_of(&self, address: &Address) -> Result<Place, CliError> {
+        let place = self.place_with(self.project_number().await?);
+        let facts = Facts { own: self.ownership(), ..Facts::default() };
+        let (sharing, _) = Sharing::of(&self.registry, &self.env, &self.others, &facts)?;
+        Ok(Place { ownership: sharing.mark(address), ..place })
     }
 
     fn ownership(&self) -> Ownership {
