@@ -67,6 +67,7 @@ scenarios![
     secret_files,
     sidecar,
     undeclared_objects,
+    value_before_the_first_apply,
     values_missing_at_google,
     variable_becomes_secret,
     what_others_add,
