@@ -97,6 +97,7 @@ pub(super) fn check(path: &str, key: &str, service: &Service, findings: &mut Fin
 }
 
 fn refuse_owned(path: &str, fields: &Value, field: &str, owner: &str, findings: &mut Findings) {
+    refuse_flat_parents(path, fields, field, findings);
     let written = field.split('.').try_fold(fields, |value, key| value.get(key));
     if written.is_none() {
         return;
@@ -111,6 +112,23 @@ fn refuse_owned(path: &str, fields: &Value, field: &str, owner: &str, findings: 
         Diagnostic::error("v2", message).label("not here").hint(format!("set `{owner}` of the service"))
     };
     at_key(&join(path, field), diagnostic, findings);
+}
+
+/// What holds a field of the format can only be a map: anything else, `null` too, would take that field away.
+fn refuse_flat_parents(path: &str, fields: &Value, field: &str, findings: &mut Findings) {
+    for (end, _) in field.match_indices('.') {
+        let parent = &field[..end];
+        let written = parent.split('.').try_fold(fields, |value, key| value.get(key));
+        if written.is_some_and(|value| !value.is_object()) {
+            let name = parent.rsplit('.').next().unwrap_or(parent);
+            let diagnostic =
+                Diagnostic::error("v2", format!("`{name}` is a map here: it holds what the format sets"))
+                    .label("not a map")
+                    .hint("write only the fields in it that are to change");
+            at_key(&join(path, parent), diagnostic, findings);
+            return;
+        }
+    }
 }
 
 /// The patch is in Google's camelCase; words of the format would be unknown fields at Google.
@@ -169,6 +187,15 @@ fn check_containers(path: &str, fields: &Value, key: &str, service: &Service, fi
             at_key(&path, diagnostic, findings);
             continue;
         };
+        if !container.is_object() {
+            let diagnostic = Diagnostic::error("v2", format!("`{name}` is a map here: a container"));
+            at_key(
+                &path,
+                diagnostic.label("not a map").hint("write only the fields that are to change"),
+                findings,
+            );
+            continue;
+        }
         for (field, owner) in OWNED_BY_CONTAINER {
             refuse_owned(&path, container, field, owner, findings);
         }
