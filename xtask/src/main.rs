@@ -20,7 +20,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   bench [OPTIONS]            measure start-up and `plan`; prints a table, judges nothing
       --sizes 10,100,1000    services of the generated environments; an empty list leaves them out
       --runs N               runs of each figure, of which the median is shown (default 3)
-      --profile dev|release  build to measure (default dev)
+      --profile dev|release  build to measure (default release)
       --json                 one JSON document instead of the table
   discovery DOCS_DIR ENUM_NUMBERS
                              rebuild the tables in sandbox/data from Google's discovery documents and a JSON
