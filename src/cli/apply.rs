@@ -41,7 +41,7 @@ async fn plan_and_apply(args: &Args, session: &Session, out: &Out) -> Result<Exi
         return Ok(Exit::Fine);
     }
     out.plan_before_apply(&plan);
-    if !(args.auto_approve || session.target == "sandbox") {
+    if !(args.auto_approve || session.on_sandbox) {
         approve(session, out)?;
     }
     let report = carry_out(session, &plan, out).await;

@@ -68,6 +68,8 @@ pub struct Session {
     pub gcp: Gcp,
     /// `sandbox`, `google` or the endpoint.
     pub target: String,
+    /// It goes to the sandbox of this checkout, where nothing can be broken.
+    pub on_sandbox: bool,
     embedded: Option<gcp_sandbox::Sandbox>,
     number: Option<u64>,
     /// The other environments of the system: what they declare too is shared.
@@ -106,6 +108,7 @@ impl Session {
             env: loaded.environment,
             gcp,
             target: aim.to_string(),
+            on_sandbox: matches!(aim, Aim::Sandbox),
             embedded,
         };
         if loaded.needs_project_number {
@@ -115,7 +118,7 @@ impl Session {
             session.others = self::others(&root, name, Some(number))?;
             session.number = Some(number);
         }
-        if matches!(aim, Aim::Sandbox) {
+        if session.on_sandbox {
             session.env.target = Target::Sandbox;
         }
         Ok(session)
