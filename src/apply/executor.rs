@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt};
 
 use super::{Event, Failure, Interrupt, Observer, Outcome, Report, Skipped, drive};
 use crate::gcp::{Gcp, GcpError};
-use crate::plan::{Action, Change, Plan};
+use crate::plan::{Action, Change, PROTECT, Plan};
 use crate::resource::erased::AnyKind;
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Edit, Place, Settle};
@@ -124,9 +124,18 @@ impl Run<'_> {
         let name = change.address.name.as_str();
         match (change.action, &change.before, &change.after) {
             (Action::Create, _, Some(after)) => kind.create(gcp, place, name, after).await,
-            (Action::Update, Some(before), Some(after)) => {
-                let fields: Vec<_> = change.fields.iter().map(|field| field.pointer.clone()).collect();
-                kind.update(gcp, place, Edit { name, before, after, fields: &fields }).await
+            (Action::Update | Action::Restore, Some(before), Some(after)) => {
+                let fields = change.fields.iter().map(|field| field.pointer.clone());
+                let fields: Vec<_> = fields.filter(|pointer| pointer != PROTECT).collect();
+                let edit = Edit { name, before, after, fields: &fields };
+                match change.action {
+                    Action::Restore => kind.restore(gcp, place, edit).await,
+                    _ => kind.update(gcp, place, edit).await,
+                }
+            }
+            (Action::Replace, Some(before), Some(after)) => {
+                kind.delete(gcp, place, name, before).await?;
+                kind.create(gcp, place, name, after).await
             }
             (Action::Delete, Some(before), _) => kind.delete(gcp, place, name, before).await,
             _ => Err(GcpError::unreadable(

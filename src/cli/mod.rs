@@ -1,7 +1,9 @@
 //! The command line: one file a verb. Verbs decide what to call; they neither plan nor print.
 
 mod apply;
+mod carrying_out;
 mod completions;
+mod destroy;
 mod plan;
 mod sandbox;
 mod schema;
@@ -53,6 +55,7 @@ pub struct Global {
 enum Verb {
     Plan(plan::Args),
     Apply(apply::Args),
+    Destroy(destroy::Args),
     Validate(validate::Args),
     Schema(schema::Args),
     Secrets(secrets::Args),
@@ -66,6 +69,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
     match cli.verb {
         Verb::Plan(args) => plan::run(&args, global, out).await,
         Verb::Apply(args) => apply::run(&args, global, out).await,
+        Verb::Destroy(args) => destroy::run(&args, global, out).await,
         Verb::Validate(args) => validate::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,

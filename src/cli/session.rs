@@ -12,9 +12,10 @@ use crate::config::{self, Inputs};
 use crate::gcp::{ErrorKind, Gcp, Options};
 use crate::plan::sharing::Sharing;
 use crate::plan::{self, Plan, PlanError};
+use crate::resource::erased::Live;
 use crate::resource::kinds::service_account;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Facts, Ownership, Place};
+use crate::resource::{Address, Facts, Layer, Ownership, Place};
 use crate::view::Out;
 
 /// Where a command goes instead of the environment's own target.
@@ -45,9 +46,29 @@ pub struct Selection {
     /// Take over this object although it belongs to another system
     #[arg(long, value_name = "ADDRESS")]
     pub adopt: Vec<Address>,
+    /// Delete and create this resource anew where a field that cannot be changed has to change
+    #[arg(long, value_name = "ADDRESS")]
+    pub allow_replace: Vec<Address>,
     /// Delete what is ours and no longer declared
     #[arg(long)]
     pub prune: bool,
+    /// Plan only this part: people apply the foundation, CI applies releases
+    #[arg(long, value_enum)]
+    pub layer: Option<Layer>,
+}
+
+impl Selection {
+    fn options(&self) -> plan::Options {
+        plan::Options {
+            prune: self.prune,
+            target: self.target.clone(),
+            exclude: self.exclude.clone(),
+            adopt: self.adopt.clone(),
+            allow_replace: self.allow_replace.clone(),
+            layer: self.layer,
+            destroy: false,
+        }
+    }
 }
 
 fn image(text: &str) -> Result<(String, String), String> {
@@ -150,7 +171,7 @@ impl Session {
     }
 
     fn ownership(&self) -> Ownership {
-        Ownership { system: self.env.system.clone(), environment: self.env.name.clone() }
+        Ownership::new(&self.env.system, &self.env.name)
     }
 
     fn place_with(&self, project_number: u64) -> Place {
@@ -164,8 +185,22 @@ impl Session {
 
     /// Observes everything at once and compares it with what is declared.
     pub async fn plan(&self, selection: &Selection) -> Result<Plan, CliError> {
-        let release_images = self.release_images(selection)?;
-        let observed = async { Ok(self.registry.observe(&self.gcp, &self.env).await?) };
+        self.plan_with(self.release_images(selection)?, &selection.options()).await
+    }
+
+    /// What it takes to delete everything that belongs to this environment alone.
+    pub async fn plan_destruction(&self) -> Result<Plan, CliError> {
+        let options = plan::Options { destroy: true, ..plan::Options::default() };
+        self.plan_with(BTreeMap::new(), &options).await
+    }
+
+    async fn plan_with(
+        &self,
+        release_images: BTreeMap<String, String>,
+        options: &plan::Options,
+    ) -> Result<Plan, CliError> {
+        let scope = self.registry.scope(&self.env);
+        let observed = async { Ok(self.registry.observe(&self.gcp, &scope, options.layer).await?) };
         let (live, project_number) = futures::try_join!(observed, self.project_number())?;
         let place = self.place_with(project_number);
         let accounts = self.env.services.values().map(|service| service.service_account.clone());
@@ -178,12 +213,18 @@ impl Session {
             placeholders: self.env.target == Target::Sandbox,
             ..Facts::default()
         };
-        let facts = self.registry.facts(&live, known)?;
-        let desired = self.registry.declare(&self.env, &facts)?;
+        let declare = |live: &[Live]| {
+            let facts = self.registry.facts(live, known.clone())?;
+            Ok::<_, CliError>((self.registry.declare(&self.env, &facts)?, facts))
+        };
+        let (desired, _) = declare(&live)?;
+        let live = plan::without_parts_of_replaced(&self.registry, &desired, live, options)?;
+        let (desired, facts) = declare(&live)?;
         let (sharing, refusals) = Sharing::of(&self.registry, &self.env, &self.others, &facts)?;
         if !refusals.is_empty() {
             return Err(PlanError::Refused(refusals).into());
         }
+        let sharing = if options.destroy { sharing.without_own() } else { sharing };
         let inputs = plan::Inputs {
             place: &place,
             target: &self.target,
@@ -195,13 +236,7 @@ impl Session {
             desired: &desired,
             live: &live,
         };
-        let options = plan::Options {
-            prune: selection.prune,
-            target: selection.target.clone(),
-            exclude: selection.exclude.clone(),
-            adopt: selection.adopt.clone(),
-        };
-        Ok(plan::plan(&self.registry, &inputs, &options)?)
+        Ok(plan::plan(&self.registry, &inputs, options)?)
     }
 
     fn release_images(&self, selection: &Selection) -> Result<BTreeMap<String, String>, CliError> {

@@ -224,6 +224,14 @@ fn edited(live: &Value, add: &[Triple], remove: &[Triple]) -> Option<Value> {
     }
     for triple in add {
         changed |= granted(&mut bindings, triple);
+        // IAM refuses a policy that names an account and an earlier, deleted one of the same address.
+        let stale = format!("deleted:{}?uid=", triple.member);
+        let all = bindings.iter_mut().filter_map(|binding| binding.get_mut("members")?.as_array_mut());
+        for members in all {
+            let before = members.len();
+            members.retain(|member| !member.as_str().is_some_and(|member| member.starts_with(&stale)));
+            changed |= members.len() != before;
+        }
     }
     if !changed {
         return None;
@@ -308,6 +316,15 @@ mod tests {
     fn a_binding_without_members_goes() {
         let live = json!({"bindings": [{"role": ROLE, "members": [US]}, foreign()]});
         assert_eq!(edited(&live, &[], &[Triple::new(ROLE, US)]).unwrap()["bindings"], json!([foreign()]));
+    }
+
+    #[test]
+    fn a_grant_takes_the_place_of_those_of_deleted_accounts_of_its_address() {
+        let stale = format!("deleted:{US}?uid=7");
+        let other = "deleted:serviceAccount:web@p.iam.gserviceaccount.com?uid=8";
+        let live = json!({"bindings": [{"role": ROLE, "members": [stale, other]}, {"role": "roles/x", "members": [stale]}]});
+        let policy = edited(&live, &[Triple::new(ROLE, US)], &[]).unwrap();
+        assert_eq!(policy["bindings"], json!([{"role": ROLE, "members": [other, US]}]));
     }
 
     #[tokio::test]

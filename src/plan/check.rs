@@ -16,7 +16,9 @@ pub fn violations(plan: &Plan) -> Vec<String> {
         }
         let complete = match change.action {
             Action::Create => change.before.is_none() && change.after.is_some(),
-            Action::Update => change.before.is_some() && change.after.is_some(),
+            Action::Update | Action::Replace | Action::Restore => {
+                change.before.is_some() && change.after.is_some()
+            }
             Action::Delete => change.before.is_some() && change.after.is_none(),
         };
         if !complete {

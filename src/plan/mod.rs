@@ -15,7 +15,9 @@ use serde_json::Value;
 use crate::config::model::Sources;
 use crate::resource::erased::{AnyKind, Desired, Live, SpecError};
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Consequence, Facts, FieldPolicy, Owner, Ownership, Place, Undeclared};
+use crate::resource::{
+    Address, Consequence, Facts, FieldPolicy, Layer, Life, Owner, Ownership, Place, Undeclared,
+};
 
 use sharing::{Sharing, Standing};
 
@@ -38,6 +40,9 @@ pub struct Plan {
     pub notes: Vec<Note>,
     /// Names of plain environment variables that machine-readable output may show.
     pub show_env: Vec<String>,
+    /// What alone was planned, in the words of the command line; absent when that is everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 /// One thing that will be done to one object.
@@ -74,7 +79,18 @@ pub struct Change {
 pub enum Action {
     Create,
     Update,
+    /// Deleted and created anew, since Google changes no field of it that has to change.
+    Replace,
+    /// Brought back from a deletion, then brought in line.
+    Restore,
     Delete,
+}
+
+impl Action {
+    /// Something exists afterwards that others may need.
+    pub fn leaves_something(self) -> bool {
+        self != Self::Delete
+    }
 }
 
 /// Why a change is in the plan. Printed, never branched on.
@@ -85,18 +101,24 @@ pub enum Reason {
     Missing,
     /// Exists, and differs from what is declared.
     Drifted,
+    /// Exists, and can be what is declared only when it is made anew.
+    Immutable,
+    /// Declared, and was deleted a while ago.
+    SoftDeleted,
     /// Exists without an owner, and becomes ours.
     Adopted,
     /// Ours, and the environments that share it are not the ones that its mark says.
     Shared,
     /// Ours, and not declared any more.
     NotDeclared,
+    /// Ours, and the whole environment is to go.
+    Destroyed,
 }
 
 /// One field that changes, in the words of the YAML.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FieldChange {
-    /// JSON pointer into the spec.
+    /// JSON pointer into the spec; [`PROTECT`] is about the mark instead.
     pub pointer: String,
     /// The same as a path in the YAML, e.g. `services.api.memory`.
     pub path: String,
@@ -107,6 +129,9 @@ pub struct FieldChange {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
 }
+
+/// Stands for the protection in [`FieldChange::pointer`], which is part of an object's mark and of no spec.
+pub const PROTECT: &str = "";
 
 /// The part of the YAML that asked for a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +160,23 @@ pub struct Options {
     pub exclude: Vec<Address>,
     /// Take these over although they belong to another system.
     pub adopt: Vec<Address>,
+    /// Delete and create these anew where nothing less will do.
+    pub allow_replace: Vec<Address>,
+    /// Only what belongs to this layer.
+    pub layer: Option<Layer>,
+    /// Delete everything that is ours alone.
+    pub destroy: bool,
+}
+
+impl Options {
+    /// The part of the system that is planned, in the words of the command line.
+    fn part(&self) -> Option<String> {
+        let layer = self.layer.map(|layer| format!("--layer {layer}"));
+        let target = self.target.iter().map(|address| format!("--target {address}"));
+        let exclude = self.exclude.iter().map(|address| format!("--exclude {address}"));
+        let words: Vec<_> = layer.into_iter().chain(target).chain(exclude).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
 }
 
 /// What a plan is made from.
@@ -158,7 +200,7 @@ pub enum PlanError {
     Refused(Vec<Refusal>),
     #[error("no such address: {}", .0.join(", "))]
     UnknownAddress(Vec<String>, Vec<String>),
-    #[error("these need each other, so none can be first: {}", .0.join(", "))]
+    #[error("these need each other, so none can be first: {}", .0.join(" -> "))]
     Circle(Vec<String>),
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -191,43 +233,77 @@ impl Plan {
 /// Compares what is declared with what exists.
 pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Result<Plan, PlanError> {
     known_addresses(inputs, options)?;
-    let existing = || inputs.live.iter().filter(|live| live.owner != Owner::Gone);
-    let live: BTreeMap<_, _> = existing().map(|live| (&live.address, live)).collect();
-    let declared: BTreeSet<_> = inputs.desired.iter().map(|desired| &desired.address).collect();
-    let mut draft = Draft::default();
-    for desired in inputs.desired {
+    let mut draft = Draft::new(inputs, options);
+    let live: BTreeMap<_, _> = draft.existing(registry).map(|live| (&live.address, live)).collect();
+    let declared: BTreeMap<_, _> = draft.declared(registry).map(|d| (&d.address, d)).collect();
+    draft.held = held(registry, inputs, &declared, &live)?;
+    for desired in inputs.desired.iter().filter(|desired| declared.contains_key(&desired.address)) {
         let Some(kind) = registry.kind(&desired.address.kind) else { continue };
-        draft.notes.extend(desired.notes.iter().map(|text| note(&desired.address, text)));
-        match live.get(&desired.address) {
-            None => draft.changes.push(creation(kind, desired, inputs)?),
-            Some(live) => draft.compare(kind, desired, live, inputs, options)?,
-        }
+        draft.desired(kind, desired, live.get(&desired.address).copied())?;
     }
     // Google lists in orders of its own.
-    let mut undeclared: Vec<_> = existing().filter(|live| !declared.contains(&live.address)).collect();
-    // What stays comes first: it decides which grants are still in use.
-    let revoked =
-        |live: &Live| registry.kind(&live.address.kind).map(AnyKind::undeclared) == Some(Undeclared::Delete);
-    undeclared.sort_by_key(|live| (revoked(live), registry.rank(&live.address.kind), &live.address));
+    let mut undeclared: Vec<_> = live.values().filter(|live| !declared.contains_key(&live.address)).collect();
+    // What stays comes first: it decides which grants are still in use. Wholes come before their parts.
+    let order = |live: &Live| {
+        let kind = registry.kind(&live.address.kind);
+        let part = kind.map_or(Ok(None), |kind| kind.part_of(&live.address.name, &live.spec));
+        let revoked = kind.map(AnyKind::undeclared) == Some(Undeclared::Delete);
+        (revoked, part.is_ok_and(|whole| whole.is_some()), registry.rank(&live.address.kind))
+    };
+    undeclared.sort_by_key(|live| (order(live), &live.address));
     for live in undeclared {
         let Some(kind) = registry.kind(&live.address.kind) else { continue };
-        draft.undeclared(kind, live, inputs, options)?;
+        draft.undeclared(kind, live)?;
     }
-    if !draft.refusals.is_empty() {
-        return Err(PlanError::Refused(draft.refusals));
+    draft.finish(registry)
+}
+
+/// What will be left to see of `live` once everything that is to be made anew has been deleted: its parts go with it, so
+/// that they are missing, and facts must not tell of them.
+pub fn without_parts_of_replaced(
+    registry: &Registry,
+    desired: &[Desired],
+    live: Vec<Live>,
+    options: &Options,
+) -> Result<Vec<Live>, SpecError> {
+    let mut replaced = BTreeSet::new();
+    for desired in desired.iter().filter(|desired| options.allow_replace.contains(&desired.address)) {
+        let Some(kind) = registry.kind(&desired.address.kind) else { continue };
+        let before = live.iter().find(|live| live.address == desired.address && live.life == Life::Present);
+        let immutable = |field: &FieldChange| kind.field_policy(&field.pointer) == FieldPolicy::Immutable;
+        if before.is_some_and(|before| diff::fields(&before.spec, &desired.spec).iter().any(immutable)) {
+            replaced.insert(&desired.address);
+        }
     }
-    let changes = order::arrange(registry, draft.changes, inputs.desired, options)?;
-    let plan = Plan {
-        format: FORMAT,
-        place: inputs.place.clone(),
-        target: inputs.target.to_owned(),
-        configuration: inputs.configuration.to_owned(),
-        changes,
-        notes: draft.notes,
-        show_env: inputs.show_env.to_vec(),
-    };
-    debug_assert_eq!(check::violations(&plan), Vec::<String>::new());
-    Ok(plan)
+    let mut kept = Vec::new();
+    for object in live {
+        let kind = registry.kind(&object.address.kind);
+        let whole = kind.map_or(Ok(None), |kind| kind.part_of(&object.address.name, &object.spec))?;
+        if !whole.is_some_and(|whole| replaced.contains(&whole)) {
+            kept.push(object);
+        }
+    }
+    Ok(kept)
+}
+
+/// Declared grants whose place a grant under somebody's condition holds, by that one's address.
+fn held(
+    registry: &Registry,
+    inputs: &Inputs<'_>,
+    declared: &BTreeMap<&Address, &Desired>,
+    live: &BTreeMap<&Address, &Live>,
+) -> Result<BTreeMap<Address, (Address, String)>, PlanError> {
+    let mut found = BTreeMap::new();
+    for object in live.values() {
+        let Some(kind) = registry.kind(&object.address.kind) else { continue };
+        if let Some((address, why)) = kind.stands_for(object, inputs.facts)?
+            && declared.contains_key(&address)
+            && !live.contains_key(&address)
+        {
+            found.insert(object.address.clone(), (address, why));
+        }
+    }
+    Ok(found)
 }
 
 fn note(address: &Address, text: &str) -> Note {
@@ -239,6 +315,7 @@ fn known_addresses(inputs: &Inputs<'_>, options: &Options) -> Result<(), PlanErr
     let known: BTreeSet<_> =
         inputs.desired.iter().map(|d| &d.address).chain(inputs.live.iter().map(|l| &l.address)).collect();
     let named = options.target.iter().chain(&options.exclude).chain(&options.adopt);
+    let named = named.chain(&options.allow_replace);
     let unknown: Vec<_> = named.filter(|address| !known.contains(address)).map(ToString::to_string).collect();
     if unknown.is_empty() {
         return Ok(());
@@ -248,36 +325,77 @@ fn known_addresses(inputs: &Inputs<'_>, options: &Options) -> Result<(), PlanErr
 }
 
 /// Changes, notes and refusals while they are being collected.
-#[derive(Default)]
-struct Draft {
+struct Draft<'a> {
+    inputs: &'a Inputs<'a>,
+    options: &'a Options,
     changes: Vec<Change>,
     notes: Vec<Note>,
     refusals: Vec<Refusal>,
     /// What undeclared objects that stay refer to, and which of them does.
     in_use: BTreeMap<Address, Address>,
+    /// See [`held`].
+    held: BTreeMap<Address, (Address, String)>,
 }
 
-impl Draft {
-    fn compare(
+impl<'a> Draft<'a> {
+    fn new(inputs: &'a Inputs<'a>, options: &'a Options) -> Self {
+        let (changes, notes, refusals) = (Vec::new(), Vec::new(), Vec::new());
+        Self { inputs, options, changes, notes, refusals, in_use: BTreeMap::new(), held: BTreeMap::new() }
+    }
+
+    /// A release is planned without a view of the foundation, which therefore must not look missing.
+    fn in_view(&self, registry: &Registry, address: &Address) -> bool {
+        let layer = registry.kind(&address.kind).map(AnyKind::layer);
+        self.options.layer != Some(Layer::Release) || layer == Some(Layer::Release)
+    }
+
+    fn existing(&self, registry: &Registry) -> impl Iterator<Item = &'a Live> {
+        let there = self.inputs.live.iter().filter(|live| live.life != Life::Gone);
+        there.filter(|live| self.in_view(registry, &live.address)).collect::<Vec<_>>().into_iter()
+    }
+
+    fn declared(&self, registry: &Registry) -> impl Iterator<Item = &'a Desired> {
+        let all = self.inputs.desired.iter().filter(|_| !self.options.destroy);
+        all.filter(|desired| self.in_view(registry, &desired.address)).collect::<Vec<_>>().into_iter()
+    }
+
+    fn desired(
         &mut self,
         kind: &dyn AnyKind,
         desired: &Desired,
-        live: &Live,
-        inputs: &Inputs<'_>,
-        options: &Options,
+        live: Option<&Live>,
     ) -> Result<(), PlanError> {
-        let standing = inputs.sharing.standing(&desired.address, &kind.owner(live, inputs.facts)?);
-        let location = inputs.sources.find(&desired.source).map(ToString::to_string);
         let address = &desired.address;
+        self.notes.extend(desired.notes.iter().map(|text| note(address, text)));
+        if let Some((why, hint)) = &desired.refused {
+            self.refuse(desired, why.clone(), hint.clone());
+            return Ok(());
+        }
+        if let Some((_, why)) = self.held.values().find(|(held, _)| held == address) {
+            self.notes.push(note(address, why));
+            return Ok(());
+        }
+        match live {
+            None => self.changes.push(creation(kind, desired, self.inputs)?),
+            Some(live) => self.compare(kind, desired, live)?,
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, desired: &Desired, why: String, hint: String) {
+        let location = self.inputs.sources.find(&desired.source).map(ToString::to_string);
+        self.refusals.push(Refusal { address: desired.address.clone(), why, hint, location });
+    }
+
+    fn compare(&mut self, kind: &dyn AnyKind, desired: &Desired, live: &Live) -> Result<(), PlanError> {
+        let (inputs, options, address) = (self.inputs, self.options, &desired.address);
+        let owner = kind.owner(live, inputs.facts)?;
+        let standing = inputs.sharing.standing(address, &owner);
         if let Standing::Other(other) = &standing
             && !options.adopt.contains(address)
         {
-            self.refusals.push(Refusal {
-                address: address.clone(),
-                why: format!("it belongs to {other}"),
-                hint: format!("choose another name, or take it over with --adopt {address}"),
-                location,
-            });
+            let hint = format!("choose another name, or take it over with --adopt {address}");
+            self.refuse(desired, format!("it belongs to {other}"), hint);
             return Ok(());
         }
         let adopted = matches!(standing, Standing::Nobody | Standing::Other(_));
@@ -288,8 +406,78 @@ impl Draft {
             field.path = format!("{}{}", desired.source, yaml_path(&field.pointer));
             field.location = inputs.sources.find(&field.path).map(ToString::to_string);
         }
+        let immutable = fields.iter().any(|f| kind.field_policy(&f.pointer) == FieldPolicy::Immutable);
+        if immutable && !self.may_replace(kind, desired, &owner, &fields) {
+            return Ok(());
+        }
+        let gone = live.life == Life::SoftDeleted;
+        if fields.is_empty() && !unmarked && !gone {
+            return Ok(());
+        }
+        let action = match (gone, immutable) {
+            (true, _) => Action::Restore,
+            (_, true) => Action::Replace,
+            _ => Action::Update,
+        };
+        let consequences = if action == Action::Replace {
+            kind.consequences(Some(&live.spec), None)?
+        } else {
+            let found = kind.consequences(Some(&live.spec), Some(&after))?.into_iter();
+            let found: BTreeSet<_> = found.chain(field_consequences(kind, &fields)).collect();
+            found.into_iter().collect()
+        };
+        let mark = inputs.sharing.mark(address);
+        fields.extend(protection(&owner, &mark, desired, inputs));
+        self.changes.push(Change {
+            action,
+            reason: match standing {
+                _ if gone => Reason::SoftDeleted,
+                _ if immutable => Reason::Immutable,
+                _ if adopted => Reason::Adopted,
+                Standing::Remark if fields.iter().all(|field| field.pointer != PROTECT) => Reason::Shared,
+                _ => Reason::Drifted,
+            },
+            verb: match action {
+                Action::Restore => "restore".to_owned(),
+                Action::Replace => "replace".to_owned(),
+                _ if adopted => "adopt".to_owned(),
+                _ => kind.verbs().update.to_owned(),
+            },
+            fields,
+            consequences,
+            before: Some(live.spec.clone()),
+            after: Some(after),
+            mark,
+            blocked: desired.blocked.clone(),
+            ..creation(kind, desired, inputs)?
+        });
+        Ok(())
+    }
+
+    /// Whether what has an immutable field that differs may be made anew; says why not.
+    fn may_replace(
+        &mut self,
+        kind: &dyn AnyKind,
+        desired: &Desired,
+        owner: &Owner,
+        fields: &[FieldChange],
+    ) -> bool {
+        let address = &desired.address;
+        let allowed = self.options.allow_replace.contains(address);
+        if allowed && is_protected(owner) {
+            let hint = unprotect(&desired.source);
+            self.refuse(
+                desired,
+                "it is protected: it is never deleted, not to be replaced either".to_owned(),
+                hint,
+            );
+            return false;
+        }
+        if allowed {
+            return true;
+        }
         let immutable = fields.iter().filter(|f| kind.field_policy(&f.pointer) == FieldPolicy::Immutable);
-        let refused = immutable.map(|field| Refusal {
+        self.refusals.extend(immutable.map(|field| Refusal {
             address: address.clone(),
             why: format!(
                 "{} cannot be changed once it exists: {} -> {}",
@@ -297,73 +485,124 @@ impl Draft {
                 diff::text(field.old.as_ref()),
                 diff::text(field.new.as_ref())
             ),
-            hint: "put the old value back, or declare it under another name".to_owned(),
+            hint: format!(
+                "put the old value back, declare it under another name, or lose it and make it anew with \
+                 --allow-replace {address}"
+            ),
             location: field.location.clone(),
-        });
-        let before = self.refusals.len();
-        self.refusals.extend(refused);
-        if self.refusals.len() > before || (fields.is_empty() && !unmarked) {
+        }));
+        false
+    }
+
+    fn undeclared(&mut self, kind: &dyn AnyKind, live: &Live) -> Result<(), PlanError> {
+        let (inputs, address) = (self.inputs, &live.address);
+        let owner = kind.owner(live, inputs.facts)?;
+        let standing = inputs.sharing.standing(address, &owner);
+        if live.life == Life::SoftDeleted || self.held.contains_key(address) {
             return Ok(());
         }
-        let mut consequences = kind.consequences(Some(&live.spec), Some(&after))?;
-        consequences.extend(field_consequences(kind, &fields));
-        consequences.sort_unstable();
-        consequences.dedup();
-        self.changes.push(Change {
-            address: address.clone(),
-            action: Action::Update,
-            reason: match standing {
-                _ if adopted => Reason::Adopted,
-                Standing::Remark => Reason::Shared,
-                _ => Reason::Drifted,
-            },
-            verb: if adopted { "adopt".to_owned() } else { kind.verbs().update.to_owned() },
-            fields,
-            consequences,
-            before: Some(live.spec.clone()),
-            after: Some(after),
-            source: Some(Source { path: desired.source.clone(), location }),
-            mark: inputs.sharing.mark(address),
-            blocked: desired.blocked.clone(),
-            needs: Vec::new(),
-            wave: 0,
-        });
+        if self.options.destroy && standing == Standing::Foreign && !matches!(owner, Owner::Foreign) {
+            if let Some(others) = inputs.sharing.others(address) {
+                self.notes.push(note(address, &format!("stays: {others} declares it too")));
+            }
+            return Ok(());
+        }
+        if standing != Standing::Ours || self.goes_with_its_whole(kind, live)? {
+            return Ok(());
+        }
+        let stays = kind.undeclared() == Undeclared::Note && !self.options.prune && !self.options.destroy;
+        match (kind.undeclared(), self.in_use.get(address)) {
+            (Undeclared::Keep, _) => {}
+            (Undeclared::Note, _) if stays => {
+                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
+                self.keep(kind, live, text)?;
+            }
+            (Undeclared::Delete, Some(user)) => {
+                let text = format!("is no longer declared and stays: {user} needs it");
+                self.notes.push(note(address, &text));
+            }
+            (Undeclared::Note, _) if is_protected(&owner) && self.options.destroy => {
+                self.refusals.push(Refusal {
+                    address: address.clone(),
+                    why: "it is protected: nothing at all is deleted".to_owned(),
+                    hint: unprotect(
+                        inputs.desired.iter().find(|d| d.address == *address).map_or("it", |d| &d.source),
+                    ),
+                    location: None,
+                });
+            }
+            (Undeclared::Note, _) if is_protected(&owner) => {
+                self.keep(kind, live, "is ours and no longer declared: it stays, since it is protected")?;
+            }
+            (Undeclared::Note | Undeclared::Delete, _) => {
+                self.changes.push(deletion(kind, live, inputs, self.options)?);
+            }
+        }
         Ok(())
     }
 
-    fn undeclared(
-        &mut self,
-        kind: &dyn AnyKind,
-        live: &Live,
-        inputs: &Inputs<'_>,
-        options: &Options,
-    ) -> Result<(), PlanError> {
-        let owner = kind.owner(live, inputs.facts)?;
-        if inputs.sharing.standing(&live.address, &owner) != Standing::Ours {
-            return Ok(());
-        }
-        match (kind.undeclared(), self.in_use.get(&live.address)) {
-            (Undeclared::Keep, _) => {}
-            (Undeclared::Note, _) if !options.prune => {
-                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
-                self.notes.push(note(&live.address, text));
-                let references = kind.references(&live.address.name, &live.spec)?;
-                self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
-            }
-            (Undeclared::Delete, Some(user)) => {
-                self.notes
-                    .push(note(&live.address, &format!("is no longer declared and stays: {user} needs it")));
-            }
-            (Undeclared::Note, _)
-                if kind.precious() && inputs.place.ownership.environment == "production" =>
-            {
-                let text = "is ours and no longer declared: it stays, since nothing of its kind is deleted in production";
-                self.notes.push(note(&live.address, text));
-            }
-            (Undeclared::Note | Undeclared::Delete, _) => self.changes.push(deletion(kind, live, inputs)?),
-        }
+    /// What stays although nobody declares it keeps what it refers to.
+    fn keep(&mut self, kind: &dyn AnyKind, live: &Live, text: &str) -> Result<(), PlanError> {
+        self.notes.push(note(&live.address, text));
+        let references = kind.references(&live.address.name, &live.spec)?;
+        self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
         Ok(())
     }
+
+    fn goes_with_its_whole(&self, kind: &dyn AnyKind, live: &Live) -> Result<bool, PlanError> {
+        let whole = kind.part_of(&live.address.name, &live.spec)?;
+        let deleted =
+            |whole: &Address| self.changes.iter().any(|c| c.address == *whole && c.action == Action::Delete);
+        Ok(whole.as_ref().is_some_and(deleted))
+    }
+
+    fn finish(mut self, registry: &Registry) -> Result<Plan, PlanError> {
+        let selection = order::Selection::new(registry, self.inputs.desired, self.options)?;
+        self.refusals.retain(|refusal| selection.wants(&refusal.address));
+        if !self.refusals.is_empty() {
+            return Err(PlanError::Refused(self.refusals));
+        }
+        let (changes, held_back) = order::arrange(registry, self.changes, &selection)?;
+        self.notes.extend(held_back);
+        let plan = Plan {
+            format: FORMAT,
+            place: self.inputs.place.clone(),
+            target: self.inputs.target.to_owned(),
+            configuration: self.inputs.configuration.to_owned(),
+            changes,
+            notes: self.notes,
+            show_env: self.inputs.show_env.to_vec(),
+            part: self.options.part(),
+        };
+        debug_assert_eq!(check::violations(&plan), Vec::<String>::new());
+        Ok(plan)
+    }
+}
+
+fn is_protected(owner: &Owner) -> bool {
+    matches!(owner, Owner::Marked(mark) if mark.protect)
+}
+
+fn unprotect(source: &str) -> String {
+    format!("write `protect: false` for {source}, apply that, and try again")
+}
+
+/// The protection as one of the fields that change.
+fn protection(
+    owner: &Owner,
+    mark: &Ownership,
+    desired: &Desired,
+    inputs: &Inputs<'_>,
+) -> Option<FieldChange> {
+    let before = is_protected(owner);
+    let path = format!("{}.protect", desired.source);
+    (before != mark.protect).then(|| FieldChange {
+        pointer: PROTECT.to_owned(),
+        location: inputs.sources.find(&path).map(ToString::to_string),
+        path,
+        old: Some(before.into()),
+        new: Some(mark.protect.into()),
+    })
 }
 
 fn creation(kind: &dyn AnyKind, desired: &Desired, inputs: &Inputs<'_>) -> Result<Change, PlanError> {
@@ -385,11 +624,16 @@ fn creation(kind: &dyn AnyKind, desired: &Desired, inputs: &Inputs<'_>) -> Resul
     })
 }
 
-fn deletion(kind: &dyn AnyKind, live: &Live, inputs: &Inputs<'_>) -> Result<Change, PlanError> {
+fn deletion(
+    kind: &dyn AnyKind,
+    live: &Live,
+    inputs: &Inputs<'_>,
+    options: &Options,
+) -> Result<Change, PlanError> {
     Ok(Change {
         address: live.address.clone(),
         action: Action::Delete,
-        reason: Reason::NotDeclared,
+        reason: if options.destroy { Reason::Destroyed } else { Reason::NotDeclared },
         verb: kind.verbs().delete.to_owned(),
         fields: Vec::new(),
         consequences: kind.consequences(Some(&live.spec), None)?,

@@ -2,26 +2,76 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Action, Change, Options, PlanError};
+use super::{Action, Change, Note, Options, PlanError};
 use crate::resource::erased::{AnyKind, Desired, SpecError};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Undeclared};
 
-/// Fills `needs` and `wave` of every change, drops what the user left out, and sorts by wave, kind and name.
+/// What the user wants of a plan.
+pub struct Selection<'a> {
+    registry: &'a Registry,
+    options: &'a Options,
+    /// What every declared resource refers to.
+    references: BTreeMap<Address, Vec<Address>>,
+}
+
+impl<'a> Selection<'a> {
+    pub fn new(registry: &'a Registry, desired: &[Desired], options: &'a Options) -> Result<Self, SpecError> {
+        Ok(Self { registry, options, references: references(registry, desired)? })
+    }
+
+    /// Whether it is part of what was asked for, as far as the declarations tell.
+    pub fn wants(&self, address: &Address) -> bool {
+        let Options { target, exclude, .. } = self.options;
+        let targeted =
+            target.is_empty() || target.iter().any(|from| reaches(&self.references, from, address));
+        let excluded = exclude.iter().any(|excluded| reaches(&self.references, address, excluded));
+        self.in_layer(address) && targeted && !excluded
+    }
+
+    fn in_layer(&self, address: &Address) -> bool {
+        let layer = self.registry.kind(&address.kind).map(AnyKind::layer);
+        self.options.layer.is_none_or(|wanted| layer == Some(wanted))
+    }
+}
+
+/// Fills `needs` and `wave` of every change, drops what the user left out, and sorts by wave, kind and name. Answers
+/// with it what is held back until the rest has been applied.
 pub fn arrange(
     registry: &Registry,
     changes: Vec<Change>,
-    desired: &[Desired],
-    options: &Options,
-) -> Result<Vec<Change>, PlanError> {
+    selection: &Selection<'_>,
+) -> Result<(Vec<Change>, Vec<Note>), PlanError> {
     let changes = with_needs(registry, changes)?;
-    let changes = selected(changes, &references(registry, desired)?, options);
+    let (changes, notes) = of_the_layer(changes, selection);
+    let changes = selected(changes, selection);
     let mut changes = with_waves(registry, changes)?;
     changes.sort_by(|a, b| {
         let key = |c: &Change| (c.wave, registry.rank(&c.address.kind));
         key(a).cmp(&key(b)).then_with(|| a.address.cmp(&b.address))
     });
-    Ok(changes)
+    Ok((changes, notes))
+}
+
+/// Without the changes of the other layer. What must wait for one of those stays, and is told.
+fn of_the_layer(changes: Vec<Change>, selection: &Selection<'_>) -> (Vec<Change>, Vec<Note>) {
+    let needs: BTreeMap<_, _> = changes.iter().map(|c| (c.address.clone(), c.needs.clone())).collect();
+    let other: Vec<_> =
+        changes.iter().map(|c| c.address.clone()).filter(|address| !selection.in_layer(address)).collect();
+    let (mut kept, mut notes) = (Vec::new(), Vec::new());
+    for mut change in changes.into_iter().filter(|change| selection.in_layer(&change.address)) {
+        match other.iter().find(|other| reaches(&needs, &change.address, other)) {
+            Some(user) if change.action == Action::Delete => {
+                let text = format!("stays until {user} has been changed, which is not of this layer");
+                notes.push(Note { address: change.address, text });
+            }
+            _ => {
+                change.needs.retain(|need| !other.contains(need));
+                kept.push(change);
+            }
+        }
+    }
+    (kept, notes)
 }
 
 /// A change needs the creates and updates of what its new spec refers to, and its API. A delete needs
@@ -34,7 +84,7 @@ fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Chang
         if let Some(after) = &change.after {
             let api = Address { kind: "api".to_owned(), name: kind.api().to_owned() };
             let built =
-                |a: &Address| *a != change.address && actions.get(a).is_some_and(|a| *a != Action::Delete);
+                |a: &Address| *a != change.address && actions.get(a).is_some_and(|a| a.leaves_something());
             let refers = kind.references(&change.address.name, after)?.into_iter().chain([api]).filter(built);
             needs.entry(change.address.clone()).or_default().extend(refers);
         }
@@ -88,11 +138,8 @@ fn unseen_users(
 
 /// `--target` keeps what it names and what that needs; `--exclude` drops what it names and what needs it.
 /// What is not to change itself still needs what it refers to.
-fn selected(
-    changes: Vec<Change>,
-    references: &BTreeMap<Address, Vec<Address>>,
-    options: &Options,
-) -> Vec<Change> {
+fn selected(changes: Vec<Change>, selection: &Selection<'_>) -> Vec<Change> {
+    let Selection { options, references, .. } = selection;
     let needs: BTreeMap<_, _> = changes.iter().map(|c| (c.address.clone(), c.needs.clone())).collect();
     let mut all = needs.clone();
     for (address, referred) in references {
@@ -145,10 +192,27 @@ fn with_waves(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Chang
         }
     }
     if !open.is_empty() {
-        return Err(PlanError::Circle(open.iter().map(|change| change.address.to_string()).collect()));
+        return Err(PlanError::Circle(circle(&open)));
     }
     for change in &mut changes {
         change.wave = waves.get(&change.address).copied().unwrap_or_default();
     }
     Ok(changes)
+}
+
+/// The way from one of these changes over its needs back to itself: each of them has such a need.
+fn circle(open: &[&Change]) -> Vec<String> {
+    let by_address: BTreeMap<_, _> = open.iter().map(|change| (&change.address, *change)).collect();
+    let mut path: Vec<&Address> = Vec::new();
+    let mut next = open.first().map(|change| &change.address);
+    while let Some(address) = next {
+        if let Some(start) = path.iter().position(|seen| *seen == address) {
+            path.push(address);
+            return path.iter().skip(start).map(ToString::to_string).collect();
+        }
+        path.push(address);
+        let needs = by_address.get(address).map_or(&[][..], |change| &change.needs);
+        next = needs.iter().find(|need| by_address.contains_key(need));
+    }
+    path.iter().map(ToString::to_string).collect()
 }

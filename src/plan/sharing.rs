@@ -10,14 +10,13 @@ use crate::resource::erased::{Desired, SpecError};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, FieldPolicy, Owner, Ownership};
 
-/// The mark of what several environments declare, in the place of an environment's name.
-pub const SHARED: &str = "shared";
-
 /// Who declares what in a project, seen from one of its environments.
 #[derive(Clone, Debug)]
 pub struct Sharing {
     own: Ownership,
     declared_by: BTreeMap<Address, BTreeSet<String>>,
+    /// What any of them protects.
+    protected: BTreeSet<Address>,
 }
 
 /// What an owner's mark means for a plan.
@@ -41,41 +40,69 @@ impl Sharing {
         others: &[Environment],
         facts: &Facts,
     ) -> Result<(Self, Vec<Refusal>), SpecError> {
-        let own = Ownership { system: env.system.clone(), environment: env.name.clone() };
-        let mut declared_by: BTreeMap<Address, BTreeSet<String>> = BTreeMap::new();
+        let mut sharing = Self {
+            own: Ownership::new(&env.system, &env.name),
+            declared_by: BTreeMap::new(),
+            protected: BTreeSet::new(),
+        };
         let mut refusals = Vec::new();
         let here: BTreeMap<_, _> = registry
             .declare(env, facts)?
             .into_iter()
             .map(|desired| (desired.address.clone(), desired))
             .collect();
-        for address in here.keys() {
-            declared_by.entry(address.clone()).or_default().insert(env.name.clone());
-        }
+        here.values().for_each(|desired| sharing.declared(desired, &env.name));
         for other in others.iter().filter(|other| other.project.id == env.project.id) {
             for there in registry.declare(other, facts)? {
                 if let Some(here) = here.get(&there.address) {
                     refusals.extend(disagreement(registry, env, here, other, &there));
                 }
-                declared_by.entry(there.address).or_default().insert(other.name.clone());
+                sharing.declared(&there, &other.name);
             }
         }
-        Ok((Self { own, declared_by }, refusals))
+        Ok((sharing, refusals))
+    }
+
+    fn declared(&mut self, desired: &Desired, environment: &str) {
+        self.declared_by.entry(desired.address.clone()).or_default().insert(environment.to_owned());
+        if desired.protect {
+            self.protected.insert(desired.address.clone());
+        }
+    }
+
+    /// The same when this environment declares nothing any more.
+    #[must_use]
+    pub fn without_own(mut self) -> Self {
+        for environments in self.declared_by.values_mut() {
+            environments.remove(&self.own.environment);
+        }
+        self.declared_by.retain(|_, environments| !environments.is_empty());
+        self
+    }
+
+    /// The other environments that declare it, in words.
+    pub fn others(&self, address: &Address) -> Option<String> {
+        let others = self.declared_by.get(address)?.iter();
+        let others: Vec<_> =
+            others.filter(|name| **name != self.own.environment).map(String::as_str).collect();
+        (!others.is_empty()).then(|| others.join(", "))
     }
 
     /// One environment, with no other beside it.
     #[cfg(test)]
-    pub(super) fn alone(own: Ownership, declared: impl Iterator<Item = Address>) -> Self {
-        let declared_by =
-            declared.map(|address| (address, BTreeSet::from([own.environment.clone()]))).collect();
-        Self { own, declared_by }
+    pub(super) fn alone(own: Ownership, declared: &[Desired]) -> Self {
+        let environment = own.environment.clone();
+        let mut sharing = Self { own, declared_by: BTreeMap::new(), protected: BTreeSet::new() };
+        declared.iter().for_each(|desired| sharing.declared(desired, &environment));
+        sharing
     }
 
     /// The mark that an object at `address` gets.
     pub fn mark(&self, address: &Address) -> Ownership {
         let shared = self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);
-        let environment = if shared { SHARED.to_owned() } else { self.own.environment.clone() };
-        Ownership { system: self.own.system.clone(), environment }
+        let environment = if shared { Ownership::SHARED } else { &self.own.environment };
+        let protect = self.protected.contains(address);
+        Ownership { protect, ..Ownership::new(&self.own.system, environment) }
     }
 
     fn declared_elsewhere_only(&self, address: &Address) -> bool {
@@ -89,7 +116,7 @@ impl Sharing {
             Owner::Ours if self.declared_elsewhere_only(address) => return Standing::Foreign,
             Owner::Ours => return Standing::Ours,
             Owner::Nobody => return Standing::Nobody,
-            Owner::Foreign | Owner::Gone => return Standing::Foreign,
+            Owner::Foreign => return Standing::Foreign,
             Owner::Marked(mark) => mark,
         };
         let other = || Standing::Other(format!("{}/{}", mark.system, mark.environment));
@@ -104,13 +131,11 @@ impl Sharing {
             if *mark == self.mark(address) {
                 return Standing::Ours;
             }
-            let within =
-                mark.environment == self.own.environment || mark.environment == SHARED || known_there;
+            let within = mark.includes(&self.own) || known_there;
             return if within { Standing::Remark } else { other() };
         }
         // Not declared here: it is ours to take away only when no environment asks for it any more.
-        let mine = mark.environment == self.own.environment || mark.environment == SHARED;
-        if mine && declared_by.is_none() { Standing::Ours } else { Standing::Foreign }
+        if mark.includes(&self.own) && declared_by.is_none() { Standing::Ours } else { Standing::Foreign }
     }
 }
 
@@ -132,10 +157,21 @@ fn disagreement(
         .collect();
     (!fields.is_empty()).then(|| Refusal {
         address: here.address.clone(),
-        why: format!("{} and {} declare it differently ({})", env.name, other.name, fields.join("; ")),
+        why: format!(
+            "{} and {} declare it differently ({})",
+            place(env, here),
+            place(other, there),
+            fields.join("; ")
+        ),
         hint: "declare it in base.yaml, or give each environment one of its own".to_owned(),
         location: env.sources.find(&here.source).map(ToString::to_string),
     })
+}
+
+/// `at FILE:LINE:COLUMN`, where the place is known.
+fn place(env: &Environment, desired: &Desired) -> String {
+    let place = env.sources.find(&desired.source);
+    place.map(|place| format!("{} at {place}", env.name)).unwrap_or_else(|| env.name.clone())
 }
 
 #[cfg(test)]
@@ -143,14 +179,15 @@ mod tests {
     use super::*;
 
     fn mark(system: &str, environment: &str) -> Owner {
-        Owner::Marked(Ownership { system: system.into(), environment: environment.into() })
+        Owner::Marked(Ownership::new(system, environment))
     }
 
     fn seen_from_staging(declared_by: &[&str]) -> impl Fn(Owner) -> Standing {
         let address = Address { kind: "secret".into(), name: "key".into() };
         let mut sharing = Sharing {
-            own: Ownership { system: "shop".into(), environment: "staging".into() },
+            own: Ownership::new("shop", "staging"),
             declared_by: BTreeMap::new(),
+            protected: BTreeSet::new(),
         };
         if !declared_by.is_empty() {
             let environments = declared_by.iter().map(ToString::to_string).collect();

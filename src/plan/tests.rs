@@ -14,11 +14,19 @@ fn address(text: &str) -> Address {
 
 fn desired(at: &str, spec: Value) -> Desired {
     let source = format!("secrets.{}", address(at).name);
-    Desired { address: address(at), spec, source, blocked: None, notes: Vec::new() }
+    Desired {
+        address: address(at),
+        spec,
+        source,
+        blocked: None,
+        refused: None,
+        notes: Vec::new(),
+        protect: false,
+    }
 }
 
 fn live(at: &str, spec: Value, owner: Owner) -> Live {
-    Live { address: address(at), spec, owner }
+    Live { address: address(at), spec, owner, life: Life::Present }
 }
 
 fn secret(description: &str) -> Value {
@@ -26,16 +34,16 @@ fn secret(description: &str) -> Value {
 }
 
 fn ours() -> Owner {
-    Owner::Marked(Ownership { system: "shop".into(), environment: "dev".into() })
+    Owner::Marked(Ownership::new("shop", "dev"))
 }
 
 fn other() -> Owner {
-    Owner::Marked(Ownership { system: "cafe".into(), environment: "dev".into() })
+    Owner::Marked(Ownership::new("cafe", "dev"))
 }
 
 fn planned(desired: &[Desired], live: &[Live], options: &Options) -> Result<Plan, PlanError> {
     let registry = Registry::standard();
-    let own = Ownership { system: "shop".into(), environment: "dev".into() };
+    let own = Ownership::new("shop", "dev");
     let place =
         Place { project: "p-1".into(), project_number: 1, region: "r".into(), ownership: own.clone() };
     let facts = Facts {
@@ -46,7 +54,7 @@ fn planned(desired: &[Desired], live: &[Live], options: &Options) -> Result<Plan
     };
     let mut sources = Sources::default();
     sources.insert("secrets.a.description".into(), Location { file: "base.yaml".into(), line: 3, column: 9 });
-    let sharing = Sharing::alone(own, desired.iter().map(|desired| desired.address.clone()));
+    let sharing = Sharing::alone(own, desired);
     let inputs = Inputs {
         place: &place,
         target: "sandbox",
@@ -154,7 +162,8 @@ fn a_value_that_exists_is_never_made_again() {
     let declared = desired("secret_value/a", json!({"generate": "hex32", "version": 1}));
     let there = live("secret_value/a", json!({"version": 1, "newest_enabled": 1}), Owner::Foreign);
     assert!(plain(std::slice::from_ref(&declared), &[there]).is_empty());
-    let destroyed = live("secret_value/a", json!({"version": 3}), Owner::Gone);
+    let destroyed =
+        Live { life: Life::Gone, ..live("secret_value/a", json!({"version": 3}), Owner::Foreign) };
     let plan = plain(&[declared], &[destroyed]);
     assert_eq!(plan.changes[0].action, Action::Create);
 }
@@ -201,12 +210,136 @@ fn an_address_that_exists_nowhere_is_an_error() {
 
 #[test]
 fn a_deletion_waits_for_its_last_user() {
-    let grant = json!({"on": "a", "role": "roles/secretmanager.secretAccessor",
-        "member": "serviceAccount:api@p-1.iam.gserviceaccount.com"});
-    let live = [live("secret/a", secret("x"), ours()), live("secret_grant/g", grant, Owner::Foreign)];
+    let account = live("service_account/api", json!({"display_name": "api"}), ours());
+    let secret = [desired("secret/a", secret("x")), desired("secret/b", secret("x"))];
+    let there = secret.iter().map(|s| live(&s.address.to_string(), s.spec.clone(), ours()));
+    let all: Vec<_> = there.chain([account, grant()]).collect();
+    let plan = planned(&secret, &all, &Options { prune: true, ..Options::default() }).unwrap();
+    let order: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(order, [GRANT, "service_account/api"]);
+}
+
+#[test]
+fn the_parts_of_what_is_deleted_go_with_it() {
+    let live = [live("secret/a", secret("x"), ours()), grant()];
     let plan = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
     let order: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
-    assert_eq!(order, ["secret_grant/g", "secret/a"]);
+    assert_eq!(order, ["secret/a"]);
+}
+
+fn guarded(at: &str) -> Live {
+    let mark = Ownership { protect: true, ..Ownership::new("shop", "dev") };
+    live(at, secret("x"), Owner::Marked(mark))
+}
+
+#[test]
+fn what_is_protected_is_not_pruned_and_one_protected_object_refuses_a_destruction() {
+    let all = [live("secret/a", secret("x"), ours()), guarded("secret/b")];
+    let pruned = planned(&[], &all, &Options { prune: true, ..Options::default() }).unwrap();
+    let gone: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!((gone, pruned.notes.len()), (vec!["secret/a".to_owned()], 1));
+    let refused = refusals(planned(&[], &all, &Options { destroy: true, ..Options::default() }));
+    assert_eq!(refused[0].address, address("secret/b"));
+}
+
+#[test]
+fn a_protection_that_the_yaml_takes_away_is_a_change_of_its_own() {
+    let plan = plain(&[desired("secret/b", secret("x"))], &[guarded("secret/b")]);
+    let field = &plan.changes[0].fields[0];
+    assert_eq!((field.path.as_str(), &field.new), ("secrets.b.protect", &Some(json!(false))));
+    let protected = Desired { protect: true, ..desired("secret/b", secret("x")) };
+    assert!(plain(&[protected], &[guarded("secret/b")]).is_empty());
+}
+
+#[test]
+fn everything_that_is_ours_is_destroyed_whether_declared_or_not() {
+    let declared = [desired("secret/a", secret("x"))];
+    let all = [
+        live("secret/a", secret("x"), ours()),
+        live("secret/old", secret("x"), ours()),
+        live("secret/theirs", secret("x"), other()),
+        live("secret/nobodys", secret("x"), Owner::Nobody),
+    ];
+    let plan = planned(&declared, &all, &Options { destroy: true, ..Options::default() }).unwrap();
+    let gone: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(gone, ["secret/a", "secret/old"]);
+    assert!(plan.changes.iter().all(|c| c.reason == Reason::Destroyed));
+}
+
+fn far() -> Desired {
+    desired("secret/a", json!({"labels": {}, "locations": ["europe-west1"]}))
+}
+
+#[test]
+fn what_cannot_be_changed_is_made_anew_only_where_the_user_says_so() {
+    let here = live("secret/a", json!({"labels": {}, "locations": []}), ours());
+    let allowed = Options { allow_replace: vec![address("secret/a")], ..Options::default() };
+    let plan = planned(&[far()], std::slice::from_ref(&here), &allowed).unwrap();
+    assert_eq!((plan.changes[0].action, &plan.changes[0].reason), (Action::Replace, &Reason::Immutable));
+    assert_eq!(plan.changes[0].consequences, [Consequence::Irreversible]);
+    let locked = Live { owner: guarded("secret/a").owner, ..here };
+    assert!(refusals(planned(&[far()], &[locked], &allowed))[0].why.contains("protected"));
+}
+
+#[test]
+fn what_goes_with_a_replaced_object_is_taken_for_missing() {
+    let here = live("secret/a", json!({"labels": {}, "locations": []}), ours());
+    let value = live("secret_value/a", json!({"version": 3}), Owner::Foreign);
+    let allowed = Options { allow_replace: vec![address("secret/a")], ..Options::default() };
+    let left = |desired: Desired, options: &Options| {
+        let live = vec![here.clone(), value.clone(), grant()];
+        let left = without_parts_of_replaced(&Registry::standard(), &[desired], live, options).unwrap();
+        left.len()
+    };
+    assert_eq!(left(far(), &allowed), 1);
+    assert_eq!(left(far(), &Options::default()), 3);
+    assert_eq!(left(desired("secret/a", json!({"labels": {}, "locations": []})), &allowed), 3);
+}
+
+#[test]
+fn what_was_deleted_and_can_be_brought_back_is_restored() {
+    let gone = Live { life: Life::SoftDeleted, ..live("secret/a", secret("old"), ours()) };
+    let plan = plain(&[desired("secret/a", secret("new"))], std::slice::from_ref(&gone));
+    let change = &plan.changes[0];
+    assert_eq!((change.action, change.verb.as_str(), change.fields.len()), (Action::Restore, "restore", 1));
+    assert!(plain(&[], &[gone]).is_empty());
+}
+
+#[test]
+fn a_grant_under_somebodys_condition_is_told_and_left_alone() {
+    let mut spec = grant().spec;
+    let declared =
+        Desired { address: address(GRANT), spec: spec.clone(), ..desired("secret/x", Value::Null) };
+    spec["condition"] = json!({"title": "office hours", "expression": "false"});
+    let theirs = live("secret_grant/a:secretAccessor:api:office hours~00", spec, Owner::Foreign);
+    let plan = plain(std::slice::from_ref(&declared), std::slice::from_ref(&theirs));
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(plan.notes[0].text.contains("office hours"), "{:?}", plan.notes);
+    // Beside the declared one it is just an undeclared grant of ours.
+    let plan = plain(&[declared], &[theirs, grant()]);
+    assert_eq!(plan.changes[0].verb, "revoke");
+}
+
+#[test]
+fn a_release_neither_sees_nor_needs_the_foundation() {
+    let service = desired("run_service/api", service(&json!({"A": "a:1"}), "100% newest"));
+    let declared = [desired("secret/a", secret("x")), service];
+    let options = Options { layer: Some(Layer::Release), ..Options::default() };
+    let plan = planned(&declared, &[], &options).unwrap();
+    let kept: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!((kept, plan.part.as_deref()), (vec!["run_service/api".to_owned()], Some("--layer release")));
+}
+
+#[test]
+fn the_foundation_takes_nothing_away_that_a_release_still_uses() {
+    // The YAML dropped the secret from the service; the running one still reads it.
+    let declared = [desired("run_service/api", service(&json!({}), "100% newest"))];
+    let running = live("run_service/api", service(&json!({"A": "a:1"}), "100% newest"), ours());
+    let options = Options { layer: Some(Layer::Foundation), ..Options::default() };
+    let plan = planned(&declared, &[running.clone(), grant()], &options).unwrap();
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(plan.notes.iter().any(|note| note.text.contains("run_service/api")), "{:?}", plan.notes);
+    assert_eq!(plain(&declared, &[running, grant()]).changes.len(), 2);
 }
 
 const GRANT: &str = "secret_grant/a:secretAccessor:api";

@@ -8,7 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs,
+    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place, Scope, Settle,
+    Undeclared, Verbs,
 };
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
@@ -20,7 +21,9 @@ pub struct Desired {
     pub spec: Value,
     pub source: String,
     pub blocked: Option<String>,
+    pub refused: Option<(String, String)>,
     pub notes: Vec<String>,
+    pub protect: bool,
 }
 
 /// An observed object of any kind.
@@ -29,17 +32,22 @@ pub struct Live {
     pub address: Address,
     pub spec: Value,
     pub owner: Owner,
+    pub life: Life,
 }
 
 /// Specs as JSON; every method is the kind's own, see [`Kind`].
 pub trait AnyKind: Send + Sync {
     fn name(&self) -> &'static str;
     fn api(&self) -> &'static str;
+    fn layer(&self) -> Layer;
+    fn tells(&self) -> bool;
+    fn viewer(&self) -> &'static str;
     fn verbs(&self) -> Verbs;
-    fn precious(&self) -> bool;
     fn undeclared(&self) -> Undeclared;
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
+    fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
+    fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError>;
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
     fn consequences(
@@ -47,16 +55,14 @@ pub trait AnyKind: Send + Sync {
         before: Option<&Value>,
         after: Option<&Value>,
     ) -> Result<Vec<Consequence>, SpecError>;
-    fn observe<'a>(
-        &'a self,
-        gcp: &'a Gcp,
-        env: &'a Environment,
-    ) -> BoxFuture<'a, Result<Vec<Live>, GcpError>>;
+    fn watched(&self, env: &Environment) -> Vec<String>;
+    fn observe<'a>(&'a self, gcp: &'a Gcp, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<Live>, GcpError>>;
     fn contribute(&self, live: &[Live], facts: &mut Facts) -> Result<(), SpecError>;
     fn owner(&self, live: &Live, facts: &Facts) -> Result<Owner, SpecError>;
     fn create<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a>;
     fn update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a>;
     fn delete<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a>;
+    fn restore<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a>;
 }
 
 type Effect<'a> = BoxFuture<'a, Result<Settle, GcpError>>;
@@ -94,7 +100,16 @@ fn write<K: Kind>(spec: &impl Serialize) -> Result<Value, SpecError> {
 
 fn typed<K: Kind>(live: &Live) -> Result<Observed<K::Spec>, SpecError> {
     let spec = read::<K, _>(&live.spec)?;
-    Ok(Observed { name: live.address.name.clone(), spec, owner: live.owner.clone() })
+    Ok(Observed { name: live.address.name.clone(), spec, owner: live.owner.clone(), life: live.life })
+}
+
+/// An edit with its specs read.
+fn typed_edit<'a, K: Kind>(edit: &Edit<'a, Value>, specs: &'a (K::Spec, K::Spec)) -> Edit<'a, K::Spec> {
+    Edit { name: edit.name, before: &specs.0, after: &specs.1, fields: edit.fields }
+}
+
+fn both<K: Kind>(edit: &Edit<'_, Value>) -> Result<(K::Spec, K::Spec), SpecError> {
+    Ok((read::<K, _>(edit.before)?, read::<K, _>(edit.after)?))
 }
 
 impl<K: Kind> AnyKind for Erased<K> {
@@ -110,8 +125,16 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::VERBS
     }
 
-    fn precious(&self) -> bool {
-        K::PRECIOUS
+    fn layer(&self) -> Layer {
+        K::LAYER
+    }
+
+    fn tells(&self) -> bool {
+        K::TELLS
+    }
+
+    fn viewer(&self) -> &'static str {
+        K::VIEWER
     }
 
     fn undeclared(&self) -> Undeclared {
@@ -123,14 +146,30 @@ impl<K: Kind> AnyKind for Erased<K> {
         declared
             .map(|d| {
                 let spec = write::<K>(&d.spec)?;
-                let address = Address::of::<K>(d.name);
-                Ok(Desired { address, spec, source: d.source, blocked: d.blocked, notes: d.notes })
+                Ok(Desired {
+                    address: Address::of::<K>(d.name),
+                    spec,
+                    source: d.source,
+                    blocked: d.blocked,
+                    refused: d.refused,
+                    notes: d.notes,
+                    protect: d.protect,
+                })
             })
             .collect()
     }
 
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError> {
         Ok(K::references(name, &read::<K, _>(spec)?))
+    }
+
+    fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError> {
+        Ok(K::part_of(name, &read::<K, _>(spec)?))
+    }
+
+    fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError> {
+        let found = K::stands_for(&typed::<K>(live)?, facts);
+        Ok(found.map(|(name, why)| (Address::of::<K>(name), why)))
     }
 
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {
@@ -151,16 +190,16 @@ impl<K: Kind> AnyKind for Erased<K> {
         Ok(K::consequences(before.as_ref(), after.as_ref()))
     }
 
-    fn observe<'a>(
-        &'a self,
-        gcp: &'a Gcp,
-        env: &'a Environment,
-    ) -> BoxFuture<'a, Result<Vec<Live>, GcpError>> {
+    fn watched(&self, env: &Environment) -> Vec<String> {
+        K::watched(env)
+    }
+
+    fn observe<'a>(&'a self, gcp: &'a Gcp, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<Live>, GcpError>> {
         async move {
-            let observed = K::observe(gcp, env).await?.into_iter();
+            let observed = K::observe(gcp, scope).await?.into_iter();
             let live = observed.map(|o| {
                 let spec = write::<K>(&o.spec)?;
-                Ok(Live { address: Address::of::<K>(o.name), spec, owner: o.owner })
+                Ok(Live { address: Address::of::<K>(o.name), spec, owner: o.owner, life: o.life })
             });
             live.collect()
         }
@@ -183,9 +222,16 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a> {
         async move {
-            let (before, after) = (read::<K, _>(edit.before)?, read::<K, _>(edit.after)?);
-            let edit = Edit { name: edit.name, before: &before, after: &after, fields: edit.fields };
-            K::update(gcp, place, edit).await
+            let specs = both::<K>(&edit)?;
+            K::update(gcp, place, typed_edit::<K>(&edit, &specs)).await
+        }
+        .boxed()
+    }
+
+    fn restore<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a> {
+        async move {
+            let specs = both::<K>(&edit)?;
+            K::restore(gcp, place, typed_edit::<K>(&edit, &specs)).await
         }
         .boxed()
     }

@@ -25,10 +25,14 @@ pub trait Kind: Send + Sync + 'static {
     const NAME: &'static str;
     /// The API that must be enabled before an object of this kind can be seen or written.
     const API: &'static str;
+    /// Who applies it: a person, or every release.
+    const LAYER: Layer;
+    /// The other layer is planned from what these objects tell, so that they are read for it too.
+    const TELLS: bool = false;
+    /// A predefined role that lets an identity see all objects of this kind.
+    const VIEWER: &'static str;
     /// How the plan calls what it does to objects of this kind.
     const VERBS: Verbs = Verbs { create: "create", update: "update", delete: "delete" };
-    /// Deleting it loses what cannot be made again: never done in production.
-    const PRECIOUS: bool = false;
     /// What happens to an object that is ours and no longer declared.
     const UNDECLARED: Undeclared = Undeclared::Note;
 
@@ -41,6 +45,17 @@ pub trait Kind: Send + Sync + 'static {
     /// Objects that must exist before this one. Pure; orders creates, and deletes the other way round.
     fn references(_name: &str, _spec: &Self::Spec) -> Vec<Address> {
         Vec::new()
+    }
+
+    /// The object that this one is a part of: it goes when that one goes. Pure.
+    fn part_of(_name: &str, _spec: &Self::Spec) -> Option<Address> {
+        None
+    }
+
+    /// The name of a declared resource of this kind whose place the object holds without being it, and why it is
+    /// left alone: a grant of ours that somebody put under a condition. Pure.
+    fn stands_for(_observed: &Observed<Self::Spec>, _facts: &Facts) -> Option<(String, String)> {
+        None
     }
 
     /// Kinds of which an object in this state may use more than its spec shows; what is deleted of them waits
@@ -59,11 +74,16 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Names of this kind that observing goes by, where an API lists nothing. Pure.
+    fn watched(env: &Environment) -> Vec<String> {
+        Self::declare(env, &Facts::default()).into_iter().map(|declared| declared.name).collect()
+    }
+
     /// Everything of this kind that the environment may care about, with list calls where the API has them.
     /// What cannot be parsed is an error: an object that is skipped would be planned a second time.
     fn observe(
         gcp: &Gcp,
-        env: &Environment,
+        scope: &Scope,
     ) -> impl Future<Output = Result<Vec<Observed<Self::Spec>>, GcpError>> + Send;
 
     /// What other kinds need to know of the observed objects. Pure.
@@ -81,18 +101,82 @@ pub trait Kind: Send + Sync + 'static {
         spec: &Self::Spec,
     ) -> impl Future<Output = Result<Settle, GcpError>> + Send;
 
+    /// Only kinds whose specs have fields that may differ are ever updated.
     fn update(
-        gcp: &Gcp,
-        place: &Place,
+        _gcp: &Gcp,
+        _place: &Place,
         edit: Edit<'_, Self::Spec>,
-    ) -> impl Future<Output = Result<Settle, GcpError>> + Send;
+    ) -> impl Future<Output = Result<Settle, GcpError>> + Send {
+        std::future::ready(Err(unknown_to::<Self>("change", edit.name)))
+    }
 
+    /// Only kinds that are not [`Undeclared::Keep`] are ever deleted.
     fn delete(
-        gcp: &Gcp,
-        place: &Place,
+        _gcp: &Gcp,
+        _place: &Place,
         name: &str,
-        spec: &Self::Spec,
-    ) -> impl Future<Output = Result<Settle, GcpError>> + Send;
+        _spec: &Self::Spec,
+    ) -> impl Future<Output = Result<Settle, GcpError>> + Send {
+        std::future::ready(Err(unknown_to::<Self>("delete", name)))
+    }
+
+    /// Brings back what is [`Life::SoftDeleted`], then in line. Only for kinds that observe such objects.
+    fn restore(
+        _gcp: &Gcp,
+        _place: &Place,
+        edit: Edit<'_, Self::Spec>,
+    ) -> impl Future<Output = Result<Settle, GcpError>> + Send {
+        std::future::ready(Err(unknown_to::<Self>("restore", edit.name)))
+    }
+}
+
+/// No planner asks for it; a plan file might.
+fn unknown_to<K: Kind + ?Sized>(verb: &str, name: &str) -> GcpError {
+    GcpError::local(format!("{verb} {name}"), format!("there is no such thing for a {}", K::NAME))
+}
+
+/// The part of a system that a change belongs to. CI applies releases and needs no right to change its own rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// APIs, identities, rights, secrets, repositories
+    Foundation,
+    /// Services, who may call them, and jobs
+    Release,
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Foundation => "foundation",
+            Self::Release => "release",
+        })
+    }
+}
+
+/// Where to look, and for what: all that observing needs of the YAML, small enough to be kept in a saved plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    pub project: String,
+    pub region: String,
+    /// [`Kind::watched`] by kind.
+    names: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Scope {
+    /// Nothing is watched yet.
+    pub fn new(project: &str, region: &str) -> Self {
+        Self { project: project.to_owned(), region: region.to_owned(), names: BTreeMap::new() }
+    }
+
+    /// The watched names of a kind, sorted.
+    pub fn names<K: Kind>(&self) -> impl Iterator<Item = &str> {
+        self.names.get(K::NAME).into_iter().flatten().map(String::as_str)
+    }
+
+    pub(in crate::resource) fn watch(&mut self, kind: &str, names: Vec<String>) {
+        self.names.entry(kind.to_owned()).or_default().extend(names);
+    }
 }
 
 /// The words of a kind for its actions; all are imperatives.
@@ -210,22 +294,49 @@ pub struct Declared<S> {
     pub source: String,
     /// Why it cannot be applied yet, and what to do about it.
     pub blocked: Option<String>,
+    /// Why there can be no plan at all: what is wrong, and the way out.
+    pub refused: Option<(String, String)>,
     /// What the reader of the plan should know, e.g. what was left out.
     pub notes: Vec<String>,
+    /// It must never be deleted.
+    pub protect: bool,
 }
 
 impl<S> Declared<S> {
     pub fn new(name: impl Into<String>, source: impl Into<String>, spec: S) -> Self {
-        Self { name: name.into(), spec, source: source.into(), blocked: None, notes: Vec::new() }
+        let (name, source) = (name.into(), source.into());
+        Self { name, spec, source, blocked: None, refused: None, notes: Vec::new(), protect: false }
+    }
+
+    #[must_use]
+    pub fn protected(self, protect: bool) -> Self {
+        Self { protect, ..self }
     }
 }
 
-/// An object that exists at Google.
+/// An object that exists at Google, or did.
 #[derive(Clone, Debug)]
 pub struct Observed<S> {
     pub name: String,
     pub spec: S,
     pub owner: Owner,
+    pub life: Life,
+}
+
+impl<S> Observed<S> {
+    pub fn new(name: impl Into<String>, spec: S, owner: Owner) -> Self {
+        Self { name: name.into(), spec, owner, life: Life::Present }
+    }
+}
+
+/// Whether an object is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Present,
+    /// Deleted, and for a while it can be restored; its name is taken.
+    SoftDeleted,
+    /// Only traces are left of it (destroyed secret versions): facts use them, a plan does not see it.
+    Gone,
 }
 
 /// Who an object belongs to, by its labels or description.
@@ -239,8 +350,6 @@ pub enum Owner {
     Marked(Ownership),
     /// Not deployer's business, never touched or mentioned.
     Foreign,
-    /// Only traces are left of it (destroyed secret versions): facts use them, a plan does not see it.
-    Gone,
 }
 
 /// Where changes happen and in whose name; part of a plan, so that apply needs no configuration.
@@ -257,21 +366,43 @@ pub struct Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ownership {
     pub system: String,
+    /// An environment, or [`Ownership::SHARED`].
     pub environment: String,
+    /// The object is never deleted. It stands on the object, so that taking the key out of the YAML does not
+    /// take the protection away in the same breath as the resource.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
 }
 
 /// Label keys that say whose an object is.
 pub const MANAGED_BY: &str = "managed-by";
 pub const LABEL_SYSTEM: &str = "deployer-system";
 pub const LABEL_ENVIRONMENT: &str = "deployer-env";
+pub const LABEL_PROTECT: &str = "deployer-protect";
+
+/// What a mark without labels says of a protected object.
+const PROTECTED: &str = " protected";
 
 impl Ownership {
-    /// The labels of an object of ours.
-    pub fn labels(&self) -> [(&'static str, String); 3] {
+    /// The mark of what several environments declare, in the place of an environment's name.
+    pub const SHARED: &str = "shared";
+
+    pub fn new(system: &str, environment: &str) -> Self {
+        Self { system: system.to_owned(), environment: environment.to_owned(), protect: false }
+    }
+
+    /// Whether what bears this mark belongs to `environment`, alone or with others.
+    pub fn includes(&self, own: &Self) -> bool {
+        self.system == own.system && (self.environment == own.environment || self.environment == Self::SHARED)
+    }
+
+    /// The labels of an object of ours; one without a value must not be there.
+    pub fn labels(&self) -> [(&'static str, Option<String>); 4] {
         [
-            (MANAGED_BY, "deployer".to_owned()),
-            (LABEL_SYSTEM, self.system.clone()),
-            (LABEL_ENVIRONMENT, self.environment.clone()),
+            (MANAGED_BY, Some("deployer".to_owned())),
+            (LABEL_SYSTEM, Some(self.system.clone())),
+            (LABEL_ENVIRONMENT, Some(self.environment.clone())),
+            (LABEL_PROTECT, self.protect.then(|| "true".to_owned())),
         ]
     }
 
@@ -282,7 +413,7 @@ impl Ownership {
             return Owner::Nobody;
         }
         let (system, environment) = (label(LABEL_SYSTEM).to_owned(), label(LABEL_ENVIRONMENT).to_owned());
-        Owner::Marked(Self { system, environment })
+        Owner::Marked(Self { system, environment, protect: label(LABEL_PROTECT) == "true" })
     }
 
     /// Whether the labels of this document are of our system, whatever the environment.
@@ -292,7 +423,8 @@ impl Ownership {
 
     /// The end of the description of an object that has no labels.
     pub fn mark(&self) -> String {
-        format!("[deployer {}/{}]", self.system, self.environment)
+        let protected = if self.protect { PROTECTED } else { "" };
+        format!("[deployer {}/{}{protected}]", self.system, self.environment)
     }
 
     /// A description with our mark instead of the one that it ends with; `default` is said where it says nothing.
@@ -310,7 +442,9 @@ impl Ownership {
         let mark = description.rsplit_once("[deployer ").and_then(|(_, rest)| rest.strip_suffix(']'));
         match mark.and_then(|mark| mark.split_once('/')) {
             Some((system, environment)) => {
-                Owner::Marked(Self { system: system.to_owned(), environment: environment.to_owned() })
+                let unprotected = environment.strip_suffix(PROTECTED);
+                let own = Self::new(system, unprotected.unwrap_or(environment));
+                Owner::Marked(Self { protect: unprotected.is_some(), ..own })
             }
             None => Owner::Nobody,
         }
@@ -329,6 +463,8 @@ pub struct Facts {
     pub account_domain: String,
     /// Ids of service accounts that are ours.
     pub accounts: BTreeSet<String>,
+    /// Ids of workload identity pools that are ours.
+    pub pools: BTreeSet<String>,
     /// APIs that the declared objects live in.
     pub needed_apis: BTreeSet<String>,
     /// Images of the running services, by Cloud Run name.

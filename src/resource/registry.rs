@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
-use super::{Facts, Kind};
+use super::{Facts, Kind, Layer, Scope};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError};
 
@@ -46,14 +46,35 @@ impl Registry {
         self.kinds().position(|kind| kind.name() == name).unwrap_or(usize::MAX)
     }
 
-    /// What exists, of all kinds at once. An API that is not enabled holds nothing. One that Service Usage lists as
-    /// enabled and that refuses all the same was enabled moments ago, perhaps by a run that was cut off: its objects
-    /// exist, so it is asked again, and the transport waits until it answers.
-    pub async fn observe(&self, gcp: &Gcp, env: &Environment) -> Result<Vec<Live>, GcpError> {
-        let each = self.kinds().map(|kind| async move {
-            match kind.observe(gcp, env).await {
+    /// What observing needs to know of an environment.
+    pub fn scope(&self, env: &Environment) -> Scope {
+        let mut scope = Scope::new(&env.project.id, &env.region);
+        for kind in self.kinds() {
+            scope.watch(kind.name(), kind.watched(env));
+        }
+        scope
+    }
+
+    /// What exists, of all kinds at once. A release is planned without the right to see what it stands on. The
+    /// foundation is planned with the services in view: what they still use must not be taken away.
+    ///
+    /// An API that is not enabled holds nothing. One that Service Usage lists as enabled and that refuses all the
+    /// same was enabled moments ago, perhaps by a run that was cut off: its objects exist, so it is asked again, and
+    /// the transport waits until it answers.
+    pub async fn observe(
+        &self,
+        gcp: &Gcp,
+        scope: &Scope,
+        layer: Option<Layer>,
+    ) -> Result<Vec<Live>, GcpError> {
+        let looked_at = |kind: &&dyn AnyKind| {
+            layer != Some(Layer::Release) || kind.layer() == Layer::Release || kind.tells()
+        };
+        let each = self.kinds().filter(looked_at).map(|kind| async move {
+            match kind.observe(gcp, scope).await {
                 Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok((kind, None)),
-                other => other.map(|live| (kind, Some(live))),
+                Err(error) => Err(unseen(kind, scope, error)),
+                Ok(live) => Ok((kind, Some(live))),
             }
         });
         let (mut live, mut silent) = (Vec::new(), Vec::new());
@@ -66,8 +87,10 @@ impl Registry {
         let enabled =
             |name: &str| live.iter().any(|l| l.address.kind == api::Api::NAME && l.address.name == name);
         silent.retain(|kind| enabled(kind.api()));
-        let late = try_join_all(silent.into_iter().map(|kind| kind.observe(gcp, env))).await?;
-        live.extend(late.into_iter().flatten());
+        let again = silent.into_iter().map(|kind| async move {
+            kind.observe(gcp, scope).await.map_err(|error| unseen(kind, scope, error))
+        });
+        live.extend(try_join_all(again).await?.into_iter().flatten());
         Ok(live)
     }
 
@@ -94,4 +117,18 @@ impl Registry {
         }
         Ok(desired)
     }
+}
+
+/// A refusal to show objects of a kind names what lets them be seen.
+fn unseen(kind: &dyn AnyKind, scope: &Scope, mut error: GcpError) -> GcpError {
+    if error.kind == ErrorKind::PermissionDenied {
+        let (role, project) = (kind.viewer(), &scope.project);
+        error.call = format!("look at what exists of {} ({})", kind.name(), error.call);
+        error.hints = vec![
+            format!("{role} lets the identity that runs deployer see it"),
+            format!("gcloud projects add-iam-policy-binding {project} --member=MEMBER --role={role}"),
+            "a grant made moments ago takes up to seven minutes to work".to_owned(),
+        ];
+    }
+    error
 }

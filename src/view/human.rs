@@ -123,8 +123,9 @@ fn rows(plan: &Plan, style: &Style) -> Vec<Row> {
 
 pub(super) fn sign(action: Action) -> (char, Tone) {
     match action {
-        Action::Create => ('+', Tone::Added),
+        Action::Create | Action::Restore => ('+', Tone::Added),
         Action::Update => ('~', Tone::Changed),
+        Action::Replace => ('!', Tone::Removed),
         Action::Delete => ('-', Tone::Removed),
     }
 }
@@ -215,8 +216,9 @@ fn notes(notes: &[Note], style: &Style) -> String {
 }
 
 fn summary(plan: &Plan) -> String {
-    let count = |action| plan.changes.iter().filter(|change| change.action == action).count();
-    let (add, change, remove) = (count(Action::Create), count(Action::Update), count(Action::Delete));
+    let count = |actions: &[Action]| plan.changes.iter().filter(|c| actions.contains(&c.action)).count();
+    let add = count(&[Action::Create, Action::Restore, Action::Replace]);
+    let (change, remove) = (count(&[Action::Update]), count(&[Action::Delete, Action::Replace]));
     let waiting = match waiting(plan).len() {
         0 => String::new(),
         1 => " 1 of them waits.".to_owned(),

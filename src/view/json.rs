@@ -11,11 +11,11 @@ pub const FORMAT_VERSION: &str = "1.0";
 /// The whole plan, without the values of environment variables that `plan.show_env` does not list.
 pub fn plan_json(plan: &Plan) -> Value {
     // A new field must be thought about here: shown, redacted or left out.
-    let Plan { format: _, place, target, configuration, changes, notes, show_env } = plan;
-    let count = |action| changes.iter().filter(|change| change.action == action).count();
+    let Plan { format: _, place, target, configuration, changes, notes, show_env, part } = plan;
+    let count = |actions: &[Action]| changes.iter().filter(|c| actions.contains(&c.action)).count();
     let blocked: Vec<_> =
         plan.blocked().map(|(change, why)| json!({"address": change.address, "why": why})).collect();
-    json!({
+    let mut document = json!({
         "format_version": FORMAT_VERSION,
         "system": place.ownership.system,
         "environment": place.ownership.environment,
@@ -28,12 +28,16 @@ pub fn plan_json(plan: &Plan) -> Value {
         "notes": notes.iter().map(note_json).collect::<Vec<_>>(),
         "blocked": blocked,
         "summary": {
-            "add": count(Action::Create),
-            "change": count(Action::Update),
-            "remove": count(Action::Delete),
+            "add": count(&[Action::Create, Action::Restore, Action::Replace]),
+            "change": count(&[Action::Update]),
+            "remove": count(&[Action::Delete, Action::Replace]),
             "blocked": plan.blocked().count(),
         },
-    })
+    });
+    if let Some(part) = part {
+        document["part"] = json!(part);
+    }
+    document
 }
 
 fn change_json(change: &Change, shown: &[String]) -> Value {

@@ -10,7 +10,7 @@ pub(super) fn address(text: &str) -> Address {
 }
 
 pub(super) fn plan(changes: Vec<Change>) -> Plan {
-    let ownership = Ownership { system: "agent-army".into(), environment: "dev".into() };
+    let ownership = Ownership::new("agent-army", "dev");
     Plan {
         format: FORMAT,
         place: Place {
@@ -24,6 +24,7 @@ pub(super) fn plan(changes: Vec<Change>) -> Plan {
         changes,
         notes: Vec::new(),
         show_env: Vec::new(),
+        part: None,
     }
 }
 
@@ -35,6 +36,8 @@ fn change(at: &str, action: Action, verb: &str) -> Change {
     let reason = match action {
         Action::Create => Reason::Missing,
         Action::Update => Reason::Drifted,
+        Action::Replace => Reason::Immutable,
+        Action::Restore => Reason::SoftDeleted,
         Action::Delete => Reason::NotDeclared,
     };
     Change {

@@ -368,6 +368,7 @@ fn full_plan() -> Plan {
     service.field("/memory").location = Some("environments/base.yaml:2:2".into());
     let mut plan = plan(vec![create("secret/a", "create", json!({})), service]);
     plan.notes.push(note("secret/old", "is ours"));
+    plan.part = Some("--layer release".into());
     plan
 }
 

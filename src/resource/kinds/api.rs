@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
-use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs};
+use crate::resource::{
+    Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared, Verbs,
+};
 
 pub struct Api;
 
@@ -18,6 +20,8 @@ const ALWAYS: [&str; 2] = ["cloudresourcemanager.googleapis.com", "serviceusage.
 impl Kind for Api {
     const NAME: &'static str = "api";
     const API: &'static str = "serviceusage.googleapis.com";
+    const LAYER: Layer = Layer::Foundation;
+    const VIEWER: &'static str = "roles/serviceusage.serviceUsageViewer";
     const VERBS: Verbs = Verbs { create: "enable", update: "update", delete: "disable" };
     const UNDECLARED: Undeclared = Undeclared::Keep;
     type Spec = Spec;
@@ -34,21 +38,13 @@ impl Kind for Api {
         asked.into_iter().chain(derived).collect()
     }
 
-    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let enabled = gcp.enabled_apis(&env.project.id).await?;
-        Ok(enabled.into_iter().map(|name| Observed { name, spec: Spec {}, owner: Owner::Foreign }).collect())
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let enabled = gcp.enabled_apis(&scope.project).await?;
+        Ok(enabled.into_iter().map(|name| Observed::new(name, Spec {}, Owner::Foreign)).collect())
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, _: &Spec) -> Result<Settle, GcpError> {
         gcp.enable_apis(&place.project, &[name.to_owned()]).await?;
         Ok(Settle::Done)
-    }
-
-    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
-        Ok(Settle::Done) // a spec without fields never differs
-    }
-
-    async fn delete(_: &Gcp, _: &Place, _: &str, _: &Spec) -> Result<Settle, GcpError> {
-        Ok(Settle::Done) // `UNDECLARED` keeps enabled APIs out of every plan
     }
 }

@@ -37,7 +37,11 @@ impl Spec {
     pub fn name(&self, project: &str) -> String {
         let role = self.role.strip_prefix("roles/").unwrap_or(&self.role);
         let role = role.strip_prefix("secretmanager.").or_else(|| role.strip_prefix("run.")).unwrap_or(role);
-        let member = self.account(project).unwrap_or(&self.member);
+        let short = self.account(project).map(|id| match self.member.split_once("?uid=") {
+            Some((_, uid)) => format!("deleted:{id}?uid={uid}"),
+            None => id.to_owned(),
+        });
+        let member = short.as_deref().unwrap_or(&self.member);
         let condition = self.condition.as_ref().map(|condition| {
             // Nothing keeps two conditions from having one title.
             let digest = hex::encode(&Sha256::digest(condition.to_string())[..2]);
@@ -46,25 +50,54 @@ impl Spec {
         format!("{}:{role}:{member}{}", self.on, condition.unwrap_or_default())
     }
 
-    /// The id of the project's service account that the member is.
+    /// The id of the project's service account that the member is, or was before it was deleted.
     pub fn account(&self, project: &str) -> Option<&str> {
-        let email = self.member.strip_prefix("serviceAccount:")?;
-        let (id, domain) = email.split_once('@')?;
+        let (id, domain) = self.account_and_domain()?;
         (service_account::email(id, project) == format!("{id}@{domain}")).then_some(id)
+    }
+
+    /// The halves of a service account's address. IAM keeps the members of a deleted account as
+    /// `deleted:serviceAccount:ADDRESS?uid=NUMBER`.
+    fn account_and_domain(&self) -> Option<(&str, &str)> {
+        let member = self.member.strip_prefix("deleted:").unwrap_or(&self.member);
+        let email = member.strip_prefix("serviceAccount:")?;
+        email.split('?').next()?.split_once('@')
+    }
+
+    /// The pool of identities that the member is a set of.
+    fn pool(&self) -> Option<&str> {
+        let (_, pool) = self.member.strip_prefix("principalSet://")?.split_once("/workloadIdentityPools/")?;
+        pool.split('/').next()
     }
 
     fn public(&self) -> bool {
         PUBLIC.contains(&self.member.as_str())
     }
 
-    /// Ours are grants to the public and to our accounts; `project` is where those live.
+    /// Ours are grants to the public, to our accounts and to identities of our pools.
     pub fn owner(&self, facts: &Facts) -> Owner {
-        let ours = |id: &str| facts.accounts.contains(id);
-        let account = self.member.strip_prefix("serviceAccount:").and_then(|email| {
-            let (id, domain) = email.split_once('@')?;
-            (domain == facts.account_domain).then_some(id)
-        });
-        if self.public() || account.is_some_and(ours) { Owner::Ours } else { Owner::Foreign }
+        let account = self
+            .account_and_domain()
+            .is_some_and(|(id, domain)| domain == facts.account_domain && facts.accounts.contains(id));
+        let pool = self.pool().is_some_and(|pool| facts.pools.contains(pool));
+        if self.public() || account || pool { Owner::Ours } else { Owner::Foreign }
+    }
+
+    /// The name of the same grant without the condition that somebody put on it, and what to tell of it. deployer
+    /// sets no conditions.
+    pub fn stands_for(&self, facts: &Facts) -> Option<(String, String)> {
+        let condition = self.condition.as_ref()?;
+        let text = |key: &str| condition[key].as_str().unwrap_or("(none)").to_owned();
+        let why = format!(
+            "{} on {} has a condition that deployer did not set: `{}` ({}). It is left as it is; take the condition away \
+             to let the grant hold always",
+            self.role,
+            self.on,
+            text("title"),
+            text("expression")
+        );
+        let project = facts.account_domain.strip_suffix(".iam.gserviceaccount.com").unwrap_or_default();
+        Some((Self { condition: None, ..self.clone() }.name(project), why))
     }
 
     pub fn triple(&self) -> Triple {
@@ -74,6 +107,7 @@ impl Spec {
     pub fn consequences(before: Option<&Self>, after: Option<&Self>) -> Vec<Consequence> {
         match (before, after) {
             (None, Some(after)) if after.public() => vec![Consequence::AccessWidened],
+            (Some(before), None) if before.member.starts_with("deleted:") => Vec::new(),
             (Some(_), None) => vec![Consequence::AccessNarrowed],
             _ => Vec::new(),
         }
@@ -101,7 +135,7 @@ pub async fn observe(
         Ok::<_, GcpError>(grants.collect::<Vec<_>>())
     });
     let grants = try_join_all(each).await?.into_iter().flatten();
-    Ok(grants.map(|spec| Observed { name: spec.name(project), spec, owner: Owner::Foreign }).collect())
+    Ok(grants.map(|spec| Observed::new(spec.name(project), spec, Owner::Foreign)).collect())
 }
 
 #[cfg(test)]

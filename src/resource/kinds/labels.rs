@@ -30,7 +30,10 @@ pub fn write(doc: &mut Value, key: &str, labels: &BTreeMap<String, String>, owne
         all.insert(name.clone(), value.clone().into());
     }
     for (name, value) in ownership.labels() {
-        all.insert(name.to_owned(), value.into());
+        match value {
+            Some(value) => all.insert(name.to_owned(), value.into()),
+            None => all.remove(name),
+        };
     }
     let names: Vec<_> = labels.keys().map(String::as_str).collect();
     annotate(doc, key, (!names.is_empty()).then(|| names.join(",")));
@@ -66,7 +69,7 @@ mod tests {
     use serde_json::json;
 
     fn ours() -> Ownership {
-        Ownership { system: "shop".into(), environment: "dev".into() }
+        Ownership::new("shop", "dev")
     }
 
     #[test]

@@ -6,7 +6,8 @@ use crate::config::Environment;
 use crate::config::model::Access;
 use crate::gcp::{Gcp, GcpError, PolicyOf};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs,
+    Address, Consequence, Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared,
+    Verbs,
 };
 
 pub struct RunGrant;
@@ -20,6 +21,8 @@ fn policy(project: &str, region: &str, service: &str) -> PolicyOf {
 impl Kind for RunGrant {
     const NAME: &'static str = "run_grant";
     const API: &'static str = "run.googleapis.com";
+    const LAYER: Layer = Layer::Release;
+    const VIEWER: &'static str = "roles/run.viewer";
     const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
     const UNDECLARED: Undeclared = Undeclared::Delete;
     type Spec = Spec;
@@ -37,14 +40,22 @@ impl Kind for RunGrant {
         vec![Address::of::<RunService>(&spec.on)]
     }
 
+    fn part_of(_: &str, spec: &Spec) -> Option<Address> {
+        Some(Address::of::<RunService>(&spec.on))
+    }
+
+    fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
+        observed.spec.stands_for(facts)
+    }
+
     fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
         Spec::consequences(before, after)
     }
 
-    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let objects =
-            env.services.values().map(|s| (s.name.clone(), policy(&env.project.id, &env.region, &s.name)));
-        grants::observe(gcp, &env.project.id, objects).await
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let of = |name: &str| policy(&scope.project, &scope.region, name);
+        let objects = scope.names::<RunService>().map(|name| (name.to_owned(), of(name)));
+        grants::observe(gcp, &scope.project, objects).await
     }
 
     fn owner(observed: &Observed<Spec>, facts: &Facts) -> Owner {
@@ -54,10 +65,6 @@ impl Kind for RunGrant {
     async fn create(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
         gcp.edit_policy(&policy(&place.project, &place.region, &spec.on), &[spec.triple()], &[]).await?;
         Ok(Settle::Done)
-    }
-
-    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
-        Ok(Settle::Done) // all of a grant is in its name
     }
 
     async fn delete(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {

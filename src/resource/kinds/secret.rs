@@ -9,7 +9,7 @@ use super::labels;
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
-    Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Ownership, Place, Settle,
+    Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Ownership, Place, Scope, Settle,
 };
 
 pub struct Secret;
@@ -79,7 +79,8 @@ fn observed(doc: &Value) -> Result<Spec, GcpError> {
 impl Kind for Secret {
     const NAME: &'static str = "secret";
     const API: &'static str = "secretmanager.googleapis.com";
-    const PRECIOUS: bool = true;
+    const LAYER: Layer = Layer::Foundation;
+    const VIEWER: &'static str = "roles/secretmanager.viewer";
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
@@ -97,12 +98,12 @@ impl Kind for Secret {
         if after.is_none() { vec![Consequence::Irreversible] } else { Vec::new() }
     }
 
-    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let docs = gcp.list_secrets(&env.project.id).await?;
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let docs = gcp.list_secrets(&scope.project).await?;
         let observed = docs.iter().map(|doc| {
             let name = doc["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
             let owner = Ownership::owner_by_labels(doc);
-            Ok(Observed { name: name.to_owned(), spec: observed(doc)?, owner })
+            Ok(Observed::new(name, observed(doc)?, owner))
         });
         observed.collect()
     }

@@ -7,7 +7,8 @@ use super::{secret, service_account};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError, PolicyOf};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, Kind, Observed, Owner, Place, Settle, Undeclared, Verbs,
+    Address, Consequence, Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared,
+    Verbs,
 };
 
 pub struct SecretGrant;
@@ -26,6 +27,8 @@ fn policy(place_project: &str, secret: &str) -> PolicyOf {
 impl Kind for SecretGrant {
     const NAME: &'static str = "secret_grant";
     const API: &'static str = "secretmanager.googleapis.com";
+    const LAYER: Layer = Layer::Foundation;
+    const VIEWER: &'static str = "roles/secretmanager.viewer";
     const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
     const UNDECLARED: Undeclared = Undeclared::Delete;
     type Spec = Spec;
@@ -57,13 +60,21 @@ impl Kind for SecretGrant {
         std::iter::once(Address::of::<secret::Secret>(&spec.on)).chain(account).collect()
     }
 
+    fn part_of(_: &str, spec: &Spec) -> Option<Address> {
+        Some(Address::of::<secret::Secret>(&spec.on))
+    }
+
+    fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
+        observed.spec.stands_for(facts)
+    }
+
     fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
         Spec::consequences(before, after)
     }
 
-    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let project = &env.project.id;
-        let objects = env.secrets.values().map(|s| (s.id.clone(), policy(project, &s.id)));
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let project = &scope.project;
+        let objects = scope.names::<secret::Secret>().map(|id| (id.to_owned(), policy(project, id)));
         grants::observe(gcp, project, objects).await
     }
 
@@ -74,10 +85,6 @@ impl Kind for SecretGrant {
     async fn create(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
         gcp.edit_policy(&policy(&place.project, &spec.on), &[spec.triple()], &[]).await?;
         Ok(Settle::Done)
-    }
-
-    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
-        Ok(Settle::Done) // all of a grant is in its name
     }
 
     async fn delete(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {

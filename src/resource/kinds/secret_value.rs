@@ -14,8 +14,8 @@ use crate::config::Environment;
 use crate::config::model::{Generate, Target};
 use crate::gcp::{ErrorKind, Gcp, GcpError, Payload};
 use crate::resource::{
-    Address, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Owner, Place, SecretVersions, Settle,
-    Undeclared, Verbs,
+    Address, Declared, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place, Scope, SecretVersions,
+    Settle, Undeclared, Verbs,
 };
 
 pub struct SecretValue;
@@ -81,6 +81,9 @@ fn watched(env: &Environment) -> impl Iterator<Item = &crate::config::model::Sec
 impl Kind for SecretValue {
     const NAME: &'static str = "secret_value";
     const API: &'static str = "secretmanager.googleapis.com";
+    const LAYER: Layer = Layer::Foundation;
+    const TELLS: bool = true;
+    const VIEWER: &'static str = "roles/secretmanager.viewer";
     const VERBS: Verbs = Verbs { create: "generate", update: "update", delete: "destroy" };
     const UNDECLARED: Undeclared = Undeclared::Keep;
     type Spec = Spec;
@@ -114,11 +117,18 @@ impl Kind for SecretValue {
         FieldPolicy::CreateOnly
     }
 
-    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let project = &env.project.id;
-        let each = watched(env).map(|secret| async move {
-            let versions = gcp.list_versions(&secret::full_name(project, &secret.id)).await?;
-            Ok::<_, GcpError>((secret.id.clone(), versions))
+    fn part_of(name: &str, _: &Spec) -> Option<Address> {
+        Some(Address::of::<secret::Secret>(name))
+    }
+
+    fn watched(env: &Environment) -> Vec<String> {
+        watched(env).map(|secret| secret.id.clone()).collect()
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let each = scope.names::<Self>().map(|id| async move {
+            let versions = gcp.list_versions(&secret::full_name(&scope.project, id)).await?;
+            Ok::<_, GcpError>((id.to_owned(), versions))
         });
         let mut observed = Vec::new();
         for (name, versions) in try_join_all(each).await? {
@@ -127,16 +137,16 @@ impl Kind for SecretValue {
             let enabled = versions.iter().filter(|v| v.state == "ENABLED").map(|v| v.number).max();
             let destroyed = versions.iter().all(|v| v.state == "DESTROYED");
             // Nothing but destroyed versions is no value, yet their numbers are taken.
-            let owner = if destroyed { Owner::Gone } else { Owner::Foreign };
+            let life = if destroyed { Life::Gone } else { Life::Present };
             let spec = Spec { generate: None, version: highest, newest_enabled: enabled };
-            observed.push(Observed { name, spec, owner });
+            observed.push(Observed { life, ..Observed::new(name, spec, Owner::Foreign) });
         }
         Ok(observed)
     }
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
         facts.secrets.extend(observed.iter().map(|value| {
-            let any_left = value.owner != Owner::Gone;
+            let any_left = value.life != Life::Gone;
             let versions = SecretVersions {
                 newest_enabled: value.spec.newest_enabled,
                 highest: value.spec.version,
@@ -162,14 +172,6 @@ impl Kind for SecretValue {
             // that got the planned number has made the value; ours has been used by nobody.
             gcp.destroy_version(&full_name, number).await?;
         }
-        Ok(Settle::Done)
-    }
-
-    async fn update(_: &Gcp, _: &Place, _: Edit<'_, Spec>) -> Result<Settle, GcpError> {
-        Ok(Settle::Done)
-    }
-
-    async fn delete(_: &Gcp, _: &Place, _: &str, _: &Spec) -> Result<Settle, GcpError> {
         Ok(Settle::Done)
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
-use crate::resource::{Declared, Edit, Facts, Kind, Observed, Owner, Ownership, Place, Settle};
+use crate::resource::{Declared, Edit, Facts, Kind, Layer, Observed, Owner, Ownership, Place, Scope, Settle};
 
 pub struct ServiceAccount;
 
@@ -28,34 +28,35 @@ pub fn email(id: &str, project: &str) -> String {
 impl Kind for ServiceAccount {
     const NAME: &'static str = "service_account";
     const API: &'static str = "iam.googleapis.com";
+    const LAYER: Layer = Layer::Foundation;
+    const VIEWER: &'static str = "roles/iam.serviceAccountViewer";
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
-        let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut first_users: BTreeMap<&str, String> = BTreeMap::new();
         for (key, service) in &env.services {
-            users.entry(&service.service_account).or_default().push(key);
+            let source = || format!("services.{key}.service_account");
+            first_users.entry(&service.service_account).or_insert_with(source);
         }
-        let declared = users.into_iter().map(|(id, services)| {
-            // Without the environment: two environments of one project may share an account.
-            let display_name = format!("{} {}", env.system, services.join(", "));
-            let display_name = display_name.chars().take(60).collect();
-            Declared::new(id, format!("services.{}.service_account", services[0]), Spec { display_name })
+        let declared = first_users.into_iter().map(|(id, source)| {
+            // Nothing of who uses it: environments that share an account may use it for different services.
+            let display_name = format!("{} {id}", env.system);
+            Declared::new(id, source, Spec { display_name })
         });
         declared.collect()
     }
 
-    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let accounts = gcp.list_accounts(&env.project.id).await?.into_iter();
-        let observed = accounts.map(|account| Observed {
-            owner: Ownership::owner_by_description(&account.description),
-            name: account.account_id,
-            spec: Spec { display_name: account.display_name },
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let accounts = gcp.list_accounts(&scope.project).await?.into_iter();
+        let observed = accounts.map(|account| {
+            let owner = Ownership::owner_by_description(&account.description);
+            Observed::new(account.account_id, Spec { display_name: account.display_name }, owner)
         });
         Ok(observed.collect())
     }
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
-        let ours = |owner: &Owner| matches!(owner, Owner::Marked(mark) if *mark == facts.own);
+        let ours = |owner: &Owner| matches!(owner, Owner::Marked(mark) if mark.includes(&facts.own));
         let ours: Vec<_> =
             observed.iter().filter(|account| ours(&account.owner)).map(|a| a.name.clone()).collect();
         facts.accounts.extend(ours);
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_people_wrote_about_an_account_stays_before_the_mark() {
-        let ours = Ownership { system: "shop".into(), environment: "dev".into() };
+        let ours = Ownership::new("shop", "dev");
         let once = ours.marked("Pays the bills.", DESCRIPTION);
         assert_eq!(once, "Pays the bills. [deployer shop/dev]");
         assert_eq!(ours.marked(&once, DESCRIPTION), once);

@@ -18,8 +18,8 @@ use super::{secret, secret_grant, secret_value, service_account};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Observed, Ownership, Place, RunningImage,
-    Settle,
+    Address, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Ownership, Place,
+    RunningImage, Scope, Settle,
 };
 
 pub struct RunService;
@@ -40,6 +40,8 @@ const SERVICE_FIELDS: [&str; 4] = ["min_instances", "ingress", "access", "labels
 impl Kind for RunService {
     const NAME: &'static str = "run_service";
     const API: &'static str = "run.googleapis.com";
+    const LAYER: Layer = Layer::Release;
+    const VIEWER: &'static str = "roles/run.viewer";
     type Spec = Spec;
 
     fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
@@ -95,9 +97,9 @@ impl Kind for RunService {
         found
     }
 
-    async fn observe(gcp: &Gcp, env: &Environment) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let docs = gcp.list_services(&env.project.id, &env.region).await?;
-        let declared: BTreeSet<_> = env.services.values().map(|service| service.name.as_str()).collect();
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let docs = gcp.list_services(&scope.project, &scope.region).await?;
+        let declared: BTreeSet<_> = scope.names::<Self>().collect();
         let settled = docs.into_iter().map(|doc| async {
             let reconciling = doc["reconciling"].as_bool().unwrap_or(false);
             if reconciling && declared.contains(short_name(&doc)) {
@@ -109,7 +111,7 @@ impl Kind for RunService {
         let docs = try_join_all(settled).await?;
         let observed = docs.iter().flatten().map(|doc| {
             let owner = Ownership::owner_by_labels(doc);
-            Ok(Observed { name: short_name(doc).to_owned(), spec: live::spec(doc)?, owner })
+            Ok(Observed::new(short_name(doc), live::spec(doc)?, owner))
         });
         observed.collect()
     }

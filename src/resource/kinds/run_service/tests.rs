@@ -15,7 +15,7 @@ fn place() -> Place {
         project: "p-1".into(),
         project_number: 12,
         region: "us-central1".into(),
-        ownership: Ownership { system: "shop".into(), environment: "dev".into() },
+        ownership: Ownership::new("shop", "dev"),
     }
 }
 

@@ -1,0 +1,53 @@
+//! From a plan that was shown to a report: asks, applies, tells. What every verb that changes something ends with.
+
+use std::sync::Arc;
+
+use super::session::Session;
+use super::{CliError, Exit};
+use crate::apply::{self, Interrupt, Observer};
+use crate::plan::Plan;
+use crate::view::{Answer, Out};
+
+/// Asks, unless the answer was given or nothing can be broken. Production wants its name typed; everything else a yes.
+pub fn approved(session: &Session, plan: &Plan, given: bool, out: &Out) -> Result<(), CliError> {
+    if given || session.on_sandbox {
+        return Ok(());
+    }
+    let name = &plan.place.ownership.environment;
+    let (question, expected) = if name == "production" {
+        (format!("Type `{name}` to apply these changes: "), name.as_str())
+    } else {
+        (format!("Apply these changes to {name}? Only `yes` is accepted: "), "yes")
+    };
+    match out.ask(&question) {
+        Answer::Text(text) if text.trim() == expected => Ok(()),
+        Answer::Text(_) => Err(CliError::user("not approved: nothing was changed")),
+        Answer::NobodyThere => Err(CliError::user("nobody can be asked here: nothing was changed")
+            .hint("add --auto-approve to apply without asking")),
+    }
+}
+
+/// Applies the plan with its progress, and reports. The first Ctrl-C ends it after what is in flight, the second at once.
+pub async fn carry_out(session: &Session, plan: &Plan, out: &Out) -> Result<Exit, CliError> {
+    let (stop, interrupt) = Interrupt::new();
+    let listening = {
+        let out = out.clone();
+        tokio::spawn(async move {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                out.interrupting();
+                stop.press();
+            }
+        })
+    };
+    let progress = Arc::new(out.progress(plan));
+    let observer: Arc<dyn Observer> = progress.clone();
+    let report = apply::apply(&session.registry, &session.gcp, plan, observer, &interrupt).await;
+    progress.finish();
+    listening.abort();
+    out.applied(plan, &report);
+    Ok(match (report.interrupted, report.all_applied()) {
+        (_, true) => Exit::Fine,
+        (true, false) => Exit::Interrupted,
+        (false, false) => Exit::Failed,
+    })
+}
