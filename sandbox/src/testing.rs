@@ -16,10 +16,15 @@ pub(crate) fn world() -> World {
 
 /// Sends `verb target` (path with query, the API's host as the first segment where the path is shared by several).
 pub(crate) fn send(world: &mut World, verb: &str, target: &str, body: &Value) -> Answer {
+    send_as(world, Caller::default(), verb, target, body)
+}
+
+/// Sends as somebody.
+pub(crate) fn send_as(world: &mut World, caller: Caller, verb: &str, target: &str, body: &Value) -> Answer {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let route = routing::find(None, verb, path)?;
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    dispatch::serve(world, &route, query, &body, Caller::default())
+    dispatch::serve(world, &route, query, &body, caller)
 }
 
 /// Sends a GET.
