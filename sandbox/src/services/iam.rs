@@ -6,7 +6,8 @@ mod mapping;
 mod pools;
 mod providers;
 
-pub(crate) use federation::{Change, abandon, finish};
+pub use federation::Change;
+pub(crate) use federation::{abandon, finish};
 
 use serde_json::{Value, json};
 

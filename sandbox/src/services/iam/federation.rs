@@ -25,7 +25,7 @@ const PENDING: &str = "pending";
 /// What a document is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) enum Kind {
+pub enum Kind {
     Pool,
     Provider,
 }
@@ -66,7 +66,7 @@ impl Kind {
 /// journalled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Change {
+pub struct Change {
     kind: Kind,
     name: String,
     set: Map<String, Value>,

@@ -90,4 +90,4 @@ pub(super) fn of_provider(world: &mut World, call: &Call) -> Result<Value, Statu
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
