@@ -44,9 +44,11 @@ fn digest(token: &str) -> [u8; 32] {
 impl World {
     /// A new token for the account with this unique id, good until `expires`.
     pub(crate) fn issue_token(&mut self, account: &str, expires: Timestamp) -> String {
-        let parts = [self.random(), self.random(), self.random(), self.random()];
-        let token = parts.iter().fold(PREFIX.to_owned(), |token, part| format!("{token}{part:016x}"));
         let now = self.instant();
+        // With the time: two runs of the same seed must not give the same token to different accounts.
+        let chance = format!("{:x}{:x}{}", self.random(), self.random(), now.as_nanosecond());
+        let token =
+            digest(&chance).iter().fold(PREFIX.to_owned(), |token, byte| format!("{token}{byte:02x}"));
         self.tokens.0.retain(|_, issued| now.duration_since(issued.expires) < REMEMBERED);
         self.tokens.0.insert(digest(&token), Issued { account: account.to_owned(), expires });
         token

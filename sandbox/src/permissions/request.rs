@@ -27,7 +27,7 @@ pub(super) fn needs(world: &World, call: &Call) -> Vec<Need> {
 
 /// The resource itself; for a method of a collection, such as create and list, what the collection is in.
 fn subject(resource: &str) -> &str {
-    if resource.split('/').count() % 2 == 0 {
+    if resource.split('/').count().is_multiple_of(2) {
         return resource;
     }
     resource.rsplit_once('/').map_or(resource, |(parent, _)| parent)
@@ -93,7 +93,74 @@ fn account_name(world: &World, call: &Call, account: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::call::{Caller, Query};
+    use crate::testing::world;
+
+    /// What the caller of a method on a resource needs, with this query and body.
+    fn permissions_of(
+        key: &str,
+        resource: &str,
+        query: &[(&str, &str)],
+        body: Value,
+    ) -> Vec<(String, String)> {
+        let mut world = world();
+        world.use_project("agent-army-dev").unwrap();
+        let query = query.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        let call = Call {
+            method: crate::methods::all().iter().find(|method| method.key == key).unwrap(),
+            path: BTreeMap::new(),
+            resource: resource.to_owned(),
+            query: Query(query.collect()),
+            body,
+            project: "agent-army-dev".into(),
+            caller: Caller::account("a@agent-army-dev.iam.gserviceaccount.com"),
+        };
+        needs(&world, &call).into_iter().map(|need| (need.permission, need.resource)).collect()
+    }
+
+    const LOCATION: &str = "projects/agent-army-dev/locations/us-central1";
+
+    fn pair(permission: &str, resource: impl Into<String>) -> (String, String) {
+        (permission.to_owned(), resource.into())
+    }
+
+    #[test]
+    fn a_job_takes_act_as_on_the_account_of_its_tasks() {
+        let account = "jobs@agent-army-dev.iam.gserviceaccount.com";
+        let body = json!({"template": {"template": {"serviceAccount": account}}});
+        let collection = format!("{LOCATION}/jobs");
+        assert_eq!(
+            permissions_of("run.projects.locations.jobs.create", &collection, &[], body),
+            [
+                pair("run.jobs.create", LOCATION),
+                pair(ACT_AS, format!("projects/agent-army-dev/serviceAccounts/{account}")),
+            ]
+        );
+    }
+
+    #[test]
+    fn running_a_job_with_overrides_takes_a_permission_more() {
+        let (key, job) = ("run.projects.locations.jobs.run", format!("{LOCATION}/jobs/migrate"));
+        let plain = permissions_of(key, &job, &[], json!({"overrides": {}}));
+        assert_eq!(plain, [pair("run.jobs.run", job.as_str())]);
+        let overridden = permissions_of(key, &job, &[], json!({"overrides": {"taskCount": 2}}));
+        assert_eq!(overridden, [plain[0].clone(), pair("run.jobs.runWithOverrides", job.as_str())]);
+    }
+
+    #[test]
+    fn an_update_that_may_create_takes_the_permission_to_create() {
+        let service = format!("{LOCATION}/services/api");
+        let key = "run.projects.locations.services.patch";
+        let found = permissions_of(key, &service, &[("allowMissing", "true")], json!({}));
+        assert!(found.contains(&pair("run.services.create", LOCATION)), "{found:?}");
+        let found = permissions_of(key, &service, &[], json!({}));
+        assert!(!found.contains(&pair("run.services.create", LOCATION)), "{found:?}");
+    }
 
     #[test]
     fn a_collection_stands_for_what_it_is_in() {

@@ -112,16 +112,15 @@ fn enabled(account: Value) -> Result<Value, Status> {
 }
 
 fn lifetime(call: &Call) -> Result<SignedDuration, Status> {
-    let Some(text) = call.text("lifetime") else { return Ok(SignedDuration::from_secs(LIFETIME)) };
+    let most = SignedDuration::from_secs(LIFETIME);
+    let Some(text) = call.text("lifetime") else { return Ok(most) };
     let seconds: Option<f64> = text.strip_suffix('s').and_then(|number| number.parse().ok());
     seconds
         .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())
-        .filter(|asked| !asked.is_negative() && !asked.is_zero() && asked.as_secs_f64() <= LIFETIME as f64)
+        .filter(|asked| asked.is_positive() && *asked <= most)
         .ok_or_else(|| {
-            Status::invalid(
-                "lifetime",
-                format!("The lifetime must be more than 0 and at most {LIFETIME} seconds."),
-            )
+            let message = format!("The lifetime must be more than 0 and at most {LIFETIME} seconds.");
+            Status::invalid("lifetime", message)
         })
 }
 

@@ -82,7 +82,8 @@ fn check_mapping(provider: &Value) -> Result<(), Status> {
     let subject = pairs().any(|(key, value)| key == "google.subject" && *value != "");
     // AWS has a mapping of its own while nothing is mapped, and X.509 one of the subject.
     let has_default = provider["oidc"].is_null() && provider["saml"].is_null();
-    if !subject && !(has_default && pairs().next().is_none()) {
+    let defaulted = has_default && pairs().next().is_none();
+    if !subject && !defaulted {
         return invalid("The attribute mapping must include google.subject.".into());
     }
     if pairs().filter(|(key, _)| key.starts_with("attribute.")).count() > MAX_CUSTOM_ATTRIBUTES {

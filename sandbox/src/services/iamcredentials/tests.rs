@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::Apis;
 use crate::call::Caller;
 use crate::error::{Answer, Code};
-use crate::testing::{let_propagate, send, send_as};
+use crate::testing::{let_propagate, send, send_as, world_in_time};
 use crate::world::World;
 
 const ACCOUNTS: &str = "/v1/projects/agent-army-dev/serviceAccounts";
@@ -20,10 +19,7 @@ const HOP: &str = "ci-hop@agent-army-dev.iam.gserviceaccount.com";
 
 /// A world with three accounts, and its time in seconds.
 fn with_accounts() -> (World, Arc<AtomicI64>) {
-    let now = Arc::new(AtomicI64::new(1_790_000_000));
-    let seconds = Arc::clone(&now);
-    let clock = move || jiff::Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap();
-    let mut world = World::in_memory(1, Apis::All).with_clock(Arc::new(clock));
+    let (mut world, now) = world_in_time();
     for id in ["ci-deploy", "ci-plan", "ci-hop"] {
         send(&mut world, "POST", ACCOUNTS, &json!({"accountId": id})).unwrap();
     }

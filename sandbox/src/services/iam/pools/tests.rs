@@ -1,13 +1,11 @@
 //! The rules of workload identity pools, request by request.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use crate::Apis;
 use crate::error::{Answer, Code, Status};
-use crate::testing::{get, send, world};
+use crate::testing::{get, send, world, world_in_time};
 use crate::world::{OperationFault, World};
 
 const POOLS: &str = "/v1/projects/agent-army-dev/locations/global/workloadIdentityPools";
@@ -174,10 +172,7 @@ fn a_deleted_pool_cannot_be_changed_and_can_be_undeleted() {
 
 #[test]
 fn a_deleted_pool_is_gone_after_thirty_days_and_its_id_is_free() {
-    let now = Arc::new(AtomicI64::new(1_790_000_000));
-    let seconds = Arc::clone(&now);
-    let clock = move || jiff::Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap();
-    let mut world = World::in_memory(1, Apis::All).with_clock(Arc::new(clock));
+    let (mut world, now) = world_in_time();
     let answer = create(&mut world, "github", &json!({}));
     finish(&mut world, answer);
     delete(&mut world);
