@@ -105,6 +105,11 @@ mod tests {
     }
 
     #[test]
+    fn issuing_a_token_is_no_write() {
+        assert!(!by_key("iamcredentials.projects.serviceAccounts.generateAccessToken").write);
+    }
+
+    #[test]
     fn keys_are_unique() {
         let mut keys: Vec<_> = all().iter().map(|method| &method.key).collect();
         let before = keys.len();

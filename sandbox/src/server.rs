@@ -131,7 +131,7 @@ async fn handle(
         host,
         body: body.to_vec(),
         caller: caller(&parts.headers),
-        bearer: bearer(&parts.headers),
+        bearer: bearer(&parts.headers).or_else(|| token_in(parts.uri.query()?)),
     };
     respond(&shared, &scissors, &incoming).await
 }
@@ -166,6 +166,12 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// The token of an `access_token` parameter, which Google takes, too.
+fn token_in(query: &str) -> Option<String> {
+    let found = query.split('&').find_map(|pair| pair.strip_prefix("access_token="))?;
+    routing::percent_decode(found)
 }
 
 async fn respond(shared: &Shared, scissors: &Scissors, incoming: &Incoming) -> Response {

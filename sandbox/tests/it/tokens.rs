@@ -46,6 +46,8 @@ async fn a_bearer_of_the_sandbox_may_do_what_its_account_may() {
     assert_eq!(status, 403);
     assert_eq!(body["error"]["status"], "PERMISSION_DENIED");
     assert_eq!(body["error"]["details"][0]["metadata"]["permission"], "secretmanager.secrets.delete");
+    let in_query = client.send(Method::DELETE, &format!("{secret}?access_token={token}"), None).await;
+    assert_eq!(in_query.0, 403);
     // Anybody else is owner.
     assert_eq!(send(&client, Method::DELETE, &secret, "some-other-token").await.0, 200);
 }
