@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Handler, page};
 use crate::error::{Answer, Status};
+use crate::services::artifactregistry::{self, ArtifactEffect};
 use crate::services::run::{self, RunEffect};
 use crate::services::serviceusage;
 use crate::world::World;
@@ -30,6 +31,8 @@ pub enum Effect {
     Fail(Status),
     /// Cloud Run goes on.
     Run(RunEffect),
+    /// Artifact Registry makes or deletes something.
+    Artifacts(ArtifactEffect),
     /// APIs become enabled, or not; `project` is the project's ID.
     Apis { project: String, services: Vec<String>, enabled: bool, batch: bool },
 }
@@ -193,6 +196,7 @@ fn finish(world: &mut World, effect: &Effect) -> Result<(String, Value), Status>
         Effect::Respond { type_url, value } => Ok((type_url.clone(), value.clone())),
         Effect::Fail(status) => Err(status.clone()),
         Effect::Run(effect) => run::finish(world, effect),
+        Effect::Artifacts(effect) => artifactregistry::finish(world, effect),
         Effect::Apis { project, services, enabled, batch } => {
             Ok(serviceusage::finish(world, project, services, *enabled, *batch))
         }
@@ -261,6 +265,7 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
 /// The operation methods of the APIs that have no rules of their own for them.
 pub fn routes() -> Vec<(&'static str, Handler)> {
     vec![
+        ("artifactregistry.projects.locations.operations.get", get),
         ("run.projects.locations.operations.get", get),
         ("run.projects.locations.operations.wait", wait),
         ("run.projects.locations.operations.delete", delete),

@@ -95,7 +95,7 @@ fn key(project: &str, service: &str) -> String {
     format!("projects/{project}/services/{service}")
 }
 
-fn is_enabled(world: &World, project: &str, service: &str) -> bool {
+pub(crate) fn is_enabled(world: &World, project: &str, service: &str) -> bool {
     match world.doc(COLLECTION, &key(project, service)) {
         Some(doc) => doc["enabled"] == true,
         None => world.apis == Apis::All,
