@@ -39,12 +39,13 @@ const FIRST: [&str; 12] = [
 ];
 
 /// Known besides those that the method table names.
-const OTHERS: [&str; 26] = [
+const OTHERS: [&str; 27] = [
     "aiplatform.googleapis.com",
     "cloudbilling.googleapis.com",
     "cloudkms.googleapis.com",
     "compute.googleapis.com",
     "containerregistry.googleapis.com",
+    "containerscanning.googleapis.com",
     "dns.googleapis.com",
     "documentai.googleapis.com",
     "eventarc.googleapis.com",

@@ -114,11 +114,9 @@ pub(crate) fn holds(world: &World, reference: &Reference<'_>) -> Option<bool> {
     if repository["mode"] != "STANDARD_REPOSITORY" {
         return None;
     }
-    Some(match reference.digest {
-        Some(digest) => world.doc(VERSIONS, &format!("{package}/versions/{digest}")).is_some(),
-        None => {
-            let tag = reference.tag.unwrap_or("latest");
-            world.doc(TAGS, &format!("{package}/tags/{tag}")).is_some()
-        }
-    })
+    let found = match reference.digest {
+        Some(digest) => world.doc(VERSIONS, &format!("{package}/versions/{digest}")),
+        None => world.doc(TAGS, &format!("{package}/tags/{}", reference.tag.unwrap_or("latest"))),
+    };
+    Some(found.is_some())
 }

@@ -100,7 +100,8 @@ fn settle(repository: &mut Value) -> Result<(), Status> {
         }
         fields.retain(|key, value| {
             let is_map = matches!(key.as_str(), "labels" | "cleanupPolicies");
-            !is_default(value) && !(is_map && value.as_object().is_some_and(Map::is_empty))
+            let is_empty = is_map && value.as_object().is_some_and(Map::is_empty);
+            !is_default(value) && !is_empty
         });
     }
     Ok(())
