@@ -106,9 +106,8 @@ pub(super) fn place(reference: &Reference<'_>) -> Option<(String, String)> {
 /// `None` when that is not the sandbox's to say: the image is in another registry, in a project that the sandbox
 /// has never seen, or behind a repository that passes on what others hold.
 pub(crate) fn holds(world: &World, reference: &Reference<'_>) -> Option<bool> {
-    let host = reference.host?.strip_suffix(HOST_SUFFIX)?;
-    let project = reference.path.split('/').next().filter(|_| !host.is_empty())?;
-    world.doc(projects::COLLECTION, project)?;
+    reference.host?.strip_suffix(HOST_SUFFIX)?;
+    world.doc(projects::COLLECTION, reference.path.split('/').next()?)?;
     let Some((repository, package)) = place(reference) else { return Some(false) };
     let Some(repository) = world.doc(REPOSITORIES, &repository) else { return Some(false) };
     if repository["mode"] != "STANDARD_REPOSITORY" {
