@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, Handler, page};
 use crate::error::{Answer, Status};
+use crate::services::artifactregistry::{self, ArtifactEffect};
 use crate::services::run::{self, RunEffect};
 use crate::services::{iam, serviceusage};
 use crate::world::World;
@@ -32,6 +33,8 @@ pub enum Effect {
     Run(RunEffect),
     /// A workload identity pool or a provider becomes so.
     Federation(iam::Change),
+    /// Artifact Registry makes or deletes something.
+    Artifacts(ArtifactEffect),
     /// APIs become enabled, or not; `project` is the project's ID.
     Apis { project: String, services: Vec<String>, enabled: bool, batch: bool },
 }
@@ -198,6 +201,7 @@ fn finish(world: &mut World, effect: &Effect) -> Result<(String, Value), Status>
         Effect::Fail(status) => Err(status.clone()),
         Effect::Run(effect) => run::finish(world, effect),
         Effect::Federation(change) => iam::finish(world, change),
+        Effect::Artifacts(effect) => artifactregistry::finish(world, effect),
         Effect::Apis { project, services, enabled, batch } => {
             Ok(serviceusage::finish(world, project, services, *enabled, *batch))
         }
@@ -266,6 +270,7 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
 /// The operation methods of the APIs that have no rules of their own for them.
 pub fn routes() -> Vec<(&'static str, Handler)> {
     vec![
+        ("artifactregistry.projects.locations.operations.get", get),
         ("run.projects.locations.operations.get", get),
         ("run.projects.locations.operations.wait", wait),
         ("run.projects.locations.operations.delete", delete),

@@ -33,6 +33,11 @@ pub struct Counters {
     pub rng: u64,
 }
 
+/// An instant as Google writes it: RFC 3339 in UTC with microseconds and `Z`. Texts of this form sort by time.
+pub fn written(instant: jiff::Timestamp) -> String {
+    instant.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
 /// A change that can be taken back.
 struct Undo {
     collection: String,
@@ -167,9 +172,9 @@ impl World {
         }
     }
 
-    /// The time, RFC 3339 in UTC with microseconds and `Z`.
+    /// The time, as [`written`].
     pub fn now(&self) -> String {
-        self.instant().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+        written(self.instant())
     }
 
     /// The time as an instant.

@@ -7,7 +7,7 @@
 mod access;
 mod condition;
 mod defaults;
-mod image;
+pub(crate) mod image;
 mod mask;
 mod names;
 mod needs;
