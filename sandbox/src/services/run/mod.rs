@@ -14,6 +14,7 @@ mod needs;
 mod noise;
 mod quantity;
 mod reconcile;
+mod resource;
 mod revision;
 mod service;
 #[cfg(test)]
@@ -81,7 +82,7 @@ pub fn finish(world: &mut World, effect: &RunEffect) -> Result<(String, Value), 
         }
         RunEffect::DeleteRevision { revision } => world
             .remove(REVISIONS, revision)
-            .map(|doc| (type_url(REVISION), revision::view(&doc)))
+            .map(|doc| (type_url(REVISION), resource::view(&doc)))
             .ok_or_else(|| Status::not_found(format!("Revision '{revision}' is gone."))),
     }
 }
@@ -92,8 +93,8 @@ pub fn abandon(world: &mut World, effect: &RunEffect, status: &Status) {
         RunEffect::Reconcile { service, generation } => {
             reconcile::abandon(world, service, *generation, status);
         }
-        RunEffect::DeleteService { service: name } => service::keep_after_all(world, SERVICES, name),
-        RunEffect::DeleteRevision { revision } => service::keep_after_all(world, REVISIONS, revision),
+        RunEffect::DeleteService { service: name } => resource::keep_after_all(world, SERVICES, name),
+        RunEffect::DeleteRevision { revision } => resource::keep_after_all(world, REVISIONS, revision),
     }
 }
 
@@ -144,16 +145,16 @@ fn check_etag(sent: Option<&str>, doc: &Value, kind: &str) -> Result<(), Status>
 }
 
 fn policy(world: &mut World, call: &Call) -> Answer {
-    service::find(world, &call.resource)?;
+    service::KIND.find(world, &call.resource)?;
     iam::get_policy(world, call, &call.resource)
 }
 
 fn set_policy(world: &mut World, call: &Call) -> Answer {
-    service::find(world, &call.resource)?;
+    service::KIND.find(world, &call.resource)?;
     iam::set_policy(world, call, &call.resource)
 }
 
 fn test_permissions(world: &mut World, call: &Call) -> Answer {
-    service::find(world, &call.resource)?;
+    service::KIND.find(world, &call.resource)?;
     iam::test_permissions(call)
 }

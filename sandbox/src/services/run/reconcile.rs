@@ -5,7 +5,7 @@
 
 use super::access::{int, list, set, text, unset};
 use super::condition::{self, Failure};
-use super::{REVISIONS, SERVICES, names, needs, revision, service, traffic};
+use super::{REVISIONS, SERVICES, names, needs, resource, revision, traffic};
 use crate::error::{Answer, Status};
 use crate::world::World;
 use serde_json::Value;
@@ -84,7 +84,7 @@ fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Fai
     };
     let superseded = int(&doc, "generation") > generation || doc.get("deleteTime").is_some();
     if superseded {
-        return Ok(service::view(&doc));
+        return Ok(resource::view(&doc));
     }
     let configuration = latest_failure(world, &doc);
     if let Some(ready) = newest_ready(world, name, &doc) {
@@ -103,7 +103,7 @@ fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Fai
     revision::retire_others(world, name, &serving);
     revision::forget_surplus(world, &doc, MOST_REVISIONS);
     match failure {
-        None => Ok(service::view(&doc)),
+        None => Ok(resource::view(&doc)),
         Some(failure) => Err(failure.status()),
     }
 }
