@@ -34,7 +34,7 @@ pub(super) fn finish(world: &mut World, name: &str, generation: i64) -> Answer {
 
 /// Ends it with a failure that has nothing to do with what was asked for.
 pub(super) fn abandon(world: &mut World, name: &str, generation: i64, status: &Status) {
-    let failure = Failure::new("INTERNAL", status.message.clone());
+    let failure = Failure::injected(status);
     settle_revision(world, name, generation, Some(&failure));
     // The caller answers with the status that was injected; what is concluded here is for later reads.
     let _ = conclude(world, name, generation, Some(failure));

@@ -253,6 +253,14 @@ pub(super) fn not_found(word: &str, name: &str) -> Status {
     Status::not_found(format!("Resource '{id}' of kind '{}' was not found.", word.to_uppercase()))
 }
 
+/// What the names of everything that a list asks for begin with: the part before the first `-` in its path.
+pub(super) fn before_wildcard(resource: &str) -> String {
+    match resource.split_once("/-/") {
+        Some((before, _)) => format!("{before}/"),
+        None => format!("{resource}/"),
+    }
+}
+
 /// The location of a full resource name.
 pub(super) fn location(resource: &str) -> &str {
     resource.split('/').nth(3).unwrap_or_default()

@@ -87,16 +87,8 @@ pub(super) fn next(
 
 /// `SERVICE-00001-abc`: the generation of the service and three letters.
 fn generated_name(world: &mut World, service: &str, generation: i64) -> String {
-    const LETTERS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
     loop {
-        let mut noise = world.random();
-        let letters: String = (0..3)
-            .map(|_| {
-                let letter = LETTERS[usize::try_from(noise % 20).unwrap_or_default()];
-                noise /= 20;
-                char::from(letter)
-            })
-            .collect();
+        let letters = names::letters(world.random(), 3);
         let name = format!("{service}/revisions/{}-{generation:05}-{letters}", names::short(service));
         if world.doc(REVISIONS, &name).is_none() {
             return name;
