@@ -89,7 +89,7 @@ fn write(world: &mut World, call: &Call, name: &str, current: Option<&Value>) ->
     if call.query.flag("validateOnly")? {
         return Ok(start_operation(world, name, JOB, view(&doc), None));
     }
-    Kind::modified(world, call, &mut doc);
+    resource::modified(world, call, &mut doc);
     begin(world, &mut doc);
     if let Some(execution) = &to_start {
         let new = execution::build(world, execution, &doc, &doc["template"], &call.caller.email);

@@ -187,13 +187,6 @@ impl Kind {
         doc
     }
 
-    /// Notes who has just changed the document and when, and gives it a new etag.
-    pub(super) fn modified(world: &mut World, call: &Call, doc: &mut Value) {
-        set(doc, "updateTime", world.now());
-        set(doc, "lastModifier", call.caller.email.as_str());
-        set(doc, "etag", world.fresh_etag());
-    }
-
     /// Whether the requested state differs by more than the order of lists.
     pub(super) fn differs(&self, current: &Value, wanted: &Value) -> bool {
         let comparable = |doc: &Value| {
@@ -204,6 +197,13 @@ impl Kind {
         };
         comparable(current) != comparable(wanted)
     }
+}
+
+/// Notes who has just changed the document and when, and gives it a new etag.
+pub(super) fn modified(world: &mut World, call: &Call, doc: &mut Value) {
+    set(doc, "updateTime", world.now());
+    set(doc, "lastModifier", call.caller.email.as_str());
+    set(doc, "etag", world.fresh_etag());
 }
 
 /// Marks a document as new: the newest of its collection.

@@ -90,7 +90,7 @@ fn write(world: &mut World, call: &Call, name: &str, current: Option<&Value>, mu
             set(&mut doc, "latestCreatedRevision", revision.as_str());
         }
     }
-    Kind::modified(world, call, &mut doc);
+    resource::modified(world, call, &mut doc);
     reconcile::begin(world, &mut doc);
     world.put(SERVICES, name, doc.clone());
     let effect = RunEffect::Reconcile { service: name.to_owned(), generation: int(&doc, "generation") };

@@ -120,13 +120,13 @@ mod tests {
         fields(job(&doc, "backup"))
     }
 
-    fn of_task(task: Value) -> Vec<String> {
+    fn of_task(task: &Value) -> Vec<String> {
         problems(json!({"template": {"template": task}}))
     }
 
     fn of_container(mut container: Value) -> Vec<String> {
         container["image"] = json!("nginx");
-        let found = of_task(json!({"containers": [container]}));
+        let found = of_task(&json!({"containers": [container]}));
         found.into_iter().map(|field| field.replace("template.template.containers[0].", "")).collect()
     }
 
@@ -140,16 +140,16 @@ mod tests {
         assert!(problems(json!({"template": {"taskCount": 10_000, "parallelism": 100}})).is_empty());
         assert_eq!(problems(json!({"template": {"taskCount": 10_001}})), ["template.taskCount"]);
         assert_eq!(problems(json!({"template": {"parallelism": -1}})), ["template.parallelism"]);
-        assert!(of_task(json!({"maxRetries": 0, "timeout": "604800s"})).is_empty());
-        assert_eq!(of_task(json!({"maxRetries": 11})), ["template.template.maxRetries"]);
-        assert_eq!(of_task(json!({"timeout": "604801s"})), ["template.template.timeout"]);
-        assert_eq!(of_task(json!({"timeout": "-1s"})), ["template.template.timeout"]);
+        assert!(of_task(&json!({"maxRetries": 0, "timeout": "604800s"})).is_empty());
+        assert_eq!(of_task(&json!({"maxRetries": 11})), ["template.template.maxRetries"]);
+        assert_eq!(of_task(&json!({"timeout": "604801s"})), ["template.template.timeout"]);
+        assert_eq!(of_task(&json!({"timeout": "-1s"})), ["template.template.timeout"]);
     }
 
     #[test]
     fn jobs_run_in_the_second_generation_only() {
         let first = json!({"executionEnvironment": "EXECUTION_ENVIRONMENT_GEN1"});
-        assert_eq!(of_task(first), ["template.template.executionEnvironment"]);
+        assert_eq!(of_task(&first), ["template.template.executionEnvironment"]);
     }
 
     #[test]
@@ -186,15 +186,15 @@ mod tests {
     fn several_containers_need_names_and_need_no_port() {
         let two =
             |first: &str| json!({"containers": [{"name": first, "image": "a"}, {"name": "b", "image": "b"}]});
-        assert!(of_task(two("a")).is_empty());
-        assert_eq!(of_task(two("")), ["template.template.containers[0].name"]);
+        assert!(of_task(&two("a")).is_empty());
+        assert_eq!(of_task(&two("")), ["template.template.containers[0].name"]);
     }
 
     #[test]
     fn volumes_and_networks_are_checked_as_for_services() {
         let mounted = json!({"volumeMounts": [{"name": "v", "mountPath": "/s"}]});
         assert_eq!(of_container(mounted), ["volumeMounts[0].name"]);
-        let found = of_task(json!({"vpcAccess": {"egress": "ALL_TRAFFIC"}, "serviceAccount": "nobody"}));
+        let found = of_task(&json!({"vpcAccess": {"egress": "ALL_TRAFFIC"}, "serviceAccount": "nobody"}));
         assert_eq!(found, ["template.template.serviceAccount", "template.template.vpcAccess"]);
     }
 
