@@ -83,7 +83,7 @@ fn shared(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
                 first.insert(key, (environment, alias, secret));
                 continue;
             };
-            let path = format!("secrets.{alias}");
+            let path = secret.path.clone();
             let name = environment.name.clone();
             if let Some(field) = difference(secret, same) {
                 found.push((name, unequal(environment, &path, secret, field, &other.name)));
@@ -128,7 +128,18 @@ fn shared_services(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
 
 /// The first field in which two declarations of one secret differ.
 fn difference(one: &Secret, other: &Secret) -> Option<&'static str> {
-    let Secret { id: _, generate, optional: _, description, labels, locations } = one;
+    let Secret {
+        path: _,
+        id: _,
+        generate,
+        optional: _,
+        description,
+        labels,
+        locations,
+        tenant: _,
+        readers: _,
+        protect: _,
+    } = one;
     if *generate != other.generate {
         Some("generate")
     } else if *description != other.description {

@@ -215,6 +215,7 @@ fn in_memory(
             Some(size) => {
                 directories.insert(directory, scalars::memory(size));
             }
+            None if findings.is_broken(&join(&path, "bucket")) => {}
             None => {
                 require(&join(&path, "in_memory"), "in_memory: 64Mi", "other volumes go into `v2`", findings);
             }

@@ -10,6 +10,8 @@ mod secret_text;
 mod sidecars;
 mod variables;
 
+pub(crate) use production::is_production;
+
 use super::diagnostic::Diagnostic;
 use super::model::{Container, Environment, Service};
 use super::tree::{Findings, Node, Part, join};

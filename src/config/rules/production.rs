@@ -30,7 +30,7 @@ pub(super) fn check(path: &str, environment: &Environment, service: &Service, fi
 }
 
 /// By name, because nothing else in the files says it.
-fn is_production(environment: &str) -> bool {
+pub(crate) fn is_production(environment: &str) -> bool {
     environment.split(['-', '_']).any(|word| matches!(word, "production" | "prod" | "live"))
 }
 
