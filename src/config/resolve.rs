@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::container::{self, Names};
 use super::diagnostic::{Diagnostic, did_you_mean};
-use super::model::{Access, Environment, Generate, Metrics, Project, Registry, Secret, Service, Target, Vpc};
+use super::model::{Access, Environment, Generate, Metrics, Project, Secret, Service, Target, Vpc};
 use super::rules::is_production;
 use super::schema::{self, File, MetricsKeys, Named, SecretKeys, ServiceKeys, VpcKeys};
 use super::tree::{Findings, Node, Part, join};

@@ -4,7 +4,7 @@ use super::super::diagnostic::Diagnostic;
 use super::super::model::{Github, Identity};
 use super::super::schema::{GithubKeys, IdentityKeys};
 use super::super::tree::{Findings, Part};
-use super::{require, required};
+use super::required;
 
 pub(super) fn resolve(keys: GithubKeys, findings: &mut Findings) -> Github {
     let repository = required(

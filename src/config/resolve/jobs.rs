@@ -10,7 +10,7 @@ use super::super::interpolate::{Piece, pieces};
 use super::super::model::{Container, Job, Service};
 use super::super::repeat;
 use super::super::scalars;
-use super::super::schema::{ContainerKeys, File, JobCommon, JobKeys, MigrationKeys, Named};
+use super::super::schema::{ContainerKeys, JobCommon, JobKeys, MigrationKeys, Named};
 use super::super::tree::{Findings, Node, Part, as_written, join};
 use super::{Limits, account_id, in_file_order, resolve_vpc, seconds, text_map, unknown_service};
 

@@ -33,11 +33,15 @@ pub(super) fn check(path: &str, container: &Container, findings: &mut Findings) 
         }
     }
     for (key, words) in [("args", &container.args), ("command", &container.command)] {
-        for (position, word) in words.iter().enumerate() {
-            let at = format!("{path}.{key}.{position}");
-            if let Some(reason) = certainly_secret(word) {
-                report(&at, key, reason, findings);
-            }
+        check_words(&format!("{path}.{key}"), key, words, findings);
+    }
+}
+
+/// The words of a command line, which stand in the list at `path`.
+pub(super) fn check_words(path: &str, key: &str, words: &[String], findings: &mut Findings) {
+    for (position, word) in words.iter().enumerate() {
+        if let Some(reason) = certainly_secret(word) {
+            report(&format!("{path}.{position}"), key, reason, findings);
         }
     }
 }

@@ -49,6 +49,7 @@ pub(crate) struct TenantsKeys {
     /// Services whose accounts read the secrets of all tenants at run time. Default: none.
     pub(crate) readers: Option<Vec<String>>,
     /// A tenant's schema in the database, e.g. `tenant_${tenant.slug_underscored}`. Default: none.
+    #[expect(dead_code, reason = "spread over the tenants before names are filled in; here for its schema")]
     pub(crate) schema: Option<String>,
     /// Deleting secrets of tenants is refused. Default: `true` in production, else `false`.
     pub(crate) protect: Option<bool>,
