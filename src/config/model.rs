@@ -217,6 +217,8 @@ pub struct Job {
     pub path: String,
     /// Key of the service whose image it borrows; `None` when it has an image of its own.
     pub service: Option<String>,
+    /// Key of the service that it has variables, secrets, account and network from, whoever its image is from.
+    pub lender: Option<String>,
     /// Id (the part before the `@`) of the run-time service account.
     pub service_account: String,
     /// Its one container; what it borrows from its service is in it already.

@@ -215,6 +215,7 @@ fn resolve_job(written: Written, around: &Around<'_>, findings: &mut Findings) -
     Job {
         name,
         service: common.service.clone().filter(|_| borrows),
+        lender: common.service.clone(),
         service_account,
         timeout: seconds(
             &join(&path, "timeout"),

@@ -42,9 +42,13 @@ pub(super) fn check_identity(environment: &Environment, findings: &mut Findings)
     }
     let services =
         environment.services.iter().map(|(key, service)| (join("services", key), &service.service_account));
-    let jobs = environment.jobs.values().filter(|job| job.service.is_none());
+    let jobs = environment
+        .jobs
+        .values()
+        .filter(|job| job.lender.is_none() || findings.is_written(&join(&job.path, "service_account")));
     let jobs = jobs.map(|job| (job.path.clone(), &job.service_account));
-    for (path, account) in services.chain(jobs) {
+    let used: Vec<(String, &String)> = services.chain(jobs).collect();
+    for (path, account) in used {
         let Some(role) = [("plan", &identity.plan), ("deploy", &identity.deploy)]
             .into_iter()
             .find_map(|(role, id)| (id.as_ref() == Some(account)).then_some(role))

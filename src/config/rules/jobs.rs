@@ -17,25 +17,20 @@ pub(super) fn check(path: &str, environment: &Environment, job: &Job, findings: 
     labels::check(&join(path, "labels"), &job.labels, findings);
     variables::check(path, &job.container, findings);
     check_variables(path, &job.container, findings);
-    let own = own(path, environment, job, findings);
+    let own = own(path, job, findings);
     secret_text::check(path, &own, findings);
     production::check_container(path, production::is_production(&environment.name), &own, findings);
     check_words(path, job, findings);
 }
 
 /// What the job says itself: what it has from its service is checked, and accepted, there.
-fn own(path: &str, environment: &Environment, job: &Job, findings: &Findings) -> Container {
+fn own(path: &str, job: &Job, findings: &Findings) -> Container {
     let mut own = job.container.clone();
-    if job.service.is_some() {
-        own.image = String::new();
+    if let Some(lender) = &job.lender {
+        own.env.retain(|name, _| {
+            !findings.is_same_text(&format!("{path}.env.{name}"), &format!("services.{lender}.env.{name}"))
+        });
     }
-    own.env.retain(|name, _| {
-        let here = format!("{path}.env.{name}");
-        !environment
-            .services
-            .keys()
-            .any(|key| findings.is_same_text(&here, &format!("services.{key}.env.{name}")))
-    });
     // Words are checked with their places in `command`, see below.
     own.command.clear();
     own.args.clear();
