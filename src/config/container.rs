@@ -32,7 +32,15 @@ pub(crate) fn resolve(
 ) -> Container {
     let image = keys.image.unwrap_or_else(|| {
         let what = "building images is not supported yet, so each container names one that exists";
-        require(&join(path, "image"), "image: us-docker.pkg.dev/cloudrun/container/hello", what, findings);
+        // A registry would have given a service its image: what is wrong with it has been reported.
+        if !findings.is_broken("registry") {
+            require(
+                &join(path, "image"),
+                "image: us-docker.pkg.dev/cloudrun/container/hello",
+                what,
+                findings,
+            );
+        }
         String::new()
     });
     let (secrets, mut files) = secret_references(&join(path, "secrets"), keys.secrets, names, findings);

@@ -135,11 +135,13 @@ mod tests {
 
     #[test]
     fn a_job_of_tenants_is_repeated_in_their_order() {
-        let root =
-            expanded("tenants: {list: {b: {}, a: {}}}\njobs: {x: {for_each: tenants, name: n}, y: {}}\n");
-        let keys: Vec<_> = root["jobs"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys, ["x/b", "x/a", "y"]);
-        assert_eq!(root["jobs"]["x/a"]["name"], "n-${tenant.slug}");
+        let text = "tenants: {list: {b: {}, a: {}}}\njobs: {x: {for_each: tenants, name: n}, y: {}}\n";
+        let mut root = parse(text, 0).unwrap();
+        for_tenants(&mut root);
+        let jobs = root.get("jobs").unwrap();
+        assert_eq!(jobs.as_map().unwrap().keys().collect::<Vec<_>>(), ["x/b", "x/a", "y"]);
+        let name = jobs.get("x/a").unwrap().get("name").unwrap();
+        assert_eq!(name.as_text(), Some("n-${tenant.slug}"));
     }
 
     #[test]

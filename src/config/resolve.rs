@@ -64,10 +64,7 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         names: Names { secrets: &secrets },
         pattern: &pattern,
         project: &project.id,
-        images: registry
-            .as_ref()
-            .filter(|registry| !registry.repository.is_empty())
-            .map(|registry| registry.prefix(&region, &project.id)),
+        images: registry.as_ref().map(|registry| registry.prefix(&region, &project.id)),
     };
     let mut services = IndexMap::new();
     for (key, keys) in written {

@@ -61,6 +61,9 @@ pub(super) fn check(environment: &Environment, findings: &mut Findings) {
         .iter()
         .filter_map(|(slug, tenant)| {
             let path = format!("tenants.list.{slug}");
+            if findings.is_broken(&join(&path, "schema")) {
+                return None;
+            }
             Some(Named { key: slug, path, name: tenant.schema.as_deref()? })
         })
         .collect();

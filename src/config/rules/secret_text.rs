@@ -2,7 +2,7 @@
 
 use super::super::diagnostic::Diagnostic;
 use super::super::model::Container;
-use super::super::tree::{Findings, Node};
+use super::super::tree::{Findings, Node, as_written};
 use super::at_value;
 
 /// Why a text looks like a secret.
@@ -62,7 +62,8 @@ fn report(at: &str, name: &str, reason: Reason, findings: &mut Findings) {
         reason.words()
     );
     let diagnostic = Diagnostic::error("secret-looking-env", message).label("a secret?").hint(format!(
-        "add it to `secrets` of the file and write `secrets: {{{name}: its-name}}` in the service; if it is none, say why: `lint: {{allow: {{secret-looking-env: {{{at}: reason}}}}}}`"
+        "add it to `secrets` of the file and write `secrets: {{{name}: its-name}}` in its place; if it is none, say why: `lint: {{allow: {{secret-looking-env: {{{}: reason}}}}}}`",
+        as_written(at)
     ));
     at_value(at, diagnostic, findings);
 }
