@@ -32,6 +32,7 @@ mod services;
 mod sleeper;
 #[cfg(test)]
 mod testserver;
+mod turns;
 
 pub use accounts::Account;
 pub use client::{Gcp, Options, Progress, RequestCount};
