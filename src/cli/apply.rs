@@ -37,7 +37,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
 async fn plan_and_apply(args: &Args, session: &Session, out: &Out) -> Result<Exit, CliError> {
     let plan = session.plan(&args.selection).await?;
     if plan.is_empty() {
-        out.applied(&plan, &Report::default());
+        out.applied(&plan, args.selection.part().as_deref(), &Report::default());
         return Ok(Exit::Fine);
     }
     out.plan_before_apply(&plan);
@@ -45,7 +45,7 @@ async fn plan_and_apply(args: &Args, session: &Session, out: &Out) -> Result<Exi
         approve(session, out)?;
     }
     let report = carry_out(session, &plan, out).await;
-    out.applied(&plan, &report);
+    out.applied(&plan, None, &report);
     Ok(match (report.interrupted, report.all_applied()) {
         (_, true) => Exit::Fine,
         (true, false) => Exit::Interrupted,

@@ -29,6 +29,6 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
     let plan = session.plan(&args.selection).await;
     session.close().await;
     let plan = plan?;
-    out.plan(&plan);
+    out.plan(&plan, args.selection.part().as_deref());
     Ok(if args.detailed_exitcode && !plan.is_empty() { Exit::Pending } else { Exit::Fine })
 }

@@ -50,6 +50,17 @@ pub struct Selection {
     pub prune: bool,
 }
 
+impl Selection {
+    /// What is looked at, in words; `None` for everything.
+    pub fn part(&self) -> Option<String> {
+        let each = |flag: &str, addresses: &[Address]| {
+            addresses.iter().map(|address| format!("{flag} {address}")).collect::<Vec<_>>()
+        };
+        let flags = [each("--target", &self.target), each("--exclude", &self.exclude)].concat();
+        (!flags.is_empty()).then(|| flags.join(" "))
+    }
+}
+
 fn image(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(service, image)| !service.is_empty() && !image.is_empty());
     let (service, image) =

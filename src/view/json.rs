@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::actions::Counts;
 use super::redact::redacted;
-use crate::plan::{Action, Change, FieldChange, Note, Plan, Source};
+use crate::plan::{Change, FieldChange, Note, Plan, Source};
 
 /// Version of the documents; the first number grows when a key changes its meaning or goes away.
 pub const FORMAT_VERSION: &str = "1.0";
@@ -12,7 +13,7 @@ pub const FORMAT_VERSION: &str = "1.0";
 pub fn plan_json(plan: &Plan) -> Value {
     // A new field must be thought about here: shown, redacted or left out.
     let Plan { format: _, place, target, configuration, changes, notes, show_env } = plan;
-    let count = |action| changes.iter().filter(|change| change.action == action).count();
+    let counts = Counts::of(plan);
     let blocked: Vec<_> =
         plan.blocked().map(|(change, why)| json!({"address": change.address, "why": why})).collect();
     json!({
@@ -28,12 +29,19 @@ pub fn plan_json(plan: &Plan) -> Value {
         "notes": notes.iter().map(note_json).collect::<Vec<_>>(),
         "blocked": blocked,
         "summary": {
-            "add": count(Action::Create),
-            "change": count(Action::Update),
-            "remove": count(Action::Delete),
+            "add": counts.add,
+            "change": counts.change,
+            "remove": counts.remove,
             "blocked": plan.blocked().count(),
         },
     })
+}
+
+/// The plan, and whether it has anything to do.
+pub fn drift_json(plan: &Plan) -> Value {
+    let mut document = plan_json(plan);
+    document["drift"] = Value::from(!plan.is_empty());
+    document
 }
 
 fn change_json(change: &Change, shown: &[String]) -> Value {
