@@ -70,21 +70,20 @@ mod tests {
 
     use super::*;
 
-    fn told(old: Option<Value>, new: Option<Value>) -> String {
-        let lines = sides(old.as_ref(), new.as_ref()).lines;
-        lines.iter().map(|(sign, text)| format!("{sign}{text}\n")).collect()
+    fn told(old: Option<&Value>, new: Option<&Value>) -> Vec<String> {
+        sides(old, new).lines.iter().map(|(sign, text)| format!("{sign}{text}")).collect()
     }
 
     #[test]
     fn what_comes_or_goes_as_a_whole_gets_a_line_for_each_setting() {
         let proxy = json!({"args": [], "env": {"MODE": "fast"}, "image": "p:v1", "probe": {"tcp": true}});
-        assert_eq!(told(Some(proxy.clone()), None), "-env.MODE: fast\n-image: p:v1\n-probe.tcp: true\n");
-        assert_eq!(told(None, Some(proxy)), "+env.MODE: fast\n+image: p:v1\n+probe.tcp: true\n");
+        assert_eq!(told(Some(&proxy), None), ["-env.MODE: fast", "-image: p:v1", "-probe.tcp: true"]);
+        assert_eq!(told(None, Some(&proxy)), ["+env.MODE: fast", "+image: p:v1", "+probe.tcp: true"]);
     }
 
     #[test]
     fn an_object_in_place_of_a_plain_value_keeps_both_sides() {
-        assert_eq!(told(Some(json!("x")), Some(json!({"a": 1}))), "-x\n+a: 1\n");
-        assert_eq!(told(Some(json!({})), None), "-{}\n+(none)\n");
+        assert_eq!(told(Some(&json!("x")), Some(&json!({"a": 1}))), ["-x", "+a: 1"]);
+        assert_eq!(told(Some(&json!({})), None), ["-{}", "+(none)"]);
     }
 }

@@ -91,13 +91,11 @@ fn alike(change: &Change, waiting: Option<&str>) -> Option<String> {
     if change.blocked.is_some() || change.consequences.iter().any(|found| special.contains(found)) {
         return None;
     }
-    let fields: Vec<_> = match change.action {
-        Action::Create => Vec::new(),
-        Action::Update => {
-            change.fields.iter().map(|field| json!([field.pointer, field.old, field.new])).collect()
-        }
-        _ => return None,
-    };
+    if !matches!(change.action, Action::Create | Action::Update) {
+        return None;
+    }
+    let fields = change.fields.iter().map(|field| json!([field.pointer, field.old, field.new]));
+    let fields: Vec<_> = fields.collect();
     let Change { address, action, verb, consequences, .. } = change;
     Some(json!([address.kind, action, verb, consequences, waiting, fields]).to_string())
 }
@@ -189,7 +187,20 @@ mod tests {
     fn forty_one_changes_are_told_in_groups() {
         let mut changes = grants(36);
         changes.extend(services(5));
-        insta::assert_snapshot!(told(&plan(changes.clone()), Detail::Grouped), @"");
+        insta::assert_snapshot!(told(&plan(changes.clone()), Detail::Grouped), @r"
+        Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+          + grant   secret_grant  36
+                key-0:secretAccessor:api, key-1:secretAccessor:api, key-2:secretAccessor:api,
+                ... and 33 more
+          + create  run_service   5
+                web-0, web-1, web-2, ... and 2 more
+
+        Plan: 41 to add, 0 to change, 0 to remove.
+          36 grant secret_grant
+           5 create run_service
+        hint: alike changes are told as one and new objects without their settings; `-v` or `--output json` shows all
+        ");
         changes.pop();
         let text = told(&plan(changes), Detail::Grouped);
         assert_eq!(text.matches("+ grant").count(), 36);
@@ -213,7 +224,45 @@ mod tests {
         changes.extend((0..7).map(gone));
         assert_eq!(changes.len(), 200);
         let plan = plan(changes);
-        insta::assert_snapshot!(told(&plan, Detail::Grouped), @"");
+        insta::assert_snapshot!(told(&plan, Detail::Grouped), @r"
+        Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+        Waiting for you:
+          secret a has no value
+            needed by run_service/stuck
+
+          + create  run_service                       20
+                web-0, web-1, web-2, ... and 17 more
+          ~ update  run_service                       50, new revision
+                image: app:v1 -> app:v2
+                old-0, old-1, old-2, old-3, old-4, old-5, old-6, old-7, old-8, old-9, old-10, old-11,
+                old-12, old-13, old-14, old-15, old-16, old-17, old-18, old-19, old-20, old-21, old-22,
+                old-23, old-24, old-25, old-26, old-27, old-28, old-29, old-30, old-31, old-32, old-33,
+                old-34, old-35, old-36, old-37, old-38, old-39, old-40, old-41, old-42, old-43, old-44,
+                old-45, old-46, old-47, old-48, old-49
+          ~ update  run_service/old-50                new revision
+                services.old-50.image: app:v0 -> app:v2
+          + grant   secret_grant                      120
+                key-0:secretAccessor:api, key-1:secretAccessor:api, key-2:secretAccessor:api,
+                ... and 117 more
+          + grant   run_grant/web-0:invoker:allUsers  access widened
+          + create  run_service/stuck                 waits
+          - revoke  run_grant/gone-0:invoker:allUsers
+          - revoke  run_grant/gone-1:invoker:allUsers
+          - revoke  run_grant/gone-2:invoker:allUsers
+          - revoke  run_grant/gone-3:invoker:allUsers
+          - revoke  run_grant/gone-4:invoker:allUsers
+          - revoke  run_grant/gone-5:invoker:allUsers
+          - revoke  run_grant/gone-6:invoker:allUsers
+
+        Plan: 142 to add, 51 to change, 7 to remove. 1 of them waits.
+           21 create run_service
+           51 update run_service
+          120 grant secret_grant
+            1 grant run_grant
+            7 revoke run_grant
+        hint: alike changes are told as one and new objects without their settings; `-v` or `--output json` shows all
+        ");
     }
 
     #[test]

@@ -197,7 +197,11 @@ mod tests {
             (Tone::Faint, " 1.2s".to_owned()),
         ];
         let style = Style { width: 30, wrap: true, ..Style::PLAIN };
-        insta::assert_snapshot!(narrow(&pieces, &style), @"");
+        insta::assert_snapshot!(narrow(&pieces, &style), @r"
+        [ 3/12] + grant secret_grant/
+            database-url-dev:
+            secretAccessor:api 1.2s
+        ");
     }
 
     #[test]

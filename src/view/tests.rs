@@ -84,7 +84,20 @@ fn drifted() -> Plan {
 
 #[test]
 fn drift_says_how_what_exists_differs_and_not_what_apply_would_do() {
-    insta::assert_snapshot!(drift_human(&drifted(), None, Detail::Grouped, &Style::PLAIN), @"");
+    insta::assert_snapshot!(drift_human(&drifted(), None, Detail::Grouped, &Style::PLAIN), @r"
+    dev has drifted from its YAML in 5 places: project agent-army-example, region us-central1, on the sandbox
+
+      + missing       secret/a                 environments/base.yaml:21:3
+      ~ not marked    secret/b
+      ~ differs       run_service/api
+            services.api.memory: 512Mi -> 1Gi  environments/base.yaml:44:13
+            services.api.traffic: api-1=100 -> 100% newest
+      - not declared  run_grant/api:invoker:allUsers
+
+    note: secret/old-key is ours and no longer declared
+
+    Drift: 1 missing, 1 not marked, 1 differs, 1 not declared. Values: live -> YAML.
+    ");
     let nothing = drift_human(&plan(vec![]), None, Detail::Grouped, &Style::PLAIN);
     assert_eq!(nothing, "No drift: dev is as its YAML says.\n");
 }
@@ -117,7 +130,11 @@ fn a_plan_is_a_table_in_the_words_of_the_yaml() {
         create(
             "secret_grant/database-url-dev:secretAccessor:agent-army-api-dev",
             "grant",
-            json!({"on": "x"}),
+            json!({
+                "on": "database-url-dev",
+                "role": "roles/secretmanager.secretAccessor",
+                "member": "serviceAccount:agent-army-api-dev@agent-army-example.iam.gserviceaccount.com",
+            }),
         ),
         service,
         delete("run_grant/agent-army-api-dev:invoker:allUsers", "revoke", json!({"on": "x"}))
@@ -365,7 +382,17 @@ fn what_is_removed_as_a_whole_is_told_line_by_line() {
     let proxy = json!({"args": [], "image": "us-docker.pkg.dev/cloudrun/container/proxy:v1", "env": {"MODE": "fast"}, "memory": "256Mi"});
     let before = json!({"sidecars": {"proxy": proxy}});
     let plan = plan(vec![update("run_service/api", before, json!({"sidecars": {}}))]);
-    insta::assert_snapshot!(human(&plan), @"");
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      ~ update  run_service/api
+            services.api.sidecars.proxy:
+                - env.MODE: fast
+                - image: us-docker.pkg.dev/cloudrun/container/proxy:v1
+                - memory: 256Mi
+
+    Plan: 0 to add, 1 to change, 0 to remove.
+    ");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Errors, problems of the configuration and lists of secrets as markdown.
 
+use std::fmt::Write as _;
+
 use super::document::{Item, LIMIT, Section, assemble};
 use super::text::{cell, clipped, code, prose};
 use crate::config::{Checked, Diagnostic, Severity};
@@ -104,7 +106,7 @@ pub fn secrets_markdown(rows: &[SecretRow]) -> String {
         let cells = row.cells().map(|text| if text.is_empty() { String::new() } else { cell(&text) });
         let line = format!("| {} |\n", cells.join(" | "));
         if text.len() + line.len() + 100 > LIMIT {
-            text.push_str(&format!("\nAnd {} more.\n", rows.len() - at));
+            let _ = writeln!(text, "\nAnd {} more.", rows.len() - at);
             break;
         }
         text.push_str(&line);

@@ -1,5 +1,7 @@
 //! The changes of a plan as sections of markdown: what goes first, then what changes, then what comes.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::document::{Item, Section};
@@ -58,15 +60,13 @@ pub fn sections(plan: &Plan, wording: Wording) -> Vec<Section> {
     for entry in entries(plan, &waiting, grouped) {
         let face = face(entry.first.action);
         let item = item(&entry, wording, grouped, &plan.show_env);
-        match sorted.iter_mut().find(|(known, _, _)| known.heading == face.heading) {
-            Some((_, items, count)) => {
-                *count += item.count;
-                items.push(item);
-            }
-            None => {
-                let count = item.count;
-                sorted.push((face, vec![item], count));
-            }
+        if let Some((_, items, count)) = sorted.iter_mut().find(|(known, _, _)| known.heading == face.heading)
+        {
+            *count += item.count;
+            items.push(item);
+        } else {
+            let count = item.count;
+            sorted.push((face, vec![item], count));
         }
     }
     sorted.sort_by_key(|(face, _, _)| face.rank);
@@ -109,7 +109,7 @@ fn item(entry: &Entry<'_>, wording: Wording, grouped: bool, shown: &[String]) ->
     let mut line =
         format!("{} {}{}", code(&format!("{} {verb}", face.sign)), code(&address), prose_after(&tail));
     if let Some(place) = place(entry) {
-        line.push_str(&format!(" ({})", code(place)));
+        let _ = write!(line, " ({})", code(place));
     }
     if !entry.alone() {
         line.push_str(&names(entry));

@@ -79,7 +79,8 @@ fn head(plan: &Plan, headline: &str, part: Option<&str>) -> String {
     let (project, region) = (code(&short(&place.project)), code(&short(&place.region)));
     let target = prose(&short(&target_in_words(&plan.target)));
     let _ = write!(text, "Project {project}, region {region}, {target}");
-    if let Some(part) = part {
+    // Without changes the headline says it.
+    if let Some(part) = part.filter(|_| !plan.is_empty()) {
         let _ = write!(text, "; only a part was looked at: {}", code(&clipped(part, 4 * MAX_NAME)));
     }
     text.push_str(".\n");

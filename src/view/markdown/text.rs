@@ -77,13 +77,15 @@ fn word(text: &str) -> String {
     format!("{}{}", code(core), escaped(&text[core.len()..]))
 }
 
+/// One word, with the blank behind it.
 fn escaped(text: &str) -> String {
     let mut shown = String::new();
     let mut before: Option<char> = None;
+    let only_signs = text.trim_end().chars().all(|c| matches!(c, '+' | '-' | '='));
+    let digits_before = text.starts_with(|c: char| c.is_ascii_digit());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         let in_word = before.is_some_and(char::is_alphanumeric);
-        let digits_before = text.starts_with(|c: char| c.is_ascii_digit());
         match c {
             '&' => shown.push_str("&amp;"),
             '<' => shown.push_str("&lt;"),
@@ -96,7 +98,7 @@ fn escaped(text: &str) -> String {
             }
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '$' | '!' => shown.extend(['\\', c]),
             // What would begin a list or underline a heading.
-            '+' | '-' | '=' if before.is_none() => shown.extend(['\\', c]),
+            '+' | '-' | '=' if before.is_none() && only_signs => shown.extend(['\\', c]),
             '.' | ')' if digits_before && rest.peek().is_none_or(|c| c.is_whitespace()) => {
                 shown.extend(['\\', c]);
             }
@@ -144,6 +146,7 @@ mod tests {
     fn a_sentence_cannot_bring_its_own_markup() {
         assert_eq!(prose("<b>*x* [a](b) | </details>"), "&lt;b&gt;\\*x\\* \\[a\\](b) \\| &lt;/details&gt;");
         assert_eq!(prose("- x"), "\\- x");
+        assert_eq!(prose("use --adopt"), "use --adopt");
         assert_eq!(prose("1. x"), "1\\. x");
         assert_eq!(prose("# x\n## y"), "\\#&#8203; x<br>\\#&#8203;\\#&#8203; y");
     }
