@@ -40,7 +40,7 @@ pub struct Global {
     /// Work in this folder (the one that holds `environments/`)
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
-    /// Show each request with its status and time; never a body
+    /// Show each request with its status and time, never a body; and every change of a large plan
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// When to use colour

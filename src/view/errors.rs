@@ -75,7 +75,7 @@ fn refusal_human(refusal: &Refusal, style: &Style) -> String {
 }
 
 /// What to do about an error that concerns the whole plan.
-fn hints(error: &PlanError) -> Vec<String> {
+pub(super) fn hints(error: &PlanError) -> Vec<String> {
     match error {
         PlanError::UnknownAddress(unknown, known) => {
             unknown.iter().filter_map(|address| resembling(address, known)).collect()

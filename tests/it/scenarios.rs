@@ -62,6 +62,7 @@ scenarios![
     patch_of_the_api,
     pinned_traffic,
     released_image,
+    pull_request,
     removed_variable,
     rotation,
     secret_files,
