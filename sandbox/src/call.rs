@@ -11,16 +11,31 @@ use crate::world::World;
 /// What serves one documented method.
 pub type Handler = fn(&mut World, &Call) -> Answer;
 
-/// Who calls, as far as the sandbox looks at it: it asks for no credentials.
+/// Who calls. The sandbox asks for no credentials; who has a token that it issued is who the token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The address that appears as `creator` or `lastModifier`.
     pub email: String,
+    /// The service account whose permissions count; `None` for an owner, who may do everything.
+    pub account: Option<String>,
+}
+
+impl Caller {
+    /// An owner with this address.
+    pub fn owner(email: impl Into<String>) -> Self {
+        Self { email: email.into(), account: None }
+    }
+
+    /// A service account, which may do what policies grant it.
+    pub fn account(email: impl Into<String>) -> Self {
+        let email = email.into();
+        Self { account: Some(email.clone()), email }
+    }
 }
 
 impl Default for Caller {
     fn default() -> Self {
-        Self { email: "developer@sandbox.invalid".into() }
+        Self::owner("developer@sandbox.invalid")
     }
 }
 

@@ -1,10 +1,12 @@
-//! One request from its route to its answer: project, gate, ProtoJSON, handler, journal.
+//! One request from its route to its answer: project, gate, ProtoJSON, permissions, handler, journal.
 
 use serde_json::{Value, json};
 
 use crate::call::{Call, Caller, Query};
 use crate::error::{Answer, Status};
 use crate::iam;
+use crate::permissions;
+use crate::projects;
 use crate::protojson::{self, camel_case};
 use crate::routing::{Route, percent_decode};
 use crate::schema;
@@ -53,7 +55,7 @@ fn answer(world: &mut World, route: &Route, query: &str, body: &[u8], caller: Ca
         )));
     };
     let query = read_query(route, query)?;
-    let (project, resource) = locate(world, route)?;
+    let (project, resource) = locate(world, route, &caller)?;
     if !project.is_empty() {
         serviceusage::gate(world, &project, route.method.host)?;
     }
@@ -63,7 +65,9 @@ fn answer(world: &mut World, route: &Route, query: &str, body: &[u8], caller: Ca
     let body = read_body(route, body)?;
     let vars = route.vars.clone();
     let call = Call { method: route.method, path: vars, resource, query, body, project, caller };
-    let answer = world.attempt(|world| handler(world, &call))?;
+    permissions::authorise(world, &call)?;
+    let mut answer = world.attempt(|world| handler(world, &call))?;
+    permissions::narrow(world, &call, &mut answer);
     Ok(match call.query.str("fields") {
         Some(fields) => select(&answer, fields),
         None => answer,
@@ -79,8 +83,9 @@ fn move_etag(world: &mut World, route: &Route, resource: &str) {
     }
 }
 
-/// The project's ID and the resource with that ID in it; both from the path.
-fn locate(world: &mut World, route: &Route) -> Result<(String, String), Status> {
+/// The project's ID and the resource with that ID in it; both from the path. A project comes into being for an owner
+/// only.
+fn locate(world: &mut World, route: &Route, caller: &Caller) -> Result<(String, String), Status> {
     let mut segments = route.segments.clone();
     let named = segments.first().is_some_and(|first| first == "projects");
     let (true, Some(said)) = (named, segments.get(1).cloned()) else {
@@ -89,6 +94,9 @@ fn locate(world: &mut World, route: &Route) -> Result<(String, String), Status> 
     let said = if said == "-" { project_of_account(world, &segments) } else { said };
     if said == "-" {
         return Ok((String::new(), segments.join("/")));
+    }
+    if caller.account.is_some() && !world.has_project(&said) {
+        return Err(projects::refused(&said));
     }
     let project = world.use_project(&said)?;
     segments[1].clone_from(&project);

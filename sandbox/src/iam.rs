@@ -22,12 +22,6 @@ const EMPTY_ETAG: &str = "ACAB";
 /// `Policy.bindings`: "up to 1,500 principals" in all bindings together.
 const MAX_PRINCIPALS: usize = 1500;
 
-/// Roles that hold what a narrower role is asked for.
-const BROADER: &[(&str, &[&str])] = &[
-    ("roles/secretmanager.secretAccessor", &["roles/secretmanager.admin", "roles/owner"]),
-    ("roles/run.invoker", &["roles/run.admin", "roles/owner", "roles/editor", "roles/run.servicesInvoker"]),
-];
-
 /// One binding.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
@@ -53,6 +47,15 @@ pub struct Policy {
     pub pending: BTreeMap<String, u64>,
 }
 
+/// One member's part in a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grant<'a> {
+    pub(crate) role: &'a str,
+    pub(crate) member: &'a str,
+    /// The expression of the condition.
+    pub(crate) condition: Option<&'a str>,
+}
+
 fn grant_key(role: &str, member: &str) -> String {
     format!("{role} {member}")
 }
@@ -66,6 +69,21 @@ impl Policy {
         self.bindings
             .iter()
             .flat_map(|binding| binding.members.iter().map(|member| (binding.role.as_str(), member.as_str())))
+    }
+
+    /// The grants that are in force at this request.
+    pub(crate) fn in_force(&self, tick: u64) -> impl Iterator<Item = Grant<'_>> {
+        self.bindings.iter().flat_map(move |binding| {
+            let condition = binding.condition.as_ref();
+            let condition = condition.map(|condition| condition["expression"].as_str().unwrap_or_default());
+            let role = binding.role.as_str();
+            let members = binding.members.iter().map(String::as_str);
+            members
+                .filter(move |member| {
+                    self.pending.get(&grant_key(role, member)).is_none_or(|from| *from <= tick)
+                })
+                .map(move |member| Grant { role, member, condition })
+        })
     }
 
     /// What a client sees that asked for `version`: below 3 a conditional binding shows as a role of a made-up name,
@@ -107,24 +125,6 @@ impl World {
         self.doc(POLICIES, resource)
             .and_then(|doc| serde_json::from_value(doc.clone()).ok())
             .unwrap_or_default()
-    }
-
-    /// Whether `member` has `role` on the resource or on its project by now; new grants need a few requests first.
-    ///
-    /// Conditions are not evaluated: a conditional grant counts. A broader role that holds the asked one counts too.
-    pub fn has_role(&self, resource: &str, role: &str, member: &str) -> bool {
-        let project = resource.splitn(3, '/').take(2).collect::<Vec<_>>().join("/");
-        let broader = BROADER.iter().find(|(asked, _)| *asked == role).map_or(&[][..], |(_, roles)| roles);
-        let roles: Vec<&str> = std::iter::once(role).chain(broader.iter().copied()).collect();
-        let members = [member, "allUsers", "allAuthenticatedUsers"];
-        [resource, project.as_str()].into_iter().any(|name| {
-            let policy = self.policy(name);
-            policy.grants().any(|(granted, to)| {
-                let in_force =
-                    policy.pending.get(&grant_key(granted, to)).is_none_or(|from| *from <= self.tick());
-                roles.contains(&granted) && members.contains(&to) && in_force
-            })
-        })
     }
 
     /// Forgets the policies of a deleted resource and of everything below it.
@@ -211,6 +211,7 @@ pub fn set_policy(world: &mut World, call: &Call, resource: &str) -> Answer {
     }
     check_version(sent, &new, &old)?;
     check_members(world, &new)?;
+    check_deleted(&old, &new)?;
     new.pending = pending_grants(world, &old, &new);
     new.etag = policy_etag(world);
     store(world, resource, &new);
@@ -354,6 +355,28 @@ fn check_member(world: &World, member: &str) -> Result<(), Status> {
     }
 }
 
+/// A principal cannot be granted anything new while the policy still names a deleted one of the same name.
+fn check_deleted(old: &Policy, new: &Policy) -> Result<(), Status> {
+    let before: BTreeSet<(&str, &str)> = old.grants().collect();
+    for (_, member) in new.grants().filter(|grant| !before.contains(grant)) {
+        let stale = new.grants().map(|(_, stale)| stale).find(|stale| {
+            stale
+                .strip_prefix("deleted:")
+                .and_then(|rest| rest.split_once("?uid="))
+                .is_some_and(|(name, _)| name == member)
+        });
+        if let Some(stale) = stale {
+            return Err(Status::invalid(
+                "policy.bindings.members",
+                format!(
+                    "'{member}' cannot be added while the policy has '{stale}': remove the deleted member first."
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// From which request on each new grant is in force; grants that were there keep what they had.
 fn pending_grants(world: &mut World, old: &Policy, new: &Policy) -> BTreeMap<String, u64> {
     let before: BTreeSet<String> = old.grants().map(|(role, member)| grant_key(role, member)).collect();
@@ -372,7 +395,7 @@ fn pending_grants(world: &mut World, old: &Policy, new: &Policy) -> BTreeMap<Str
     pending
 }
 
-/// `testIamPermissions`: the sandbox's caller may do everything, so it has what it asks about.
+/// `testIamPermissions` for an owner, who has what it asks about; `permissions` takes out what others have not.
 pub fn test_permissions(call: &Call) -> Answer {
     let asked = call.body["permissions"].as_array().cloned().unwrap_or_default();
     if asked.is_empty() {

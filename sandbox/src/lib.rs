@@ -1,9 +1,10 @@
 //! An emulator of Google Cloud's REST APIs on loopback, as strict and as noisy as Google.
 //!
 //! A request goes from `server` (HTTP, faults, quotas) through `routing` (which documented method is it?) to
-//! `dispatch`, which asks `protojson` whether the body is what the method takes and Service Usage whether the API is
-//! enabled, and calls a handler in `services` on the `World`. What the handler changed is journalled by `store` before
-//! the answer leaves. To serve one more method, write a handler and name it in its module's `routes()`.
+//! `dispatch`, which asks `protojson` whether the body is what the method takes, Service Usage whether the API is
+//! enabled and `permissions` whether the caller may, and calls a handler in `services` on the `World`. What the
+//! handler changed is journalled by `store` before the answer leaves. To serve one more method, write a handler, name it in its
+//! module's `routes()`, and put its permissions into `data/permissions.tsv`.
 
 pub mod call;
 mod control;
@@ -13,6 +14,7 @@ pub mod faults;
 pub mod iam;
 pub mod methods;
 pub mod operations;
+mod permissions;
 pub mod projects;
 pub mod protojson;
 pub mod quotas;
@@ -24,6 +26,7 @@ mod start;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tokens;
 mod wire;
 pub mod world;
 

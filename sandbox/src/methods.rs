@@ -66,7 +66,7 @@ fn parse(line: &'static str) -> Option<Method> {
 }
 
 fn changes(verb: &str, id: &str) -> bool {
-    const READS: [&str; 8] = [
+    const READS: [&str; 10] = [
         "getIamPolicy",
         "testIamPermissions",
         "wait",
@@ -75,6 +75,8 @@ fn changes(verb: &str, id: &str) -> bool {
         "queryGrantableRoles",
         "getAncestry",
         "getEffectiveOrgPolicy",
+        "generateAccessToken",
+        "generateIdToken",
     ];
     let last = id.rsplit('.').next().unwrap_or(id);
     verb != "GET" && !READS.contains(&last)
@@ -100,6 +102,11 @@ mod tests {
         assert!(!by_key("iam.projects.serviceAccounts.getIamPolicy").write);
         assert!(!by_key("run.projects.locations.operations.wait").write);
         assert!(by_key("iam.projects.serviceAccounts.setIamPolicy").write);
+    }
+
+    #[test]
+    fn issuing_a_token_is_no_write() {
+        assert!(!by_key("iamcredentials.projects.serviceAccounts.generateAccessToken").write);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::call::{Call, Handler, page};
 use crate::error::{Answer, Status};
 use crate::services::run::{self, RunEffect};
-use crate::services::serviceusage;
+use crate::services::{iam, serviceusage};
 use crate::world::World;
 
 /// Documents here are named by the last segment of the operation's name.
@@ -30,6 +30,8 @@ pub enum Effect {
     Fail(Status),
     /// Cloud Run goes on.
     Run(RunEffect),
+    /// A workload identity pool or a provider becomes so.
+    Federation(iam::Change),
     /// APIs become enabled, or not; `project` is the project's ID.
     Apis { project: String, services: Vec<String>, enabled: bool, batch: bool },
 }
@@ -165,8 +167,10 @@ impl World {
 fn complete(world: &mut World, mut operation: Stored) -> Stored {
     let outcome = match operation.fails.take() {
         Some(status) => {
-            if let Effect::Run(effect) = &operation.on_done {
-                run::abandon(world, effect, &status);
+            match &operation.on_done {
+                Effect::Run(effect) => run::abandon(world, effect, &status),
+                Effect::Federation(change) => iam::abandon(world, change),
+                Effect::Respond { .. } | Effect::Fail(_) | Effect::Apis { .. } => {}
             }
             Err(status)
         }
@@ -193,6 +197,7 @@ fn finish(world: &mut World, effect: &Effect) -> Result<(String, Value), Status>
         Effect::Respond { type_url, value } => Ok((type_url.clone(), value.clone())),
         Effect::Fail(status) => Err(status.clone()),
         Effect::Run(effect) => run::finish(world, effect),
+        Effect::Federation(change) => iam::finish(world, change),
         Effect::Apis { project, services, enabled, batch } => {
             Ok(serviceusage::finish(world, project, services, *enabled, *batch))
         }
@@ -268,6 +273,8 @@ pub fn routes() -> Vec<(&'static str, Handler)> {
         ("serviceusage.operations.get", get),
         ("serviceusage.operations.delete", delete),
         ("serviceusage.operations.list", list),
+        ("iam.projects.locations.workloadIdentityPools.operations.get", get),
+        ("iam.projects.locations.workloadIdentityPools.providers.operations.get", get),
         ("cloudresourcemanager.operations.get", get),
         ("cloudresourcemanager.operations.get@v3", get),
     ]

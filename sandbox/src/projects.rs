@@ -27,7 +27,20 @@ pub fn is_project_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
+/// Google does not tell an unknown project from one without access: both are 403.
+pub(crate) fn refused(id_or_number: &str) -> Status {
+    Status::permission_denied(format!(
+        "The caller does not have permission on project '{id_or_number}', or it may not exist."
+    ))
+}
+
 impl World {
+    /// Whether a project, by ID or number, has been used before.
+    pub(crate) fn has_project(&self, id_or_number: &str) -> bool {
+        let id = id_or_number.parse().ok().and_then(|number| self.project_with_number(number));
+        self.doc(COLLECTION, id.as_deref().unwrap_or(id_or_number)).is_some()
+    }
+
     /// The number of a project, also of one that was never used.
     pub fn project_number(&self, project_id: &str) -> u64 {
         self.doc(COLLECTION, project_id)
@@ -43,15 +56,10 @@ impl World {
             .or_else(|| self.seeds.iter().find(|(_, seeded)| **seeded == number).map(|(id, _)| id.clone()))
     }
 
-    /// Turns an ID or a number into the ID, making the project when it is used for the first time.
-    ///
-    /// Google does not tell an unknown project from one without access: both are 403.
+    /// Turns an ID or a number into the ID, making the project when it is used for the first time. 403 for what
+    /// cannot be a project.
     pub fn use_project(&mut self, id_or_number: &str) -> Result<String, Status> {
-        let refused = || {
-            Status::permission_denied(format!(
-                "The caller does not have permission on project '{id_or_number}', or it may not exist."
-            ))
-        };
+        let refused = || refused(id_or_number);
         if id_or_number.bytes().all(|byte| byte.is_ascii_digit()) {
             let number = id_or_number.parse().map_err(|_| refused())?;
             let id = self.project_with_number(number).ok_or_else(refused)?;

@@ -131,6 +131,7 @@ async fn handle(
         host,
         body: body.to_vec(),
         caller: caller(&parts.headers),
+        bearer: bearer(&parts.headers).or_else(|| token_in(parts.uri.query()?)),
     };
     respond(&shared, &scissors, &incoming).await
 }
@@ -142,6 +143,7 @@ struct Incoming {
     host: Option<String>,
     body: Vec<u8>,
     caller: Caller,
+    bearer: Option<String>,
 }
 
 /// The authority of an absolute-form target goes before the Host header.
@@ -151,12 +153,25 @@ fn authority(uri: &http::Uri, headers: &HeaderMap) -> Option<String> {
         .or_else(|| headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned))
 }
 
-/// The sandbox believes anybody; a header may say who is calling.
+/// Without a token of its own the sandbox believes anybody; a header may say who is calling.
 fn caller(headers: &HeaderMap) -> Caller {
     headers
         .get("x-sandbox-caller")
         .and_then(|email| email.to_str().ok())
-        .map_or_else(Caller::default, |email| Caller { email: email.to_owned() })
+        .map_or_else(Caller::default, Caller::owner)
+}
+
+/// The token of an `Authorization: Bearer` header.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// The token of an `access_token` parameter, which Google takes, too.
+fn token_in(query: &str) -> Option<String> {
+    let found = query.split('&').find_map(|pair| pair.strip_prefix("access_token="))?;
+    routing::percent_decode(found)
 }
 
 async fn respond(shared: &Shared, scissors: &Scissors, incoming: &Incoming) -> Response {
@@ -195,11 +210,13 @@ fn finish(shared: &Shared, scissors: &Scissors, seq: u64, response: Response) ->
 
 fn answer(shared: &Shared, route: &Route, incoming: &Incoming, strike: Option<&Strike>) -> Answer {
     let mut world = lock(&shared.world);
+    let account = incoming.bearer.as_deref().map_or(Ok(None), |token| world.account_of_token(token))?;
+    let caller = account.map_or_else(|| incoming.caller.clone(), Caller::account);
     if let Some(quotas) = &shared.quotas {
         lock(quotas).take(route, world.instant().as_second())?;
     }
     prepare(&mut world, strike);
-    dispatch::serve(&mut world, route, &incoming.query, &incoming.body, incoming.caller.clone())
+    dispatch::serve(&mut world, route, &incoming.query, &incoming.body, caller)
 }
 
 /// Faults that are about the state and not about the answer.

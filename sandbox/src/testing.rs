@@ -1,5 +1,8 @@
 //! For unit tests: requests straight into a world, with everything but HTTP.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use serde_json::Value;
 
 use crate::Apis;
@@ -14,12 +17,25 @@ pub(crate) fn world() -> World {
     World::in_memory(1, Apis::All)
 }
 
+/// The same world at a time that the test moves, in seconds since 1970.
+pub(crate) fn world_in_time() -> (World, Arc<AtomicI64>) {
+    let now = Arc::new(AtomicI64::new(1_790_000_000));
+    let seconds = Arc::clone(&now);
+    let clock = move || jiff::Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap();
+    (world().with_clock(Arc::new(clock)), now)
+}
+
 /// Sends `verb target` (path with query, the API's host as the first segment where the path is shared by several).
 pub(crate) fn send(world: &mut World, verb: &str, target: &str, body: &Value) -> Answer {
+    send_as(world, Caller::default(), verb, target, body)
+}
+
+/// Sends as somebody.
+pub(crate) fn send_as(world: &mut World, caller: Caller, verb: &str, target: &str, body: &Value) -> Answer {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let route = routing::find(None, verb, path)?;
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    dispatch::serve(world, &route, query, &body, Caller::default())
+    dispatch::serve(world, &route, query, &body, caller)
 }
 
 /// Sends a GET.

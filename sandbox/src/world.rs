@@ -17,6 +17,7 @@ use crate::error::{Answer, Status};
 use crate::iam;
 use crate::operations;
 use crate::store::{Journal, Mutation, StoreError};
+use crate::tokens::Tokens;
 
 /// Where the time comes from; tests give their own.
 pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
@@ -59,6 +60,7 @@ pub struct World {
     clock: Clock,
     pub(crate) seeds: BTreeMap<String, u64>,
     pub(crate) apis: Apis,
+    pub(crate) tokens: Tokens,
 }
 
 impl fmt::Debug for World {
@@ -82,6 +84,7 @@ impl World {
             clock: Arc::new(jiff::Timestamp::now),
             seeds: BTreeMap::new(),
             apis,
+            tokens: Tokens::default(),
         }
     }
 
@@ -277,8 +280,9 @@ impl World {
         }
     }
 
-    /// Forgets every document; projects come back at their next use.
+    /// Forgets every document and token; projects come back at their next use.
     pub(crate) fn reset(&mut self) {
+        self.tokens.forget();
         let names: Vec<(String, String)> = self
             .docs
             .iter()

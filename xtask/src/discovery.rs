@@ -25,6 +25,7 @@ const SCHEMAS: &[(&str, &str, &[&str])] = &[
             "iam.roles.",
         ],
     ),
+    ("iamcredentials", "v1", &["iamcredentials.projects.serviceAccounts.generate"]),
     ("run", "v2", &["run."]),
     ("secretmanager", "v1", &["secretmanager."]),
     ("serviceusage", "v1", &["serviceusage."]),

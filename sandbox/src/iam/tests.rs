@@ -164,3 +164,46 @@ fn the_caller_has_the_permissions_it_asks_about() {
     assert_eq!(send(&mut world, "POST", &path, &asked).unwrap(), asked);
     assert!(send(&mut world, "POST", &path, &json!({"permissions": ["secretmanager.*"]})).is_err());
 }
+
+#[test]
+fn a_recreated_account_is_not_granted_anything_beside_its_deleted_self() {
+    let mut world = with_secret();
+    let accounts = "/v1/projects/agent-army-dev/serviceAccounts";
+    let email = "runtime-api@agent-army-dev.iam.gserviceaccount.com";
+    let make = |world: &mut World| {
+        send(world, "POST", accounts, &json!({"accountId": "runtime-api"})).unwrap();
+        let_propagate(world);
+    };
+    make(&mut world);
+    let live = format!("serviceAccount:{email}");
+    set(&mut world, &json!({"bindings": [binding(ACCESSOR, &[&live])]})).unwrap();
+    send(&mut world, "DELETE", &format!("{accounts}/{email}"), &Value::Null).unwrap();
+    make(&mut world);
+    let stale = read(&mut world, 3)["bindings"][0]["members"][0].as_str().unwrap().to_owned();
+    assert!(stale.starts_with("deleted:serviceAccount:"), "{stale}");
+    for bindings in [
+        json!([binding(ACCESSOR, &[&stale, &live])]),
+        json!([binding(ACCESSOR, &[&stale]), binding("roles/secretmanager.viewer", &[&live])]),
+    ] {
+        let refused = set(&mut world, &json!({ "bindings": bindings })).unwrap_err();
+        assert_eq!(refused.code, Code::InvalidArgument);
+        assert!(refused.message.contains(&stale) && refused.message.contains("first"), "{}", refused.message);
+    }
+    // Leaving the stale member alone is no error, and neither is replacing it.
+    let other = binding(ACCESSOR, &[&stale, "user:a@example.com"]);
+    set(&mut world, &json!({"bindings": [other]})).unwrap();
+    set(&mut world, &json!({"bindings": [binding(ACCESSOR, &[&live])]})).unwrap();
+}
+
+#[test]
+fn a_conditional_grant_is_a_role_only_while_its_condition_holds() {
+    let mut world = with_secret();
+    let (name, member) = ("projects/agent-army-dev/secrets/db", "user:a@example.com");
+    for (expression, held) in [("true", true), ("request.time < timestamp('2020-01-01T00:00:00Z')", false)] {
+        let mut bound = binding(ACCESSOR, &[member]);
+        bound["condition"] = json!({"title": "t", "expression": expression});
+        set(&mut world, &json!({"version": 3, "bindings": [bound]})).unwrap();
+        let_propagate(&mut world);
+        assert_eq!(world.has_role(name, ACCESSOR, member), held, "{expression}");
+    }
+}

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::call::{Call, Handler, page};
 use crate::error::{Answer, Status};
 use crate::iam;
+use crate::permissions::Need;
 use crate::projects;
 use crate::world::World;
 
@@ -58,16 +59,24 @@ fn get_v3(world: &mut World, call: &Call) -> Answer {
 
 fn list_v1(world: &mut World, call: &Call) -> Answer {
     let matches = matching(call.query.str("filter"))?;
-    let views =
-        world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v1(doc));
+    let views = visible(world, call).filter(|doc| matches(doc)).map(view_v1);
     page(views.collect(), "projects", call, 500, 500)
 }
 
 fn search_v3(world: &mut World, call: &Call) -> Answer {
     let matches = matching(call.query.str("query"))?;
-    let views =
-        world.list(projects::COLLECTION, "").filter(|(_, doc)| matches(doc)).map(|(_, doc)| view_v3(doc));
+    let views = visible(world, call).filter(|doc| matches(doc)).map(view_v3);
     page(views.collect(), "projects", call, 500, 500)
+}
+
+/// The projects that the caller may get: lists leave the others out.
+fn visible<'a>(world: &'a World, call: &Call) -> impl Iterator<Item = &'a Value> {
+    let account = call.caller.account.clone();
+    world.list(projects::COLLECTION, "").map(|(_, doc)| doc).filter(move |doc| {
+        let name = format!("projects/{}", doc["projectId"].as_str().unwrap_or_default());
+        let need = Need::new("resourcemanager.projects.get", name);
+        account.as_ref().is_none_or(|account| world.may(account, &need))
+    })
 }
 
 /// Terms `id:x`, `projectId:x`, `name:x`, `displayName:x`, `state:ACTIVE`, `lifecycleState:ACTIVE`, all to hold;

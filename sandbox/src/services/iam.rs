@@ -1,4 +1,13 @@
-//! IAM v1 service accounts: created, changed, deleted for thirty days, and slow to become visible.
+//! IAM v1 service accounts: created, changed, deleted for thirty days, and slow to become visible. Workload identity
+//! pools are in `iam/pools.rs`, their providers in `iam/providers.rs`.
+
+mod federation;
+mod mapping;
+mod pools;
+mod providers;
+
+pub use federation::Change;
+pub(crate) use federation::{abandon, finish};
 
 use serde_json::{Value, json};
 
@@ -24,7 +33,7 @@ const UNDELETE_DAYS: i64 = 30;
 
 /// The methods served, by id.
 pub fn routes() -> Vec<(&'static str, Handler)> {
-    vec![
+    let mut routes: Vec<(&'static str, Handler)> = vec![
         ("iam.projects.serviceAccounts.create", create),
         ("iam.projects.serviceAccounts.get", get),
         ("iam.projects.serviceAccounts.list", list),
@@ -37,7 +46,10 @@ pub fn routes() -> Vec<(&'static str, Handler)> {
         ("iam.projects.serviceAccounts.getIamPolicy", get_policy),
         ("iam.projects.serviceAccounts.setIamPolicy", set_policy),
         ("iam.projects.serviceAccounts.testIamPermissions", test_permissions),
-    ]
+    ];
+    routes.extend(pools::routes());
+    routes.extend(providers::routes());
+    routes
 }
 
 impl World {
@@ -66,12 +78,44 @@ pub(crate) fn project_of(world: &World, account: &str) -> Option<String> {
     if let Some(project) = owner(account) {
         return Some(project.to_owned());
     }
-    let found = world.list(COLLECTION, "").find(|(_, doc)| doc["uniqueId"] == account);
-    found
-        .map(|(_, doc)| doc)
+    with_unique_id(world, account)
         .or_else(|| world.doc(DELETED, account))
         .and_then(|doc| doc["projectId"].as_str())
         .map(str::to_owned)
+}
+
+/// The visible account of the call, by address or unique id; 404 when there is none.
+pub(crate) fn account(world: &World, call: &Call) -> Result<Value, Status> {
+    let name = find(world, call)?;
+    world.doc(COLLECTION, &name).cloned().ok_or_else(|| missing(call))
+}
+
+/// The visible account with this address or unique id, whatever its project is.
+pub(crate) fn anywhere(world: &World, account: &str) -> Option<Value> {
+    let found = match owner(account) {
+        Some(project) => world.doc(COLLECTION, &key(project, &account.to_lowercase())),
+        None => with_unique_id(world, account),
+    };
+    found.filter(|doc| is_visible(world, doc)).cloned()
+}
+
+/// The account with this unique id that is not deleted.
+pub(crate) fn with_unique_id<'a>(world: &'a World, unique: &str) -> Option<&'a Value> {
+    world.list(COLLECTION, "").find(|(_, doc)| doc["uniqueId"] == unique).map(|(_, doc)| doc)
+}
+
+/// The name that the policies of a resource are kept by: accounts have theirs by address, however they are named.
+pub(crate) fn policy_name(world: &World, resource: &str) -> String {
+    let Some((prefix, account)) = resource.split_once("/serviceAccounts/") else {
+        return resource.to_owned();
+    };
+    let address = if account.contains('@') {
+        account.to_lowercase()
+    } else {
+        let found = with_unique_id(world, account).and_then(|doc| doc["email"].as_str());
+        found.unwrap_or(account).to_owned()
+    };
+    format!("{prefix}/serviceAccounts/{address}")
 }
 
 fn owner(email: &str) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 pub mod cloudresourcemanager;
 pub mod iam;
+pub mod iamcredentials;
 pub mod run;
 pub mod secretmanager;
 pub mod serviceusage;
@@ -24,6 +25,7 @@ pub fn routes() -> Vec<(&'static str, Handler)> {
         operations::routes(),
         cloudresourcemanager::routes(),
         iam::routes(),
+        iamcredentials::routes(),
         run::routes(),
         secretmanager::routes(),
         serviceusage::routes(),

@@ -32,7 +32,7 @@ use crate::operations::{Effect, OperationSpec};
 use crate::world::World;
 
 /// Collections of documents, by full resource name.
-const SERVICES: &str = "run.services";
+pub(crate) const SERVICES: &str = "run.services";
 const REVISIONS: &str = "run.revisions";
 /// Deleted services, by full resource name and uid, for `showDeleted`.
 const DELETED: &str = "run.deletedServices";
