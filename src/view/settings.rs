@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::plan::diff;
 
 /// Kinds whose address says it all.
-const NAME_SAYS_ALL: [&str; 3] = ["api", "run_grant", "secret_grant"];
+const NAME_SAYS_ALL: [&str; 5] = ["account_grant", "api", "project_grant", "run_grant", "secret_grant"];
 
 /// Settings of a new object that describe its state, not a wish.
 const STATE: [&str; 2] = ["newest_revision", "traffic"];
