@@ -1,13 +1,15 @@
-//! `/__sandbox/`: faults, the calls so far, the state, and a fresh start. For tests; loopback only.
+//! `/__sandbox/`: faults, the calls so far, the state, images, and a fresh start. For tests; loopback only.
 
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use crate::error::{Answer, Status};
 use crate::faults::Spec;
 use crate::server::{Calls, Shared, json_response, lock};
-use crate::services::secretmanager;
+use crate::services::{artifactregistry, secretmanager};
 use crate::store::StoreError;
+use crate::world::World;
 
 /// Serves one request below `/__sandbox/`.
 pub(crate) async fn serve(
@@ -49,7 +51,12 @@ pub(crate) async fn serve(
             Ok(()) => done(),
             Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         },
-        _ => refused(StatusCode::NOT_FOUND, "The control endpoint has faults, calls, state and reset."),
+        ("POST", ["artifacts"]) => change(shared, |world| artifactregistry::seed(world, body)),
+        ("POST", ["artifacts", "cleanup"]) => change(shared, |world| artifactregistry::clean_up(world, body)),
+        _ => refused(
+            StatusCode::NOT_FOUND,
+            "The control endpoint has faults, calls, state, artifacts and reset.",
+        ),
     }
 }
 
@@ -114,6 +121,22 @@ fn state(shared: &Shared) -> Value {
         collections.insert(collection.to_owned(), Value::Object(docs));
     }
     Value::Object(collections)
+}
+
+/// Changes the state as a call would: all of it and journalled, or nothing.
+fn change(shared: &Shared, act: impl FnOnce(&mut World) -> Answer) -> Response {
+    let mut world = lock(&shared.world);
+    let answer = world.attempt(act).and_then(|answer| {
+        let kept = world.commit().map_err(|error| Status::internal(error.to_string()));
+        kept.map(|()| answer)
+    });
+    match answer {
+        Ok(answer) => json_response(StatusCode::OK, &answer, None),
+        Err(status) => {
+            let http = StatusCode::from_u16(status.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            refused(http, &status.message)
+        }
+    }
 }
 
 fn reset(shared: &Shared) -> Result<(), StoreError> {

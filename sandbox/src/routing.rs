@@ -127,7 +127,7 @@ fn matched(pattern: &Pattern, segments: &[&str]) -> Option<(usize, Route)> {
     for (index, (wanted, found)) in pattern.segments.iter().zip(segments).enumerate() {
         let found = match wanted.verb {
             Some(verb) => found.strip_suffix(verb)?.strip_suffix(':')?,
-            None if index == last && found.contains(':') => return None,
+            None if index == last && found.contains(':') && !may_hold_colons(pattern, wanted) => return None,
             None => found,
         };
         literals += usize::from(wanted.verb.is_some());
@@ -146,6 +146,12 @@ fn matched(pattern: &Pattern, segments: &[&str]) -> Option<(usize, Route)> {
     }
     names.remove(0);
     Some((literals, Route { method: pattern.method, vars, segments: names }))
+}
+
+/// Versions of Docker images are digests, `sha256:..`; everywhere else a colon begins a custom verb.
+fn may_hold_colons(pattern: &Pattern, segment: &Segment) -> bool {
+    let variable = segment.variable.as_deref().unwrap_or_default();
+    pattern.method.api == "artifactregistry" && matches!(variable, "versions" | "dockerImages" | "tags")
 }
 
 /// `servicesId` to `services`, `v1Id1` to `v11`.
@@ -226,6 +232,22 @@ mod tests {
         assert_eq!(key(None, "POST", batch), "serviceusage.services.batchEnable");
         assert!(
             find(Some("secretmanager.googleapis.com"), "GET", "/v1/projects/p/secrets/s:nothing").is_err()
+        );
+    }
+
+    #[test]
+    fn digests_are_no_custom_verbs() {
+        let package = "/v1/projects/p/locations/r/repositories/r/packages/web%2Fapi";
+        let versions = "artifactregistry.projects.locations.repositories.packages.versions";
+        let route = find(None, "GET", &format!("{package}/versions/sha256:ab")).unwrap();
+        assert_eq!(route.method.key, format!("{versions}.get"));
+        assert_eq!(
+            (route.vars["packages"].as_str(), route.vars["versions"].as_str()),
+            ("web/api", "sha256:ab")
+        );
+        assert_eq!(
+            key(None, "POST", &format!("{package}/versions:batchDelete")),
+            format!("{versions}.batchDelete")
         );
     }
 

@@ -13,14 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Apis;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Answer, Status};
 use crate::iam;
 use crate::operations;
 use crate::store::{Journal, Mutation, StoreError};
 use crate::tokens::Tokens;
-
-/// Where the time comes from; tests give their own.
-pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
 /// The counters, journalled beside the documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +29,11 @@ pub struct Counters {
     pub ids: u64,
     /// State of the generator of pseudo-random numbers.
     pub rng: u64,
+}
+
+/// An instant as Google writes it: RFC 3339 in UTC with microseconds and `Z`. Texts of this form sort by time.
+pub fn written(instant: jiff::Timestamp) -> String {
+    instant.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 /// A change that can be taken back.
@@ -57,7 +60,7 @@ pub struct World {
     /// Whether the etag of what the next call is about moves before it: a fault on demand.
     pub(crate) move_etag: bool,
     journal: Option<Journal>,
-    clock: Clock,
+    clock: Arc<dyn Clock>,
     pub(crate) seeds: BTreeMap<String, u64>,
     pub(crate) apis: Apis,
     pub(crate) tokens: Tokens,
@@ -81,7 +84,7 @@ impl World {
             operation_fault: OperationFault::default(),
             move_etag: false,
             journal: None,
-            clock: Arc::new(jiff::Timestamp::now),
+            clock: Arc::new(SystemClock),
             seeds: BTreeMap::new(),
             apis,
             tokens: Tokens::default(),
@@ -103,7 +106,7 @@ impl World {
 
     /// The same world with another clock.
     #[must_use]
-    pub fn with_clock(mut self, clock: Clock) -> Self {
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
@@ -167,14 +170,14 @@ impl World {
         }
     }
 
-    /// The time, RFC 3339 in UTC with microseconds and `Z`.
+    /// The time, as [`written`].
     pub fn now(&self) -> String {
-        self.instant().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+        written(self.instant())
     }
 
     /// The time as an instant.
     pub fn instant(&self) -> jiff::Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// A number that no earlier call gave.

@@ -50,13 +50,13 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
     let system = required(file.system, "system", "system: my-system", "the name of the system", findings);
     let region = required(file.region, "region", "region: us-central1", "where to deploy to", findings);
     let project = resolve_project(file.project.unwrap_or_default(), context, findings);
-    let protect = is_production(context.environment);
+    let guarded = is_production(context.environment);
     let registry = file.registry.map(|keys| registry::resolve(keys, findings));
-    let mut secrets = resolve_secrets(file.secrets, protect, context.root, findings);
+    let mut secrets = resolve_secrets(file.secrets, guarded, context.root, findings);
     let written = in_file_order(file.services, context.root, "services");
     let tenants = {
         let services: Vec<&str> = written.iter().map(|(key, _)| key.as_str()).collect();
-        tenants::resolve(file.tenants.unwrap_or_default(), &services, protect, context.root, findings)
+        tenants::resolve(file.tenants.unwrap_or_default(), &services, guarded, context.root, findings)
     };
     secrets.extend(tenants.secrets);
     let pattern = pattern(file.naming.and_then(|naming| naming.resource), context, findings);
@@ -137,7 +137,7 @@ fn resolve_project(keys: schema::ProjectKeys, context: &Context<'_>, findings: &
 
 fn resolve_secrets(
     keys: Option<Named<SecretKeys>>,
-    protect: bool,
+    guarded: bool,
     root: &Node,
     findings: &mut Findings,
 ) -> IndexMap<String, Secret> {
@@ -165,7 +165,7 @@ fn resolve_secrets(
             locations: keys.locations.unwrap_or_default(),
             tenant: None,
             readers: Vec::new(),
-            protect: keys.protect.unwrap_or(protect),
+            protect: keys.protect.unwrap_or(guarded),
         };
         secrets.insert(alias, secret);
     }

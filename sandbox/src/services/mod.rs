@@ -1,5 +1,6 @@
 //! The emulated APIs, one module each, and the table of what serves which method.
 
+pub mod artifactregistry;
 pub mod cloudresourcemanager;
 pub mod iam;
 pub mod iamcredentials;
@@ -23,6 +24,7 @@ pub fn handler(method_id: &str) -> Option<Handler> {
 pub fn routes() -> Vec<(&'static str, Handler)> {
     [
         operations::routes(),
+        artifactregistry::routes(),
         cloudresourcemanager::routes(),
         iam::routes(),
         iamcredentials::routes(),

@@ -39,12 +39,13 @@ const FIRST: [&str; 12] = [
 ];
 
 /// Known besides those that the method table names.
-const OTHERS: [&str; 26] = [
+const OTHERS: [&str; 27] = [
     "aiplatform.googleapis.com",
     "cloudbilling.googleapis.com",
     "cloudkms.googleapis.com",
     "compute.googleapis.com",
     "containerregistry.googleapis.com",
+    "containerscanning.googleapis.com",
     "dns.googleapis.com",
     "documentai.googleapis.com",
     "eventarc.googleapis.com",
@@ -95,7 +96,7 @@ fn key(project: &str, service: &str) -> String {
     format!("projects/{project}/services/{service}")
 }
 
-fn is_enabled(world: &World, project: &str, service: &str) -> bool {
+pub(crate) fn is_enabled(world: &World, project: &str, service: &str) -> bool {
     match world.doc(COLLECTION, &key(project, service)) {
         Some(doc) => doc["enabled"] == true,
         None => world.apis == Apis::All,

@@ -3,8 +3,10 @@
 // The lints allow it in tests, but do not see that the functions of `support` are such.
 #![allow(clippy::unwrap_used)]
 
+mod artifacts;
 mod faults;
 mod persistence;
 mod support;
+mod time;
 mod tokens;
 mod wire;

@@ -1,5 +1,7 @@
 //! Jobs and migrations: what they borrow, how they are called, which wait for which.
 
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 
@@ -102,6 +104,8 @@ fn written(
 
 /// Keys that could not be told apart, and those that would look like a tenant's job.
 fn check_keys(written: &[Written], findings: &mut Findings) {
+    let jobs = written.iter().filter(|job| !job.kind.is_migration());
+    let jobs: HashMap<&str, &str> = jobs.map(|job| (repeat::split(&job.key).0, job.path.as_str())).collect();
     for job in written {
         let (key, slug) = repeat::split(&job.key);
         if key.contains('/') || (slug.is_some() && job.common.for_each.is_none()) {
@@ -113,13 +117,10 @@ fn check_keys(written: &[Written], findings: &mut Findings) {
             .hint("a slash tells a tenant's job from others, e.g. `deployer run ENV KEY/SLUG`; take a dash");
             findings.add(Part::Key, &job.path, diagnostic);
         }
-        let twin = written.iter().find(|other| {
-            !other.kind.is_migration() && job.kind.is_migration() && repeat::split(&other.key).0 == key
-        });
-        if let Some(twin) = twin {
+        if let Some(twin) = jobs.get(key).filter(|_| job.kind.is_migration()) {
             let mut message =
                 format!("`{key}` is a job and a migration, and one name stands for one of them");
-            if let Some(location) = findings.location(&twin.path) {
+            if let Some(location) = findings.location(twin) {
                 message = format!("{message}; the job is at {location}");
             }
             let diagnostic = Diagnostic::error("duplicate-name", message)
@@ -182,12 +183,10 @@ fn report_circles(waits: &Waits<'_>, findings: &mut Findings) {
 fn unknown_migration(name: &str, known: &IndexMap<&str, Vec<&str>>) -> Diagnostic {
     let diagnostic =
         Diagnostic::error("needs", format!("there is no migration `{name}`")).label("unknown migration");
-    match did_you_mean(name, known.keys().copied()) {
+    let known: Vec<&str> = known.keys().copied().collect();
+    match did_you_mean(name, known.iter().copied()) {
         Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
-        None => {
-            let known: Vec<&str> = known.keys().copied().collect();
-            diagnostic.hint(format!("the migrations are: {}", known.join(", ")))
-        }
+        None => diagnostic.hint(format!("the migrations are: {}", known.join(", "))),
     }
 }
 

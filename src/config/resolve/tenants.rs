@@ -23,7 +23,7 @@ pub(super) struct Resolved {
 pub(super) fn resolve(
     keys: TenantsKeys,
     services: &[&str],
-    protect: bool,
+    guarded: bool,
     root: &Node,
     findings: &mut Findings,
 ) -> Resolved {
@@ -42,7 +42,7 @@ pub(super) fn resolve(
     let id = keys.secret_id.unwrap_or_else(|| SECRET_ID.to_owned());
     check_secret_id(&id, names.len(), findings);
     let readers = readers(keys.readers.unwrap_or_default(), services, findings);
-    let protect = keys.protect.unwrap_or(protect);
+    let protect = keys.protect.unwrap_or(guarded);
     let mut secrets = IndexMap::new();
     for tenant in tenants.values() {
         for (position, name) in names.iter().enumerate() {

@@ -7,6 +7,47 @@ fn read(text: &str) -> Environment {
     read_services(&format!("services: {{front: {{{IMAGE}, name: front-service}}}}\n{text}")).environment
 }
 
+/// Everything that may stand beside the services and secrets of this repository.
+pub(super) const BESIDE_SERVICES: &str = r#"
+registry:
+  repository: shop
+  retention: {keep_last: 10, delete_untagged_after: 30d}
+tenants:
+  secret_id: "${tenant.slug}-${secret}"
+  secrets: [key]
+  readers: [api]
+  schema: t_${tenant.slug_underscored}
+  list:
+    blue-shoes: {name: Blue Shoes}
+    red: {}
+jobs:
+  export:
+    service: api
+    args_from: [month]
+    command: [run, "--month=${args.month}"]
+migrations:
+  shared: {service: api, command: [migrate, shared]}
+  each:
+    service: api
+    for_each: tenants
+    needs: [shared]
+    command: [migrate, "${tenant.schema}"]
+github:
+  repository: octo-org/shop
+  repository_id: 7
+  owner_id: 8
+  identity: {pool: github, provider: github, plan: github-plan, deploy: github-deploy}
+"#;
+
+#[test]
+fn all_of_it_goes_together() {
+    let base = std::fs::read_to_string(root().join("environments/base.yaml")).unwrap();
+    let base = format!("{base}{BESIDE_SERVICES}");
+    let environment = loaded(&[("base.yaml", &base), ("dev.yaml", "environment: dev\n")], "dev").environment;
+    let jobs: Vec<_> = environment.jobs.keys().map(String::as_str).collect();
+    assert_eq!(jobs, ["export", "shared", "each/blue-shoes", "each/red"]);
+}
+
 const TENANTS: &str = "tenants: {secrets: [key, token], readers: [front], schema: \"t_${tenant.slug_underscored}\", list: {blue-shoes: {name: Blue Shoes}, red: {}}}\n";
 
 #[test]

@@ -1,15 +1,21 @@
 //! Container image references, and which of them can exist in the sandbox.
 
+use crate::services::artifactregistry;
+use crate::world::World;
+
 /// An image reference taken apart: `host/path:tag@digest`.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reference<'a> {
+pub(crate) struct Reference<'a> {
     /// Absent for Docker Hub.
-    pub(super) host: Option<&'a str>,
-    pub(super) path: &'a str,
+    pub(crate) host: Option<&'a str>,
+    pub(crate) path: &'a str,
+    pub(crate) tag: Option<&'a str>,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub(crate) digest: Option<&'a str>,
 }
 
 /// Reads a reference by the grammar of the OCI distribution specification; `None` when it is none.
-pub(super) fn parse(image: &str) -> Option<Reference<'_>> {
+pub(crate) fn parse(image: &str) -> Option<Reference<'_>> {
     let (rest, digest) = split(image, '@');
     if digest.is_some_and(|digest| !is_digest(digest)) {
         return None;
@@ -26,20 +32,25 @@ pub(super) fn parse(image: &str) -> Option<Reference<'_>> {
         Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), path),
         _ => (None, name),
     };
-    (host.is_none_or(is_host) && path.split('/').all(is_component)).then_some(Reference { host, path })
+    (host.is_none_or(is_host) && path.split('/').all(is_component)).then_some(Reference {
+        host,
+        path,
+        tag,
+        digest,
+    })
 }
 
 fn split(text: &str, at: char) -> (&str, Option<&str>) {
     text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
-fn is_digest(digest: &str) -> bool {
+pub(crate) fn is_digest(digest: &str) -> bool {
     digest.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     })
 }
 
-fn is_tag(tag: &str) -> bool {
+pub(crate) fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= 128
         && tag.bytes().next().is_some_and(word)
@@ -65,11 +76,10 @@ fn is_component(part: &str) -> bool {
             .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || separator(letter))
 }
 
-/// The project whose Artifact Registry would hold the image: `P` of `REGION-docker.pkg.dev/P/...`.
-pub(super) fn registry_project(image: &str) -> Option<&str> {
-    let reference = parse(image)?;
-    let host = reference.host?;
-    host.ends_with("-docker.pkg.dev").then(|| reference.path.split('/').next()).flatten()
+/// Whether the image cannot be pulled: one in the Artifact Registry of a project of the sandbox exists when that
+/// registry holds it, any other is taken to exist.
+pub(super) fn is_missing(world: &World, image: &str) -> bool {
+    parse(image).is_some_and(|reference| artifactregistry::holds(world, &reference) == Some(false))
 }
 
 #[cfg(test)]
@@ -101,9 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn the_project_of_an_artifact_registry_image_is_known() {
-        assert_eq!(registry_project("europe-west1-docker.pkg.dev/my-proj/repo/api:v1"), Some("my-proj"));
-        assert_eq!(registry_project("gcr.io/my-proj/api"), None);
-        assert_eq!(registry_project("nginx"), None);
+    fn a_reference_is_taken_apart() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let text = format!("europe-west1-docker.pkg.dev/my-proj/repo/web/api:v1@{digest}");
+        let reference = parse(&text).unwrap();
+        assert_eq!(reference.host, Some("europe-west1-docker.pkg.dev"));
+        assert_eq!(reference.path, "my-proj/repo/web/api");
+        assert_eq!((reference.tag, reference.digest), (Some("v1"), Some(digest.as_str())));
+        assert_eq!(parse("nginx").map(|reference| reference.tag), Some(None));
     }
 }

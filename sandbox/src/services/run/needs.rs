@@ -22,12 +22,8 @@ pub(super) fn check(world: &World, project: &str, revision: &Value) -> Result<()
     Ok(())
 }
 
-/// An image in the Artifact Registry of a project of the sandbox would have to be pushed there, which nobody
-/// can; any other image is taken to exist.
 fn check_image(world: &World, reference: &str) -> Result<(), Failure> {
-    let ours = image::registry_project(reference)
-        .is_some_and(|project| world.doc(crate::projects::COLLECTION, project).is_some());
-    if ours {
+    if image::is_missing(world, reference) {
         return Err(Failure::new("CONTAINER_MISSING", format!("Image '{reference}' not found.")));
     }
     Ok(())

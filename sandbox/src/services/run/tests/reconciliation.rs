@@ -2,37 +2,12 @@
 
 use super::*;
 
-const ACCOUNT: &str = "1-compute@developer.gserviceaccount.com";
-
 fn with_secret(version: &str) -> Value {
     let mut service = named("api-s", "1");
     let reference = json!({"secret": "key", "version": version});
     service["template"]["containers"][0]["env"] =
         json!([{"name": "KEY", "valueSource": {"secretKeyRef": reference}}]);
     service
-}
-
-impl Run {
-    fn secrets(&mut self, verb: &str, path: &str, body: &Value) {
-        let target = format!("secretmanager.googleapis.com/v1/projects/{PROJECT}/{path}");
-        testing::send(&mut self.world, verb, &target, body).unwrap();
-    }
-
-    /// A secret with one version, which the runtime account can read when `granted`.
-    fn add_secret(&mut self, granted: bool) {
-        self.secrets("POST", "secrets?secretId=key", &json!({"replication": {"automatic": {}}}));
-        self.secrets("POST", "secrets/key:addVersion", &json!({"payload": {"data": "eA=="}}));
-        if granted {
-            let account = format!("serviceAccount:{}", self.account());
-            let bindings = json!([{"role": "roles/secretmanager.secretAccessor", "members": [account]}]);
-            self.secrets("POST", "secrets/key:setIamPolicy", &json!({"policy": {"bindings": bindings}}));
-            testing::let_propagate(&mut self.world);
-        }
-    }
-
-    fn account(&self) -> String {
-        ACCOUNT.replacen('1', &self.world.project_number(PROJECT).to_string(), 1)
-    }
 }
 
 /// The first deployment of `service` and why it failed.
@@ -176,16 +151,37 @@ fn an_unknown_service_account_fails_the_revision() {
     assert!(status.message.contains("nobody@agent-army-dev.iam.gserviceaccount.com"), "{status}");
 }
 
-#[test]
-fn an_image_in_the_projects_own_registry_does_not_exist() {
-    let mut body = named("api-v", "1");
-    let image = "europe-west1-docker.pkg.dev/agent-army-dev/repo/api:v1";
+fn with_image(revision: &str, image: &str) -> Value {
+    let mut body = named(revision, "1");
     body["template"]["containers"][0]["image"] = json!(image);
+    body
+}
+
+#[test]
+fn an_image_that_is_not_in_the_projects_own_registry_does_not_exist() {
+    let image = "europe-west1-docker.pkg.dev/agent-army-dev/repo/api:v1";
     let mut run = Run::new();
-    let status = failure(&mut run, &body);
+    let status = failure(&mut run, &with_image("api-v", image));
     assert_eq!(status.code, Code::NotFound);
     assert!(status.message.contains(&format!("Image '{image}' not found.")), "{status}");
     assert_eq!(run.api()["terminalCondition"]["reason"], "CONTAINER_MISSING");
+}
+
+#[test]
+fn an_image_in_the_projects_own_registry_runs_by_tag_and_by_digest() {
+    const REPOSITORIES: &str =
+        "artifactregistry.googleapis.com/v1/projects/agent-army-dev/locations/europe-west1/repositories";
+    let image = "europe-west1-docker.pkg.dev/agent-army-dev/repo/api:v1";
+    let mut run = Run::new();
+    let create = format!("{REPOSITORIES}?repositoryId=repo");
+    let operation = testing::send(&mut run.world, "POST", &create, &json!({"format": "DOCKER"})).unwrap();
+    run.wait(&operation).unwrap();
+    let push = json!({"image": image}).to_string();
+    let pushed = crate::services::artifactregistry::seed(&mut run.world, push.as_bytes()).unwrap();
+    run.create("api", &with_image("api-v1", image)).unwrap();
+    run.patch("", &with_image("api-v2", pushed["uri"].as_str().unwrap())).unwrap();
+    let status = run.patch("", &with_image("api-v3", &image.replace("v1", "v2"))).unwrap_err();
+    assert!(status.message.contains("not found"), "{status}");
 }
 
 #[test]
