@@ -230,3 +230,124 @@ async fn what_somebody_loosened_at_the_provider_is_seen_and_mended() {
     rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
     rig.deployer("plan dev --layer foundation --detailed-exitcode").ok().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_deleted_is_made_anew_and_all_policies_are_clean() {
+    let rig = founded().await;
+    rig.apply().ok().await;
+    for account in ["github-deploy", "web-runner-dev"] {
+        assert_eq!(rig.cloud.console("DELETE", &account_path(account), None).await.0, 200);
+    }
+    let secret = format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/alpha");
+    assert!(rig.cloud.grants(&secret).await[0].contains("deleted:"), "IAM keeps what the account had");
+    rig.apply().ok().await;
+    rig.settled("made anew").await;
+    for path in [project_path(), secret, account_path("github-deploy"), account_path("web-runner-dev")] {
+        let grants = rig.cloud.grants(&path).await;
+        assert!(!grants.is_empty() && !grants.iter().any(|grant| grant.contains("deleted:")), "{grants:?}");
+    }
+    as_account(&rig, "github-deploy", "plan dev --layer release --detailed-exitcode").await.ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_somebody_put_on_our_grant_is_shown_and_left_alone() {
+    let rig = founded().await;
+    rig.apply().ok().await;
+    let until =
+        json!({"title": "until then", "expression": "request.time < timestamp('2027-01-01T00:00:00Z')"});
+    let cases = [
+        (project_path(), "roles/cloudtrace.agent", member("web-runner-dev"), "project_grant"),
+        (
+            account_path("web-runner-dev"),
+            "roles/iam.serviceAccountUser",
+            member("github-deploy"),
+            "account_grant",
+        ),
+    ];
+    for (path, role, holder, _) in &cases {
+        rig.cloud.revoke(path, role, holder).await;
+        rig.cloud.bind(path, json!({"role": role, "members": [holder], "condition": until})).await;
+    }
+    let before = [rig.cloud.policy(&cases[0].0).await, rig.cloud.policy(&cases[1].0).await];
+    rig.settled("the conditional grants stand for ours").await;
+    let plan = rig.deployer("plan dev").ok().await;
+    for (_, role, _, kind) in &cases {
+        let told = plan.stdout.lines().any(|line| line.contains(kind) && line.contains(role));
+        assert!(told && plan.stdout.contains("until then"), "{plan}");
+    }
+    rig.apply().ok().await;
+    assert_eq!([rig.cloud.policy(&cases[0].0).await, rig.cloud.policy(&cases[1].0).await], before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_our_accounts_have_beyond_the_files_is_revoked_and_others_keep_theirs() {
+    let rig = founded().await;
+    rig.apply().ok().await;
+    let (project, account) = (project_path(), account_path("github-deploy"));
+    let pool = format!(
+        "principalSet://iam.googleapis.com/projects/{PROJECT_NUMBER}/locations/global/workloadIdentityPools"
+    );
+    rig.cloud.grant(&project, "roles/run.viewer", &member("web-runner-dev")).await;
+    rig.cloud.grant(&project, "roles/run.viewer", "user:ann@example.com").await;
+    let role = "roles/iam.workloadIdentityUser";
+    rig.cloud.grant(&account, role, &format!("{pool}/github/*")).await;
+    rig.cloud.grant(&account, role, &format!("{pool}/other-pool/*")).await;
+    assert_eq!(
+        planned(&rig, "dev").await,
+        [
+            format!("revoke project_grant/{PROJECT}:run.viewer:web-runner-dev"),
+            format!(
+                "revoke account_grant/github-deploy:iam.workloadIdentityUser:principalSet:{PROJECT_NUMBER}/github/*"
+            ),
+        ]
+    );
+    rig.apply().ok().await;
+    rig.settled("revoked").await;
+    let (project, account) = (rig.cloud.grants(&project).await, rig.cloud.grants(&account).await);
+    assert!(project.contains(&"roles/run.viewer user:ann@example.com".to_owned()), "{project:?}");
+    assert!(account.contains(&format!("{role} {pool}/other-pool/*")), "{account:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn environments_share_an_identity_and_leave_each_others_grants_alone() {
+    let rig = rig_of(Cloud::fresh().await);
+    rig.apply().ok().await;
+    rig.deployer("apply staging --auto-approve").ok().await;
+    assert!(planned(&rig, "dev").await.is_empty());
+    assert!(planned(&rig, "staging").await.is_empty());
+    let of = |grants: Vec<String>, account: &str| -> Vec<String> {
+        grants.into_iter().filter(|grant| grant.ends_with(&member(account))).collect()
+    };
+    let before = rig.cloud.grants(&project_path()).await;
+    rig.edit("    roles: [roles/cloudtrace.agent]\n", "");
+    let revoked = format!("revoke project_grant/{PROJECT}:cloudtrace.agent:web-runner-dev");
+    assert_eq!(planned(&rig, "dev").await, [revoked]);
+    rig.apply().ok().await;
+    let after = rig.cloud.grants(&project_path()).await;
+    assert!(of(after.clone(), "web-runner-dev").is_empty());
+    assert_eq!(of(after, "web-runner-staging"), of(before, "web-runner-staging"));
+
+    // Neither does the end of one environment touch what the other needs too.
+    let gone = rig.deployer("destroy dev --auto-approve").done().await;
+    assert_eq!(gone.code, 0, "{gone}");
+    assert_eq!(rig.cloud.read(&format!("{POOLS}/github")).await["state"], "ACTIVE");
+    let left = rig.cloud.grants(&project_path()).await;
+    assert_eq!(of(left.clone(), "github-deploy").len(), 4, "{left:?}");
+    assert!(!left.iter().any(|grant| grant.contains("web-runner-dev")), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pruned_can_be_declared_again() {
+    let rig = founded().await;
+    let github = &BASE[BASE.find("github:").unwrap()..];
+    rig.edit(github, "");
+    rig.deployer("apply dev --layer foundation --prune --auto-approve").ok().await;
+    rig.deployer("plan dev --layer foundation --prune --detailed-exitcode").ok().await;
+    assert_eq!(rig.cloud.read(&format!("{POOLS}/github")).await["state"], "DELETED");
+    let grants = rig.cloud.grants(&project_path()).await;
+    assert!(!grants.iter().any(|grant| grant.contains("github-")), "{grants:?}");
+    rig.place.write("environments/base.yaml", BASE);
+    rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
+    rig.deployer("plan dev --layer foundation --detailed-exitcode").ok().await;
+    as_account(&rig, "github-deploy", "plan dev --layer release").await.ok().await;
+}

@@ -78,6 +78,10 @@ impl Kind for ProjectGrant {
         spec.referred().into_iter().collect()
     }
 
+    fn used_with(_: &str, spec: &Spec) -> Option<Address> {
+        spec.referred()
+    }
+
     fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
         observed.spec.stands_for(facts)
     }

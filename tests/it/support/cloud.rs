@@ -160,12 +160,16 @@ impl Cloud {
 
     /// The policy of a resource, e.g. that of `service_path`, with its conditions.
     pub async fn policy(&self, path: &str) -> Value {
-        let by_post = ["/iam.", "/cloudresourcemanager."].iter().any(|host| path.starts_with(host));
-        if by_post {
+        let asked = "options.requestedPolicyVersion=3";
+        if path.starts_with("/iam.") {
+            let path = format!("{path}:getIamPolicy?{asked}");
+            return self.expect(Method::POST, &path, Some(&json!({}))).await;
+        }
+        if path.starts_with("/cloudresourcemanager.") {
             let body = json!({"options": {"requestedPolicyVersion": 3}});
             return self.expect(Method::POST, &format!("{path}:getIamPolicy"), Some(&body)).await;
         }
-        self.read(&format!("{path}:getIamPolicy?options.requestedPolicyVersion=3")).await
+        self.read(&format!("{path}:getIamPolicy?{asked}")).await
     }
 
     /// Adds a grant as a person in the console does.
