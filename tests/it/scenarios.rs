@@ -53,6 +53,7 @@ scenarios![
     colour,
     environments_side_by_side,
     exit_codes,
+    identity_of_ci,
     immutable_field,
     newcomer,
     objects_of_another_system,

@@ -186,6 +186,29 @@ mod tests {
     }
 
     #[test]
+    fn roles_of_different_apis_and_pools_of_different_projects_have_names_of_their_own() {
+        let of_role = |role: &str| Spec::new("p-1", role, "allUsers").name("p-1");
+        let roles =
+            ["roles/viewer", "roles/run.viewer", "roles/secretmanager.viewer", "projects/p-1/roles/viewer"];
+        let names: std::collections::BTreeSet<_> = roles.into_iter().map(of_role).collect();
+        assert_eq!(names.len(), roles.len(), "{names:?}");
+        let pool = |number| identities(number, "github", "attribute.repository_id", "9");
+        let name = |number| Spec::new("ci", "roles/iam.workloadIdentityUser", &pool(number)).name("p-1");
+        assert_eq!(name(1), "ci:iam.workloadIdentityUser:principalSet:1/github/attribute.repository_id/9");
+        assert_ne!(name(1), name(2));
+    }
+
+    #[test]
+    fn what_a_member_is_has_to_be_there_first() {
+        let referred = |member: &str| Spec::new("x", "roles/x", member).referred().map(|a| a.to_string());
+        let pool = identities(1, "github", "attribute.repository_id", "9");
+        assert_eq!(referred(&pool).as_deref(), Some("identity_pool/github"));
+        let account = referred("serviceAccount:api@p-1.iam.gserviceaccount.com");
+        assert_eq!(account.as_deref(), Some("service_account/api"));
+        assert_eq!(referred("allUsers"), None);
+    }
+
+    #[test]
     fn grants_under_conditions_of_one_title_have_names_of_their_own() {
         let under = |expression: &str| Spec {
             condition: Some(serde_json::json!({"title": "t", "expression": expression})),
@@ -199,11 +222,16 @@ mod tests {
     fn grants_to_the_public_and_to_our_accounts_are_ours_and_others_are_not() {
         let mut facts = Facts { account_domain: "p-1.iam.gserviceaccount.com".into(), ..Facts::default() };
         facts.accounts.insert("api".into());
+        facts.pools.insert("github".into());
+        facts.project_number = 1;
         let owner = |member: &str| Spec::new("db", "roles/x", member).owner(&facts);
         assert_eq!(owner("allUsers"), Owner::Ours);
         assert_eq!(owner("serviceAccount:api@p-1.iam.gserviceaccount.com"), Owner::Ours);
         assert_eq!(owner("serviceAccount:api@p-2.iam.gserviceaccount.com"), Owner::Foreign);
         assert_eq!(owner("serviceAccount:other@p-1.iam.gserviceaccount.com"), Owner::Foreign);
         assert_eq!(owner("user:ann@example.com"), Owner::Foreign);
+        assert_eq!(owner(&identities(1, "github", "group", "g")), Owner::Ours);
+        assert_eq!(owner(&identities(2, "github", "group", "g")), Owner::Foreign);
+        assert_eq!(owner(&identities(1, "gitlab", "group", "g")), Owner::Foreign);
     }
 }
