@@ -221,7 +221,7 @@ async fn what_somebody_loosened_at_the_provider_is_seen_and_mended() {
     let pool = format!("{POOLS}/github?updateMask=disabled");
     assert_eq!(rig.cloud.console("PATCH", &pool, Some(&off)).await.0, 200);
     let plan = rig.deployer("plan dev --layer foundation --output json").ok().await.json();
-    let pointers: Vec<_> = plan["changes"].as_array().unwrap().iter().flat_map(|change| {
+    let pointers = plan["changes"].as_array().unwrap().iter().flat_map(|change| {
         change["fields"].as_array().unwrap().iter().map(|field| field["pointer"].as_str().unwrap())
     });
     let mut pointers = pointers.collect::<Vec<_>>();
