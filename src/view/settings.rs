@@ -10,8 +10,11 @@ const NAME_SAYS_ALL: [&str; 5] = ["account_grant", "api", "project_grant", "run_
 /// Settings of a new object that describe its state, not a wish.
 const STATE: [&str; 2] = ["newest_revision", "traffic"];
 
-/// Specs with up to this many settings are told in one line.
+/// Specs with up to this many settings are told in one line, when they are short.
 const FEW: usize = 4;
+
+/// More characters than that are not.
+const SHORT: usize = 120;
 
 /// What a reviewer looks for first; the rest follows by name.
 const FIRST: [&str; 7] = ["image", "command", "args", "port", "cpu", "memory", "service_account"];
@@ -25,7 +28,7 @@ pub fn inline(kind: &str, spec: &Value) -> Option<String> {
         return Some(format!("version {version}{}", generator.unwrap_or_default()));
     }
     let told = told(fields);
-    if NAME_SAYS_ALL.contains(&kind) || told.is_empty() || told.len() > FEW {
+    if NAME_SAYS_ALL.contains(&kind) || told.is_empty() || !is_small(&told) {
         return None;
     }
     Some(told.join(", "))
@@ -35,10 +38,14 @@ pub fn inline(kind: &str, spec: &Value) -> Option<String> {
 pub fn settings(kind: &str, spec: &Value) -> Vec<String> {
     let Some(fields) = spec.as_object() else { return Vec::new() };
     let told = told(fields);
-    if NAME_SAYS_ALL.contains(&kind) || kind == "secret_value" || told.len() <= FEW {
+    if NAME_SAYS_ALL.contains(&kind) || kind == "secret_value" || is_small(&told) {
         return Vec::new();
     }
     told
+}
+
+fn is_small(told: &[String]) -> bool {
+    told.len() <= FEW && told.iter().map(String::len).sum::<usize>() <= SHORT
 }
 
 /// `key: value` of everything that is set. Maps whose values are no maps get a line for each entry.
@@ -107,6 +114,11 @@ mod tests {
             Some("display_name: api")
         );
         assert_eq!(inline("secret", &json!({"labels": {}, "locations": []})), None);
+        let long = json!({"condition": "x".repeat(200)});
+        assert_eq!(
+            (inline("identity_provider", &long), settings("identity_provider", &long).len()),
+            (None, 1)
+        );
     }
 
     #[test]
