@@ -13,7 +13,7 @@ use crate::gcp::{ErrorKind, Gcp, Options};
 use crate::plan::sharing::Sharing;
 use crate::plan::{self, Plan, PlanError};
 use crate::resource::erased::Live;
-use crate::resource::kinds::service_account;
+use crate::resource::kinds::{identity_pool, service_account};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, Layer, Ownership, Place};
 use crate::view::Out;
@@ -203,12 +203,12 @@ impl Session {
         let observed = async { Ok(self.registry.observe(&self.gcp, &scope, options.layer).await?) };
         let (live, project_number) = futures::try_join!(observed, self.project_number())?;
         let place = self.place_with(project_number);
-        let accounts = self.env.services.values().map(|service| service.service_account.clone());
         let known = Facts {
             own: self.ownership(),
             project_number,
             account_domain: service_account::email("", &place.project).trim_start_matches('@').to_owned(),
-            accounts: accounts.collect(),
+            accounts: service_account::declared(&self.env).into_keys().map(str::to_owned).collect(),
+            pools: identity_pool::declared(&self.env).map(str::to_owned).into_iter().collect(),
             release_images,
             placeholders: self.env.target == Target::Sandbox,
             ..Facts::default()

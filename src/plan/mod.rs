@@ -511,7 +511,10 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         let stays = kind.undeclared() == Undeclared::Note && !self.options.prune && !self.options.destroy;
-        match (kind.undeclared(), self.in_use.get(address)) {
+        let used_with = kind.used_with(&address.name, &live.spec)?;
+        let used = [Some(address), used_with.as_ref()].into_iter().flatten();
+        let user = used.into_iter().find_map(|address| self.in_use.get(address)).cloned();
+        match (kind.undeclared(), user) {
             (Undeclared::Keep, _) => {}
             (Undeclared::Note, _) if stays => {
                 let text = "is ours and no longer declared: it stays; `--prune` deletes it";

@@ -49,6 +49,7 @@ pub trait AnyKind: Send + Sync {
     fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError>;
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
     fn consequences(
         &self,
@@ -174,6 +175,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {
         Ok(K::uses_unseen(&read::<K, _>(spec)?))
+    }
+
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError> {
+        Ok(K::used_with(name, &read::<K, _>(spec)?))
     }
 
     fn field_policy(&self, pointer: &str) -> FieldPolicy {

@@ -64,6 +64,12 @@ pub trait Kind: Send + Sync + 'static {
         &[]
     }
 
+    /// The object whose users all use this too, though none of them names it: a service needs what its account may do in
+    /// the project. Pure.
+    fn used_with(_name: &str, _spec: &Self::Spec) -> Option<Address> {
+        None
+    }
+
     /// What changing the field at a JSON pointer of the spec means.
     fn field_policy(_pointer: &str) -> FieldPolicy {
         FieldPolicy::InPlace

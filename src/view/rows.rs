@@ -126,7 +126,7 @@ fn below(entry: &Entry<'_>, grouped: bool, style: &Style) -> Vec<Row> {
         shared_fields(entry).iter().flat_map(|field| field_rows(field, style)).collect()
     };
     if let (false, Action::Create, Some(after)) = (grouped, change.action, &change.after) {
-        rows.extend(settings(after).iter().map(|setting| plain(&printable(setting))));
+        rows.extend(settings(&change.address, after).iter().map(|setting| plain(&printable(setting))));
     }
     if !entry.alone() {
         rows.extend(names(entry, style));

@@ -8,8 +8,11 @@ use crate::resource::Address;
 /// Settings of a new object that describe its state, not a wish.
 const STATE: [&str; 2] = ["newest_revision", "traffic"];
 
-/// Specs with up to this many settings are told in one line.
+/// Specs with up to this many settings are told in one line, when they are short.
 const FEW: usize = 4;
+
+/// More characters than that are not.
+const SHORT: usize = 120;
 
 /// What a reviewer looks for first; the rest follows by name.
 const FIRST: [&str; 7] = ["image", "command", "args", "port", "cpu", "memory", "service_account"];
@@ -22,18 +25,23 @@ pub fn inline(address: &Address, spec: &Value) -> Option<String> {
         let generator = fields.get("generate").map(|generator| format!(" ({})", diff::text(Some(generator))));
         return Some(format!("version {version}{}", generator.unwrap_or_default()));
     }
-    if told(fields).len() > FEW {
-        return None;
-    }
-    let unsaid = fields.iter().filter(|(_, value)| !says(&address.name, value));
-    let told = told(&unsaid.map(|(key, value)| (key.clone(), value.clone())).collect());
-    (!told.is_empty()).then(|| told.join(", "))
+    let unsaid = unsaid(address, fields);
+    (is_small(fields, &unsaid) && !unsaid.is_empty()).then(|| unsaid.join(", "))
 }
 
 /// One line for each setting of a large spec; nothing for a small one.
-pub fn settings(spec: &Value) -> Vec<String> {
-    let told = spec.as_object().map(told).unwrap_or_default();
-    if told.len() <= FEW { Vec::new() } else { told }
+pub fn settings(address: &Address, spec: &Value) -> Vec<String> {
+    let Some(fields) = spec.as_object() else { return Vec::new() };
+    if is_small(fields, &unsaid(address, fields)) { Vec::new() } else { told(fields) }
+}
+
+fn unsaid(address: &Address, fields: &Map<String, Value>) -> Vec<String> {
+    let unsaid = fields.iter().filter(|(_, value)| !says(&address.name, value));
+    told(&unsaid.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+fn is_small(fields: &Map<String, Value>, unsaid: &[String]) -> bool {
+    told(fields).len() <= FEW && unsaid.iter().map(String::len).sum::<usize>() <= SHORT
 }
 
 /// A part of the name (`ON:ROLE:MEMBER`) is the value or its essence: `roles/run.invoker` is told by
@@ -126,7 +134,7 @@ mod tests {
         });
         let address = "secret_grant/db-dev:secretAccessor:api-dev";
         assert_eq!(inline(address, &ours), None);
-        assert_eq!(settings(&ours), Vec::<String>::new());
+        assert_eq!(settings(&address.parse().unwrap(), &ours), Vec::<String>::new());
         ours["condition"] = json!({"title": "office"});
         assert_eq!(inline(address, &ours).as_deref(), Some("condition: {title: office}"));
     }
@@ -148,13 +156,21 @@ mod tests {
     }
 
     #[test]
+    fn few_settings_that_are_long_get_lines() {
+        let long = json!({"condition": "x".repeat(200)});
+        let address = "identity_provider/github";
+        assert_eq!(inline(address, &long), None);
+        assert_eq!(settings(&address.parse().unwrap(), &long).len(), 1);
+    }
+
+    #[test]
     fn a_large_spec_gets_a_line_for_each_setting_that_is_set() {
         let spec = json!({
             "image": "i", "cpu": "1", "memory": "1Gi", "args": [], "env": {"A": "1", "B": ""}, "labels": {},
             "startup_probe": {"path": "/h"}, "traffic": "100% newest", "secrets": {"DB": "db:1"},
             "sidecars": {"proxy": {"image": "p", "args": []}},
         });
-        insta::assert_snapshot!(settings(&spec).join("\n"), @r#"
+        insta::assert_snapshot!(settings(&"run_service/api".parse().unwrap(), &spec).join("\n"), @r#"
         image: i
         cpu: 1
         memory: 1Gi

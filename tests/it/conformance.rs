@@ -51,6 +51,12 @@ services:
     labels: {tier: front}
     vpc: {network: default, subnet: default, tags: [a], egress: all-traffic}
     v2: {customAudiences: [https://one.example.com]}
+    roles: [roles/cloudtrace.agent]
+github:
+  repository: octo-org/shop
+  repository_id: 900000001
+  owner_id: 900000002
+  identity: {pool: github, provider: actions, plan: ci-plan, deploy: ci-deploy}
 "#;
 
 const DEV: &str = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
@@ -144,11 +150,25 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
     ("access: private", "access: public", &["grant run_grant/web:invoker:allUsers"]),
     ("access: public", "access: private", &["revoke run_grant/web:invoker:allUsers"]),
     (
+        "repository_id: 900000001",
+        "repository_id: 900000003",
+        &[
+            "update identity_provider/github/actions /condition",
+            "grant account_grant/ci-plan:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000003",
+            "grant account_grant/ci-deploy:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000003",
+            "revoke account_grant/ci-plan:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000001",
+            "revoke account_grant/ci-deploy:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000001",
+        ],
+    ),
+    (
         "    service_account: web-runner\n",
         "    service_account: web-worker\n",
         &[
             "create service_account/web-worker",
             "grant secret_grant/alpha:secretAccessor:web-worker",
+            "grant project_grant/agent-army-example:cloudtrace.agent:web-worker",
+            "revoke project_grant/agent-army-example:cloudtrace.agent:web-runner",
+            "grant account_grant/web-worker:iam.serviceAccountUser:ci-deploy",
             "revoke secret_grant/alpha:secretAccessor:web-runner",
             "update run_service/web /service_account",
         ],
@@ -161,8 +181,11 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Fields that no edit can change in place, and why.
-const OTHERWISE: [(&str, &[&str]); 6] = [
+const OTHERWISE: [(&str, &[&str]); 10] = [
     ("api", &[]),
+    // Always the same; `identity` mends what others change.
+    ("identity_pool", &["display_name"]),
+    ("identity_provider", &["display_name", "issuer", "mapping"]),
     // Immutable, see `an_immutable_field_is_refused`.
     ("secret", &["locations"]),
     // Made once; `version` and `generate` matter for the first value only.
@@ -170,6 +193,8 @@ const OTHERWISE: [(&str, &[&str]); 6] = [
     // All of a grant is in its name: another one is a grant and a revoke.
     ("secret_grant", &["on", "role", "member"]),
     ("run_grant", &["on", "role", "member"]),
+    ("project_grant", &["on", "role", "member"]),
+    ("account_grant", &["on", "role", "member"]),
     // Drift that the YAML cannot ask for, see `drift_that_the_yaml_has_no_word_for_is_seen_and_mended`.
     ("run_service", &["traffic", "newest_revision"]),
 ];

@@ -11,6 +11,7 @@ mod conformance;
 mod crash;
 mod docs;
 mod faults;
+mod identity;
 mod no_leaks;
 mod oracle;
 mod properties;

@@ -17,7 +17,7 @@ const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 
 /// The grant that lets an account of the project read a secret.
 pub fn accessor(secret: &str, account: &str, project: &str) -> Spec {
-    Spec::new(secret, ACCESSOR, &format!("serviceAccount:{}", service_account::email(account, project)))
+    Spec::new(secret, ACCESSOR, &service_account::member(account, project))
 }
 
 fn policy(place_project: &str, secret: &str) -> PolicyOf {
@@ -55,9 +55,7 @@ impl Kind for SecretGrant {
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        let account = spec.member.strip_prefix("serviceAccount:").and_then(|email| email.split_once('@'));
-        let account = account.map(|(id, _)| Address::of::<service_account::ServiceAccount>(id));
-        std::iter::once(Address::of::<secret::Secret>(&spec.on)).chain(account).collect()
+        std::iter::once(Address::of::<secret::Secret>(&spec.on)).chain(spec.referred()).collect()
     }
 
     fn part_of(_: &str, spec: &Spec) -> Option<Address> {

@@ -186,7 +186,11 @@ fn body(entry: &Entry<'_>, grouped: bool, shown: &[String]) -> Vec<String> {
     let fields = if entry.alone() { change.fields.clone() } else { shared_fields(entry) };
     let mut lines: Vec<_> = fields.iter().flat_map(|field| field_lines(field, shown)).collect();
     if let (false, Action::Create, Some(after)) = (grouped, change.action, &change.after) {
-        lines.extend(settings(&redacted(after, "", shown)).iter().map(|setting| format!("+ {setting}")));
+        lines.extend(
+            settings(&change.address, &redacted(after, "", shown))
+                .iter()
+                .map(|setting| format!("+ {setting}")),
+        );
     }
     lines
 }

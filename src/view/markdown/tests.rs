@@ -231,7 +231,8 @@ fn every_refusal_is_told() {
         hint: "use --adopt".into(),
         location: location.map(str::to_owned),
     };
-    let refused = PlanError::Refused(vec![refusal("secret/a", Some("x.yaml:1:1")), refusal("secret/b", None)]);
+    let refused =
+        PlanError::Refused(vec![refusal("secret/a", Some("x.yaml:1:1")), refusal("secret/b", None)]);
     insta::assert_snapshot!(error_markdown(&CliError::Plan(refused)), @r"
     ### Error: `deployer` could not do its work
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 pub use spec::Spec;
 
-use super::{secret, secret_grant, secret_value, service_account};
+use super::{project_grant, secret, secret_grant, secret_value, service_account};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
@@ -65,8 +65,12 @@ impl Kind for RunService {
     /// The spec shows the newest template. As long as an older revision serves, that one's account and secrets
     /// are needed too.
     fn uses_unseen(spec: &Spec) -> &'static [&'static str] {
-        const KINDS: [&str; 3] =
-            [secret_grant::SecretGrant::NAME, secret::Secret::NAME, service_account::ServiceAccount::NAME];
+        const KINDS: [&str; 4] = [
+            secret_grant::SecretGrant::NAME,
+            secret::Secret::NAME,
+            service_account::ServiceAccount::NAME,
+            project_grant::ProjectGrant::NAME,
+        ];
         if spec.traffic == spec::NEWEST_SERVES { &[] } else { &KINDS }
     }
 
