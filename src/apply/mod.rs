@@ -2,6 +2,7 @@
 
 mod drive;
 mod executor;
+pub mod server_check;
 pub mod rollout;
 
 use std::time::Duration;

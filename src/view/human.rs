@@ -40,6 +40,16 @@ pub fn plan_human(plan: &Plan, style: &Style) -> String {
     text
 }
 
+/// What differs from the YAML, and what would bring it in line.
+pub fn drift_human(plan: &Plan, style: &Style) -> String {
+    let environment = &plan.place.ownership.environment;
+    if plan.is_empty() {
+        return format!("No drift: {environment} is as its YAML says.\n{}", notes(&plan.notes, style));
+    }
+    let differences = counted(plan.changes.len(), "difference");
+    format!("{environment} has drifted from its YAML: {differences}.\n\n{}", plan_human(plan, style))
+}
+
 fn heading(plan: &Plan, style: &Style) -> String {
     let place = &plan.place;
     let whose = format!("{}/{}", place.ownership.system, place.ownership.environment);

@@ -24,7 +24,7 @@ mod validation;
 mod verbs;
 
 pub use errors::{error_human, error_json, refusals};
-pub use human::plan_human;
+pub use human::{drift_human, plan_human};
 pub use json::plan_json;
 pub use out::{Answer, Format, Out};
 pub use progress::Progress;

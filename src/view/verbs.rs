@@ -9,7 +9,7 @@ use super::json::{FORMAT_VERSION, plan_json, set};
 use super::progress::Progress;
 use super::report::{report_human, report_json};
 use super::style::printable;
-use super::{Format, Out, plan_human, problems};
+use super::{Format, Out, drift_human, plan_human, problems};
 use crate::apply::Report;
 use crate::config::Loaded;
 use crate::error::CliError;
@@ -35,6 +35,18 @@ impl Out {
         match self.format() {
             Format::Human => self.text(&plan_human(plan, self.style())),
             Format::Json => self.json(&plan_json(plan)),
+        }
+    }
+
+    /// The answer of `drift`: the plan that would undo it.
+    pub fn drift(&self, plan: &Plan) {
+        match self.format() {
+            Format::Human => self.text(&drift_human(plan, self.style())),
+            Format::Json => {
+                let mut document = plan_json(plan);
+                document["drift"] = (!plan.is_empty()).into();
+                self.json(&document);
+            }
         }
     }
 
