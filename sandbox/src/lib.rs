@@ -7,6 +7,7 @@
 //! module's `routes()`, and put its permissions into `data/permissions.tsv`.
 
 pub mod call;
+pub mod clock;
 mod control;
 pub mod dispatch;
 pub mod error;
@@ -30,6 +31,7 @@ mod tokens;
 mod wire;
 pub mod world;
 
+pub use clock::{Clock, ManualClock};
 pub use projects::ProjectSeed;
 pub use start::{Apis, Options, Sandbox, StartError, start};
 pub use store::holder;

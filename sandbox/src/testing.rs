@@ -1,28 +1,25 @@
 //! For unit tests: requests straight into a world, with everything but HTTP.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::Value;
 
-use crate::Apis;
 use crate::call::Caller;
 use crate::dispatch;
 use crate::error::Answer;
 use crate::routing;
 use crate::world::World;
+use crate::{Apis, ManualClock};
 
 /// A world in which every API is enabled.
 pub(crate) fn world() -> World {
     World::in_memory(1, Apis::All)
 }
 
-/// The same world at a time that the test moves, in seconds since 1970.
-pub(crate) fn world_in_time() -> (World, Arc<AtomicI64>) {
-    let now = Arc::new(AtomicI64::new(1_790_000_000));
-    let seconds = Arc::clone(&now);
-    let clock = move || jiff::Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap();
-    (world().with_clock(Arc::new(clock)), now)
+/// The same world at a time that the test moves.
+pub(crate) fn world_in_time() -> (World, ManualClock) {
+    let clock = ManualClock::new(jiff::Timestamp::from_second(1_790_000_000).unwrap());
+    (world().with_clock(Arc::new(clock.clone())), clock)
 }
 
 /// Sends `verb target` (path with query, the API's host as the first segment where the path is shared by several).

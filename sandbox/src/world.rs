@@ -13,14 +13,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Apis;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Answer, Status};
 use crate::iam;
 use crate::operations;
 use crate::store::{Journal, Mutation, StoreError};
 use crate::tokens::Tokens;
-
-/// Where the time comes from; tests give their own.
-pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
 /// The counters, journalled beside the documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +60,7 @@ pub struct World {
     /// Whether the etag of what the next call is about moves before it: a fault on demand.
     pub(crate) move_etag: bool,
     journal: Option<Journal>,
-    clock: Clock,
+    clock: Arc<dyn Clock>,
     pub(crate) seeds: BTreeMap<String, u64>,
     pub(crate) apis: Apis,
     pub(crate) tokens: Tokens,
@@ -86,7 +84,7 @@ impl World {
             operation_fault: OperationFault::default(),
             move_etag: false,
             journal: None,
-            clock: Arc::new(jiff::Timestamp::now),
+            clock: Arc::new(SystemClock),
             seeds: BTreeMap::new(),
             apis,
             tokens: Tokens::default(),
@@ -108,7 +106,7 @@ impl World {
 
     /// The same world with another clock.
     #[must_use]
-    pub fn with_clock(mut self, clock: Clock) -> Self {
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
@@ -179,7 +177,7 @@ impl World {
 
     /// The time as an instant.
     pub fn instant(&self) -> jiff::Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// A number that no earlier call gave.

@@ -308,14 +308,17 @@ fn environments_that_share_a_secret_alike_are_fine() {
     );
 }
 
+mod system;
+
 mod robustness {
     use proptest::prelude::*;
 
     use super::*;
 
-    /// The base of this repository with some lines cut, doubled, or shortened.
+    /// The base of this repository and more of the format, with some lines cut, doubled, or shortened.
     fn damaged(damage: &[(usize, u8)]) -> String {
-        let text = std::fs::read_to_string(root().join("environments/base.yaml")).unwrap();
+        let base = std::fs::read_to_string(root().join("environments/base.yaml")).unwrap();
+        let text = format!("{base}{}", system::BESIDE_SERVICES);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         for (at, how) in damage {
             let at = at % lines.len();

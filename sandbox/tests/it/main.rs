@@ -7,5 +7,6 @@ mod artifacts;
 mod faults;
 mod persistence;
 mod support;
+mod time;
 mod tokens;
 mod wire;

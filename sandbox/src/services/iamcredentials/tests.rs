@@ -1,7 +1,6 @@
 //! Tokens: whom they are for, how long they are good, and who may have them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use crate::call::Caller;
 use crate::error::{Answer, Code};
 use crate::testing::{let_propagate, send, send_as, world_in_time};
 use crate::world::World;
+use crate::{Clock, ManualClock};
 
 const ACCOUNTS: &str = "/v1/projects/agent-army-dev/serviceAccounts";
 const TOKENS: &str = "/v1/projects/-/serviceAccounts";
@@ -18,7 +18,7 @@ const PLAN: &str = "ci-plan@agent-army-dev.iam.gserviceaccount.com";
 const HOP: &str = "ci-hop@agent-army-dev.iam.gserviceaccount.com";
 
 /// A world with three accounts, and its time in seconds.
-fn with_accounts() -> (World, Arc<AtomicI64>) {
+fn with_accounts() -> (World, ManualClock) {
     let (mut world, now) = world_in_time();
     for id in ["ci-deploy", "ci-plan", "ci-hop"] {
         send(&mut world, "POST", ACCOUNTS, &json!({"accountId": id})).unwrap();
@@ -52,9 +52,9 @@ fn a_token_stands_for_its_account_until_it_expires() {
     let answer = access(&mut world, PLAN, json!({"lifetime": "600s"})).unwrap();
     let token = answer["accessToken"].as_str().unwrap();
     let expires: jiff::Timestamp = answer["expireTime"].as_str().unwrap().parse().unwrap();
-    assert_eq!(expires.as_second(), now.load(Ordering::Relaxed) + 600);
+    assert_eq!(expires.as_second(), now.now().as_second() + 600);
     assert_eq!(world.account_of_token(token).unwrap().as_deref(), Some(PLAN));
-    now.fetch_add(600, Ordering::Relaxed);
+    now.advance(Duration::from_secs(600));
     let refused = world.account_of_token(token).unwrap_err();
     assert_eq!(refused.code, Code::Unauthenticated);
     assert_eq!(refused.details[0]["reason"], "ACCESS_TOKEN_EXPIRED");
@@ -65,7 +65,7 @@ fn a_token_lasts_an_hour_unless_said_otherwise() {
     let (mut world, now) = with_accounts();
     let answer = access(&mut world, PLAN, json!({})).unwrap();
     let expires: jiff::Timestamp = answer["expireTime"].as_str().unwrap().parse().unwrap();
-    assert_eq!(expires.as_second(), now.load(Ordering::Relaxed) + 3600);
+    assert_eq!(expires.as_second(), now.now().as_second() + 3600);
 }
 
 #[test]
@@ -177,6 +177,6 @@ fn an_id_token_says_whom_it_is_for_and_needs_its_own_permission() {
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
     assert_eq!((&claims["aud"], &claims["email"]), (&json!("https://api.example"), &json!(DEPLOY)));
-    assert_eq!(claims["exp"], now.load(Ordering::Relaxed) + 3600);
+    assert_eq!(claims["exp"], now.now().as_second() + 3600);
     assert_eq!(send(&mut world, "POST", &path, &json!({})).unwrap_err().code, Code::InvalidArgument);
 }

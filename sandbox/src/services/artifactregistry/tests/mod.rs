@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{clean_up, seed};
+use crate::ManualClock;
 use crate::error::{Answer, Code, Status};
 use crate::testing;
 use crate::world::World;
@@ -24,7 +25,7 @@ struct Registry {
 impl Registry {
     fn new() -> Self {
         let now: jiff::Timestamp = "2027-06-01T12:00:00Z".parse().unwrap();
-        Self { world: testing::world().with_clock(Arc::new(move || now)) }
+        Self { world: testing::world().with_clock(Arc::new(ManualClock::new(now))) }
     }
 
     /// A world with the Docker repository `images`.

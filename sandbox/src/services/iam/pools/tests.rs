@@ -1,6 +1,6 @@
 //! The rules of workload identity pools, request by request.
 
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -176,9 +176,9 @@ fn a_deleted_pool_is_gone_after_thirty_days_and_its_id_is_free() {
     let answer = create(&mut world, "github", &json!({}));
     finish(&mut world, answer);
     delete(&mut world);
-    now.fetch_add(30 * 24 * 3600 - 1, Ordering::Relaxed);
+    now.advance(Duration::from_secs(30 * 24 * 3600 - 1));
     assert!(get(&mut world, POOL).is_ok());
-    now.fetch_add(1, Ordering::Relaxed);
+    now.advance(Duration::from_secs(1));
     assert_eq!(get(&mut world, &format!("{POOLS}?showDeleted=true")).unwrap(), json!({}));
     assert_eq!(code(send(&mut world, "POST", &format!("{POOL}:undelete"), &json!({}))), Code::NotFound);
     create(&mut world, "github", &json!({})).unwrap();
