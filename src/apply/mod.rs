@@ -2,8 +2,8 @@
 
 mod drive;
 mod executor;
-pub mod server_check;
 pub mod rollout;
+pub mod server_check;
 
 use std::time::Duration;
 

@@ -28,7 +28,8 @@ pub async fn check<'a>(registry: &Registry, gcp: &Gcp, plan: &'a Plan) -> Vec<(&
         let checkable = matches!(change.action, Action::Create | Action::Update) && change.blocked.is_none();
         checkable.then_some((kind, change))
     });
-    let verdicts = checked.map(|(kind, change)| async move { (change, verdict(kind, gcp, plan, change).await) });
+    let verdicts =
+        checked.map(|(kind, change)| async move { (change, verdict(kind, gcp, plan, change).await) });
     stream::iter(verdicts.collect::<Vec<_>>()).buffered(CONCURRENCY).collect().await
 }
 

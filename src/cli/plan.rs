@@ -44,15 +44,17 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
     let planned = plan(args, &session, out).await;
     session.close().await;
-    let planned = planned?;
-    let changes = !planned.plan.is_empty();
-    out.plan(&planned.plan);
+    let saved = Saved::new(planned?, Timestamp::now());
+    let plan = &saved.planned.plan;
     if let Some(file) = &args.file {
-        plan_file::write(file, &Saved::new(planned, Timestamp::now()))?;
+        plan_file::write(file, &saved)?;
+    }
+    out.plan(plan);
+    if let Some(file) = &args.file {
         let (environment, file) = (&args.environment, file.display());
         out.status(&format!("Saved. `deployer apply {environment} {file}` does exactly this."));
     }
-    Ok(if args.detailed_exitcode && changes { Exit::Pending } else { Exit::Fine })
+    Ok(if args.detailed_exitcode && !plan.is_empty() { Exit::Pending } else { Exit::Fine })
 }
 
 async fn plan(args: &Args, session: &Session, out: &Out) -> Result<Planned, CliError> {

@@ -143,7 +143,11 @@ async fn make(session: &Session, declared: &model::Secret, out: &Out) -> Result<
     match created {
         Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => {
             out.status("enabling secretmanager.googleapis.com");
-            session.connection.gcp.enable_apis(&place.project, &["secretmanager.googleapis.com".to_owned()]).await?;
+            session
+                .connection
+                .gcp
+                .enable_apis(&place.project, &["secretmanager.googleapis.com".to_owned()])
+                .await?;
             session.connection.gcp.create_secret(&place.project, &declared.id, document()).await?;
         }
         other => drop(other?),

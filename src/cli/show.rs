@@ -20,7 +20,7 @@ pub struct Args {
 
 pub fn run(args: &Args, out: &Out) -> Result<Exit, CliError> {
     let saved = plan_file::read(&args.file)?;
-    out.status(&format!("Made by deployer {} at {}.", saved.deployer, saved.created));
+    out.status(&format!("Made at {} by deployer {}.", saved.created, saved.deployer));
     out.plan(&saved.planned.plan);
     Ok(Exit::Fine)
 }

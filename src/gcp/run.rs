@@ -431,6 +431,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_check_is_sent_once_and_waits_for_nothing() {
+        let server =
+            Server::start(vec![started(), Answer::json(400, refusal(400, "INVALID_ARGUMENT"))]).await;
+        let gcp = server.gcp().await;
+        gcp.check_create_service("p", "l", "api", wanted()).await.unwrap();
+        let error = gcp.check_patch_service(NAME, wanted(), &["template"]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(requests.iter().all(|seen| seen.target.contains("validateOnly=true")), "{requests:?}");
+    }
+
+    #[tokio::test]
     async fn a_failed_operation_is_explained_by_the_revision() {
         let revision = json!({"name": format!("{NAME}/revisions/api-2"), "conditions": [{"type": "Ready",
             "state": "CONDITION_FAILED", "revisionReason": "HEALTH_CHECK_CONTAINER_ERROR", "message": "no port"}]});

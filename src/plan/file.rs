@@ -350,10 +350,7 @@ mod tests {
             wave: 0,
         });
         let error = Saved::parse(broken.to_text().unwrap().as_bytes()).unwrap_err();
-        assert_eq!(
-            error,
-            FileError::Unreadable("secret/key lacks the state before or after it".to_owned())
-        );
+        assert_eq!(error, FileError::Unreadable("secret/key lacks the state before or after it".to_owned()));
     }
 
     #[test]

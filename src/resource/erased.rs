@@ -64,7 +64,13 @@ pub trait AnyKind: Send + Sync {
     fn update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a>;
     fn delete<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a>;
     fn restore<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a>;
-    fn check_create<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Check<'a>;
+    fn check_create<'a>(
+        &'a self,
+        gcp: &'a Gcp,
+        place: &'a Place,
+        name: &'a str,
+        spec: &'a Value,
+    ) -> Check<'a>;
     fn check_update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Check<'a>;
 }
 
@@ -248,7 +254,13 @@ impl<K: Kind> AnyKind for Erased<K> {
         async move { K::delete(gcp, place, name, &read::<K, _>(spec)?).await }.boxed()
     }
 
-    fn check_create<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Check<'a> {
+    fn check_create<'a>(
+        &'a self,
+        gcp: &'a Gcp,
+        place: &'a Place,
+        name: &'a str,
+        spec: &'a Value,
+    ) -> Check<'a> {
         async move { K::check_create(gcp, place, name, &read::<K, _>(spec)?).await }.boxed()
     }
 
