@@ -19,6 +19,10 @@ const MAX_NAMED: usize = 20;
 /// environment variables stand in it as they are.
 pub fn write(path: &Path, saved: &Saved) -> Result<(), CliError> {
     let text = saved.to_text().map_err(|error| refused(path, &error))?;
+    if fs::read(path).is_ok_and(|bytes| matches!(Saved::parse(&bytes), Err(FileError::NoPlan))) {
+        return Err(CliError::user(format!("{} is there and is no saved plan: it stays", path.display()))
+            .hint("name another file with -o, or delete this one"));
+    }
     let beside = beside(path);
     let written = write_new(&beside, text.as_bytes()).and_then(|()| fs::rename(&beside, path));
     written.map_err(|error| {
@@ -56,6 +60,7 @@ pub fn read(path: &Path) -> Result<Saved, CliError> {
 fn refused(path: &Path, error: &FileError) -> CliError {
     let hint = match error {
         FileError::Future(_) => "set the clock right, or make the plan again".to_owned(),
+        FileError::NoPlan => "deployer plan ENV -o FILE saves one".to_owned(),
         _ => format!("make it again: deployer plan ENV -o {}", path.display()),
     };
     CliError::user(format!("{} cannot be used: {error}", path.display())).hint(hint)

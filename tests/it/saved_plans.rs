@@ -57,9 +57,9 @@ fn secret(name: &str) -> String {
 async fn what_was_shown_is_carried_out() {
     let rig = Rig::fresh().await;
     let shown = rig.deployer("plan dev -o dev.plan --output json").ok().await.json();
-    assert_eq!(rig.deployer("show dev.plan --output json").ok().await.json(), shown);
+    assert_eq!(rig.place.deployer("show dev.plan --output json").ok().await.json(), shown);
     let human = rig.deployer("plan dev").ok().await.stdout;
-    assert_eq!(rig.deployer("show dev.plan").ok().await.stdout, human);
+    assert_eq!(rig.place.deployer("show dev.plan").ok().await.stdout, human);
     let report = rig.deployer("apply dev.plan --auto-approve --output json").ok().await.json();
     assert_eq!(report["plan"], without_version(shown.clone()));
     assert_eq!(report["summary"]["applied"], shown["changes"].as_array().unwrap().len());
@@ -105,7 +105,7 @@ async fn any_changed_byte_is_refused() {
     let text = rig.place.read("dev.plan");
     rig.place.write("dev.plan", &text.replacen("1Gi", "2Gi", 1));
     refused(&rig, "apply dev.plan --auto-approve", &["does not match its digest", "plan ENV -o"]).await;
-    refused(&rig, "show dev.plan", &["does not match its digest"]).await;
+    refusal(&rig, rig.place.deployer("show dev.plan").fails(1).await, &["does not match its digest"]).await;
 }
 
 #[tokio::test]
@@ -115,7 +115,8 @@ async fn what_is_no_saved_plan_is_refused() {
     refused(&rig, "apply no.plan", &["no.plan", "cannot be read"]).await;
     refused(&rig, "apply ./environments", &["cannot be read"]).await;
     refused(&rig, "apply environments/dev.yaml", &["no plan that `deployer plan -o` has written"]).await;
-    refused(&rig, "show environments/dev.yaml", &["no plan that `deployer plan -o` has written"]).await;
+    let shown = rig.place.deployer("show environments/dev.yaml").fails(1).await;
+    refusal(&rig, shown, &["no plan that `deployer plan -o` has written"]).await;
 }
 
 #[tokio::test]
@@ -140,7 +141,7 @@ async fn plans_of_other_versions_ages_and_environments_are_refused() {
     refused(&rig, "apply staging dev.plan --auto-approve", &["a plan for dev, not for staging"]).await;
     resave(&rig.place, |saved| saved.deployer = "9.9.9".into());
     refused(&rig, apply, &["made by deployer 9.9.9"]).await;
-    refused(&rig, "show dev.plan", &["made by deployer 9.9.9"]).await;
+    refusal(&rig, rig.place.deployer("show dev.plan").fails(1).await, &["made by deployer 9.9.9"]).await;
 
     rig.place.write("dev.plan", &original);
     let ago = |hours: i64| Timestamp::now() - SignedDuration::from_hours(hours);
@@ -152,7 +153,7 @@ async fn plans_of_other_versions_ages_and_environments_are_refused() {
     refused(&rig, apply, &["yet to come"]).await;
     // Age is no matter of form.
     resave(&rig.place, |saved| saved.created = ago(24 * 400));
-    rig.deployer("show dev.plan").ok().await;
+    rig.place.deployer("show dev.plan").ok().await;
     rig.deployer("apply dev.plan --auto-approve --max-age 500d").ok().await;
     rig.settled("after the old plan").await;
 }
@@ -311,13 +312,17 @@ async fn the_file_is_for_its_owner_and_nothing_is_left_beside_it() {
     assert!(!names.iter().any(|name| name.contains("tmp")), "{names:?}");
     let done = rig.deployer("plan dev -o no-such-folder/dev.plan").fails(1).await;
     assert!(done.stderr.contains("cannot be saved"), "{done}");
+    let yaml = rig.place.read("environments/dev.yaml");
+    let done = rig.deployer("plan dev -o environments/dev.yaml").fails(1).await;
+    assert!(done.stderr.contains("is no saved plan: it stays"), "{done}");
+    assert_eq!(rig.place.read("environments/dev.yaml"), yaml);
 }
 
 #[tokio::test]
 async fn planning_writes_nothing_and_a_server_check_changes_nothing() {
     let rig = with_saved_plan().await;
     let before = rig.cloud.state().await;
-    for words in ["plan dev", "plan dev -o again.plan", "drift dev", "show dev.plan"] {
+    for words in ["plan dev", "plan dev -o again.plan", "drift dev"] {
         rig.deployer(words).done().await;
         assert_eq!(rig.cloud.writes().await.len(), 0, "{words}");
     }
@@ -333,12 +338,17 @@ async fn planning_writes_nothing_and_a_server_check_changes_nothing() {
 async fn a_server_check_names_what_google_refuses() {
     let rig = with_saved_plan().await;
     let before = rig.cloud.state().await;
-    rig.edit("concurrency: 80", "concurrency: 80\n    v2: {template: {encryptionKey: nonsense}}");
+    // What the sandbox itself would refuse, the checks of the YAML have refused before.
+    let refusal = json!({"status": 400, "message": "memory is out of bounds"});
+    rig.cloud
+        .fault(json!({"match": {"method": "run.projects.locations.services.patch"}, "do": refusal}))
+        .await;
     let done = rig.deployer("plan dev --server-check -o checked.plan --output json").fails(1).await;
     let refusals = done.json()["error"]["refusals"].clone();
     assert_eq!(refusals.as_array().unwrap().len(), 1, "{done}");
     assert_eq!(refusals[0]["address"], format!("run_service/{API}"));
     assert_eq!(refusals[0]["location"], "environments/dev.yaml:7:3");
+    assert!(refusals[0]["why"].as_str().unwrap().contains("memory is out of bounds"), "{done}");
     assert!(!rig.place.path("checked.plan").exists(), "a refused plan is not saved");
     assert_eq!(rig.cloud.state().await, before);
 }
