@@ -114,19 +114,7 @@ impl Gcp {
         let name = format!("{parent}/services/{id}");
         let mut service: Service = read(&doing, doc)?;
         service.name.clear();
-        let client = self.services_client().await?;
-        let call = Call { method: &CREATE, doing: &doing, resource: &name };
-        let started = self
-            .call(&call, || {
-                let request = client
-                    .create_service()
-                    .set_parent(&parent)
-                    .set_service_id(id)
-                    .set_service(service.clone());
-                async { operation(self.signed(request).send().await) }
-            })
-            .await;
-        match started {
+        match self.send_create(&doing, &parent, id, &service, false).await {
             Ok(operation) => self.settle(&doing, &name, operation).await,
             // A lost attempt of ours, or another run of the same plan: what is as it was to be made is made.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
@@ -136,31 +124,87 @@ impl Gcp {
         }
     }
 
+    /// Lets Cloud Run check `create_service` (`validateOnly`); nothing is created.
+    pub async fn check_create_service(
+        &self,
+        project: &str,
+        region: &str,
+        id: &str,
+        doc: Value,
+    ) -> Result<(), GcpError> {
+        let doing = format!("check whether service {id} can be created");
+        let mut service: Service = read(&doing, doc)?;
+        service.name.clear();
+        let parent = format!("projects/{project}/locations/{region}");
+        // There is nothing to wait for: the answer is the verdict.
+        self.send_create(&doing, &parent, id, &service, true).await?.into_response(&doing).map(drop)
+    }
+
+    async fn send_create(
+        &self,
+        doing: &str,
+        parent: &str,
+        id: &str,
+        service: &Service,
+        validate_only: bool,
+    ) -> Result<Operation, GcpError> {
+        let client = self.services_client().await?;
+        let name = format!("{parent}/services/{id}");
+        let call = Call { method: &CREATE, doing, resource: &name };
+        self.call(&call, || {
+            let request = client
+                .create_service()
+                .set_parent(parent)
+                .set_service_id(id)
+                .set_service(service.clone())
+                .set_validate_only(validate_only);
+            async { operation(self.signed(request).send().await) }
+        })
+        .await
+    }
+
     /// Changes a service and waits until it is ready. `doc` is the whole service with the etag that was read;
     /// `mask` names the top-level fields to write, none meaning all.
     pub async fn patch_service(&self, name: &str, doc: Value, mask: &[&str]) -> Result<Value, GcpError> {
         let doing = format!("change service {}", short(name));
         let mut service: Service = read(&doing, doc)?;
         name.clone_into(&mut service.name);
-        let paths = (!mask.is_empty()).then(|| FieldMask::default().set_paths(mask.iter().copied()));
-        let client = self.services_client().await?;
-        let call = Call { method: &PATCH, doing: &doing, resource: name };
-        let started = self
-            .call(&call, || {
-                let request = client
-                    .update_service()
-                    .set_service(service.clone())
-                    .set_or_clear_update_mask(paths.clone());
-                async { operation(self.signed(request).send().await) }
-            })
-            .await;
-        match started {
+        match self.send_patch(&doing, &service, mask, false).await {
             Ok(operation) => self.settle(&doing, name, operation).await,
             Err(error) if error.ambiguous && error.kind == ErrorKind::Conflict => {
                 self.settle_as_sent(&doing, name, &sent(&doing, &service, mask)?, error).await
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Lets Cloud Run check `patch_service` (`validateOnly`); nothing is changed.
+    pub async fn check_patch_service(&self, name: &str, doc: Value, mask: &[&str]) -> Result<(), GcpError> {
+        let doing = format!("check whether service {} can be changed", short(name));
+        let mut service: Service = read(&doing, doc)?;
+        name.clone_into(&mut service.name);
+        self.send_patch(&doing, &service, mask, true).await?.into_response(&doing).map(drop)
+    }
+
+    async fn send_patch(
+        &self,
+        doing: &str,
+        service: &Service,
+        mask: &[&str],
+        validate_only: bool,
+    ) -> Result<Operation, GcpError> {
+        let paths = (!mask.is_empty()).then(|| FieldMask::default().set_paths(mask.iter().copied()));
+        let client = self.services_client().await?;
+        let call = Call { method: &PATCH, doing, resource: &service.name };
+        self.call(&call, || {
+            let request = client
+                .update_service()
+                .set_service(service.clone())
+                .set_or_clear_update_mask(paths.clone())
+                .set_validate_only(validate_only);
+            async { operation(self.signed(request).send().await) }
+        })
+        .await
     }
 
     /// Deletes a service with all its revisions; one that is not there is fine.
@@ -384,6 +428,19 @@ mod tests {
         );
         assert_eq!(requests[2].json()["timeout"], "5s");
         assert_eq!(server.sleeper.slept().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_check_is_sent_once_and_waits_for_nothing() {
+        let server =
+            Server::start(vec![started(), Answer::json(400, refusal(400, "INVALID_ARGUMENT"))]).await;
+        let gcp = server.gcp().await;
+        gcp.check_create_service("p", "l", "api", wanted()).await.unwrap();
+        let error = gcp.check_patch_service(NAME, wanted(), &["template"]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(requests.iter().all(|seen| seen.target.contains("validateOnly=true")), "{requests:?}");
     }
 
     #[tokio::test]

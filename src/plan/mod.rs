@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod diff;
+pub mod file;
 pub mod order;
 pub mod sharing;
 #[cfg(test)]
@@ -227,6 +228,19 @@ impl Plan {
 
     pub fn change(&self, address: &Address) -> Option<&Change> {
         self.changes.iter().find(|change| change.address == *address)
+    }
+
+    /// Where a change of this plan happens, and whose mark the object gets.
+    pub fn place_of(&self, change: &Change) -> Place {
+        Place { ownership: change.mark.clone(), ..self.place.clone() }
+    }
+}
+
+impl Change {
+    /// JSON pointers of the fields of the spec that change.
+    pub fn pointers(&self) -> Vec<String> {
+        let fields = self.fields.iter().map(|field| field.pointer.clone());
+        fields.filter(|pointer| pointer != PROTECT).collect()
     }
 }
 

@@ -18,5 +18,6 @@ mod properties;
 mod proxy;
 mod races;
 mod rig;
+mod saved_plans;
 mod scenarios;
 mod support;

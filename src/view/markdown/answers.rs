@@ -26,6 +26,9 @@ pub fn error_markdown(error: &CliError) -> String {
             };
             failure(&error.to_string(), &hints(error), vec![Section::new("Refused", refused)])
         }
+        CliError::Refused { message, refusals } => {
+            failure(message, &[], vec![Section::new("Refused", refusals.iter().map(refusal).collect())])
+        }
         CliError::Config(found) => {
             let head = format!("### Error: {}\n", prose(&clipped(&found.to_string(), MAX_NAMES)));
             assemble(&head, &problems(&found.diagnostics), LIMIT)

@@ -41,6 +41,7 @@ impl Kind for RunService {
     const NAME: &'static str = "run_service";
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const SERVER_CHECK: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
     type Spec = Spec;
 
@@ -129,10 +130,7 @@ impl Kind for RunService {
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let mut doc = json!({});
-        write::manage(&mut doc, spec, place, true);
-        write::name_revision(&mut doc, name, "");
-        doc["traffic"] = write::all_traffic_to(revision(&doc));
+        let doc = first(name, spec, place);
         let revision = revision(&doc).to_owned();
         let created = gcp.create_service(&place.project, &place.region, name, doc).await;
         let full_name = full_name(&place.project, &place.region, name);
@@ -141,25 +139,14 @@ impl Kind for RunService {
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
-        let live = gcp.service(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
-        if live::spec(&live)? != *edit.before {
-            return Err(GcpError::moved(&full_name));
-        }
-        let touches =
-            |policy: FieldPolicy| edit.fields.iter().any(|pointer| Self::field_policy(pointer) == policy);
-        let mut doc = live.clone();
-        write::manage(&mut doc, edit.after, place, touches(FieldPolicy::Revision));
-        if touches(FieldPolicy::Revision) {
-            write::name_revision(&mut doc, edit.name, live["generation"].as_str().unwrap_or_default());
-            doc["traffic"] = write::hold_traffic(&live, revision(&doc));
-        }
+        let (live, doc) = edited(gcp, place, &full_name, &edit).await?;
         if doc == live {
             return Ok(rollout(edit.name, &live)); // only the traffic is to move
         }
         let (body, mask) = write::patch(&live, &doc);
         let patched = gcp.patch_service(&full_name, body, &mask).await;
         let patched = ready(gcp, &full_name, revision(&doc), patched).await?;
-        if touches(FieldPolicy::Revision) || touches(FieldPolicy::Traffic) {
+        if touches(&edit, FieldPolicy::Revision) || touches(&edit, FieldPolicy::Traffic) {
             return Ok(rollout(edit.name, &patched));
         }
         Ok(Settle::Done)
@@ -174,6 +161,51 @@ impl Kind for RunService {
         gcp.delete_service(&full_name, live["etag"].as_str()).await?;
         Ok(Settle::Done)
     }
+
+    async fn check_create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<(), GcpError> {
+        gcp.check_create_service(&place.project, &place.region, name, first(name, spec, place)).await
+    }
+
+    async fn check_update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<(), GcpError> {
+        let full_name = full_name(&place.project, &place.region, edit.name);
+        let (live, doc) = edited(gcp, place, &full_name, &edit).await?;
+        let (body, mask) = write::patch(&live, &doc);
+        if mask.is_empty() { Ok(()) } else { gcp.check_patch_service(&full_name, body, &mask).await }
+    }
+}
+
+/// What a new service is created from.
+fn first(name: &str, spec: &Spec, place: &Place) -> Value {
+    let mut doc = json!({});
+    write::manage(&mut doc, spec, place, true);
+    write::name_revision(&mut doc, name, "");
+    doc["traffic"] = write::all_traffic_to(revision(&doc));
+    doc
+}
+
+/// The service as it is, which has to be what the edit was made from, and as it is to be.
+async fn edited(
+    gcp: &Gcp,
+    place: &Place,
+    full_name: &str,
+    edit: &Edit<'_, Spec>,
+) -> Result<(Value, Value), GcpError> {
+    let live = gcp.service(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+    if live::spec(&live)? != *edit.before {
+        return Err(GcpError::moved(full_name));
+    }
+    let revises = touches(edit, FieldPolicy::Revision);
+    let mut doc = live.clone();
+    write::manage(&mut doc, edit.after, place, revises);
+    if revises {
+        write::name_revision(&mut doc, edit.name, live["generation"].as_str().unwrap_or_default());
+        doc["traffic"] = write::hold_traffic(&live, revision(&doc));
+    }
+    Ok((live, doc))
+}
+
+fn touches(edit: &Edit<'_, Spec>, policy: FieldPolicy) -> bool {
+    edit.fields.iter().any(|pointer| RunService::field_policy(pointer) == policy)
 }
 
 /// The service once its newest revision is ready. A revision that failed only because access that was granted a
