@@ -6,6 +6,7 @@
 //! the answer leaves. To serve one more method, write a handler and name it in its module's `routes()`.
 
 pub mod call;
+pub mod clock;
 mod control;
 pub mod dispatch;
 pub mod error;
@@ -27,6 +28,7 @@ pub(crate) mod testing;
 mod wire;
 pub mod world;
 
+pub use clock::{Clock, ManualClock};
 pub use projects::ProjectSeed;
 pub use start::{Apis, Options, Sandbox, StartError, start};
 pub use store::holder;

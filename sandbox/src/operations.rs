@@ -73,6 +73,9 @@ struct Stored {
     on_done: Effect,
     /// Set by a fault on demand.
     fails: Option<Status>,
+    /// Deleted by the client while it was waiting: it ends out of sight.
+    #[serde(default)]
+    forgotten: bool,
 }
 
 impl Stored {
@@ -142,8 +145,9 @@ impl World {
             due: self.tick() + PATIENCE.max(fault.polls.unwrap_or(0)),
             on_done: spec.on_done,
             fails: fault.fails,
+            forgotten: false,
         };
-        if steps == 0 {
+        if steps == 0 && !waits(self, &operation) {
             return complete(self, operation).view();
         }
         save(self, &operation);
@@ -155,11 +159,20 @@ impl World {
         let now = self.tick();
         for key in self.open_operations.clone() {
             let is_due = self.doc(COLLECTION, &key).is_some_and(|doc| doc["due"].as_u64() <= Some(now));
-            if is_due && let Some(operation) = load(self, &key) {
+            if is_due
+                && let Some(operation) = load(self, &key)
+                && !waits(self, &operation)
+            {
                 complete(self, operation);
             }
         }
     }
+}
+
+/// Whether the operation cannot end yet, however often it was polled: it ends with something else.
+fn waits(world: &mut World, operation: &Stored) -> bool {
+    operation.fails.is_none()
+        && matches!(&operation.on_done, Effect::Run(effect) if run::waits(world, effect))
 }
 
 fn complete(world: &mut World, mut operation: Stored) -> Stored {
@@ -183,7 +196,11 @@ fn complete(world: &mut World, mut operation: Stored) -> Stored {
         }
     }
     operation.result = Some(result);
-    save(world, &operation);
+    if operation.forgotten {
+        world.remove(COLLECTION, key_of(&operation.name));
+    } else {
+        save(world, &operation);
+    }
     operation
 }
 
@@ -199,15 +216,20 @@ fn finish(world: &mut World, effect: &Effect) -> Result<(String, Value), Status>
     }
 }
 
+/// The operation as far as clients know of it.
+fn find(world: &World, name: &str) -> Result<Stored, Status> {
+    load(world, key_of(name))
+        .filter(|operation| !operation.forgotten)
+        .ok_or_else(|| Status::not_found(format!("Operation '{name}' was not found.")))
+}
+
 fn poll(world: &mut World, name: &str, weight: u64) -> Answer {
-    let Some(mut operation) = load(world, key_of(name)) else {
-        return Err(Status::not_found(format!("Operation '{name}' was not found.")));
-    };
+    let mut operation = find(world, name)?;
     if operation.result.is_some() {
         return Ok(operation.view());
     }
     operation.polls += weight;
-    if operation.polls >= operation.steps {
+    if operation.polls >= operation.steps && !waits(world, &operation) {
         return Ok(complete(world, operation).view());
     }
     save(world, &operation);
@@ -226,14 +248,15 @@ pub fn wait(world: &mut World, call: &Call) -> Answer {
 
 /// `operations.delete`: the operation is forgotten, what it does is not stopped.
 pub fn delete(world: &mut World, call: &Call) -> Answer {
-    let key = key_of(&call.resource).to_owned();
-    let Some(operation) = load(world, &key) else {
-        return Err(Status::not_found(format!("Operation '{}' was not found.", call.resource)));
-    };
-    if operation.result.is_none() {
+    let mut operation = find(world, &call.resource)?;
+    operation.forgotten = true;
+    if operation.result.is_some() {
+        world.remove(COLLECTION, key_of(&call.resource));
+    } else if waits(world, &operation) {
+        save(world, &operation);
+    } else {
         complete(world, operation);
     }
-    world.remove(COLLECTION, &key);
     Ok(json!({}))
 }
 
@@ -251,7 +274,7 @@ pub fn list(world: &mut World, call: &Call) -> Answer {
     let views: Vec<Value> = world
         .list(COLLECTION, "")
         .filter_map(|(_, doc)| serde_json::from_value::<Stored>(doc.clone()).ok())
-        .filter(|operation| operation.name.starts_with(&prefix))
+        .filter(|operation| operation.name.starts_with(&prefix) && !operation.forgotten)
         .filter(|operation| done.is_none_or(|wanted| operation.result.is_some() == wanted))
         .map(|operation| operation.view())
         .collect();

@@ -2,7 +2,9 @@
 //!
 //! Secret Manager: cloud.google.com/secret-manager/quotas (access 90,000, read 600, write 600). Cloud Run Admin API:
 //! cloud.google.com/run/quotas (read 3,000, write 180, per region). IAM: cloud.google.com/iam/quotas (read 6,000,
-//! write 600). Service Usage: 240 mutations. What no page says is 600, on the careful side.
+//! write 600; workload identity pools and providers read 600, write 60; credentials 60,000; tokens 6,000). Artifact
+//! Registry: cloud.google.com/artifact-registry/quotas (60,000, of which 18,000 writes, per location; a repository
+//! is made or deleted every two seconds). Service Usage: 240 mutations. What no page says is 600, on the careful side.
 
 use std::collections::HashMap;
 
@@ -29,26 +31,57 @@ struct Window {
     used: u64,
 }
 
+/// What a request draws on.
+struct Bucket {
+    kind: &'static str,
+    /// Requests in a window.
+    limit: u64,
+    /// Whether each location has a window of its own.
+    per_location: bool,
+}
+
+impl Bucket {
+    fn of(method: &Method) -> Self {
+        let (kind, limit) = limit(method);
+        Self { kind, limit, per_location: matches!(method.api, "run" | "artifactregistry") }
+    }
+}
+
 fn limit(method: &Method) -> (&'static str, u64) {
     match (method.api, method.write) {
         ("secretmanager", _) if method.id.ends_with(".access") => ("access", 90_000),
         ("run", false) => ("read", 3000),
         ("run", true) => ("write", 180),
+        ("iam", write) if method.id.contains(".workloadIdentityPools.") => {
+            if write {
+                ("workload identity federation write", 60)
+            } else {
+                ("workload identity federation read", 600)
+            }
+        }
         ("iam", false) => ("read", 6000),
+        ("iamcredentials", _) => ("credential", 60_000),
+        ("sts", _) => ("token", 6000),
+        ("artifactregistry", _) if repository_made_or_deleted(method.id) => ("repository", 30),
+        ("artifactregistry", false) => ("read", 60_000),
+        ("artifactregistry", true) => ("write", 18_000),
         ("serviceusage", true) => ("write", 240),
         (_, false) => ("read", OTHERWISE),
         (_, true) => ("write", OTHERWISE),
     }
 }
 
+fn repository_made_or_deleted(id: &str) -> bool {
+    matches!(id.rsplit_once(".repositories."), Some((_, "create" | "delete")))
+}
+
 impl Quotas {
     /// Takes one request out of its window, or says when to retry. `now` is in seconds of the Unix epoch.
     pub fn take(&mut self, route: &Route, now: i64) -> Result<(), Status> {
-        let (kind, limit) = limit(route.method);
+        let Bucket { kind, limit, per_location } = Bucket::of(route.method);
         let project = route.segments.get(1).map_or("", String::as_str);
-        let region =
-            if route.method.api == "run" { route.segments.get(3).map_or("", String::as_str) } else { "" };
-        let bucket = format!("{}/{kind}/{project}/{region}", route.method.host);
+        let location = if per_location { route.segments.get(3).map_or("", String::as_str) } else { "" };
+        let bucket = format!("{}/{kind}/{project}/{location}", route.method.host);
         let window = self.windows.entry(bucket).or_insert(Window { start: now, used: 0 });
         if now - window.start >= WINDOW {
             *window = Window { start: now, used: 0 };
@@ -97,5 +130,35 @@ mod tests {
         }
         assert!(quotas.take(&one, 0).is_err());
         assert!(quotas.take(&two, 0).is_ok());
+    }
+
+    fn documented(verb: &str, path: &str) -> u64 {
+        Bucket::of(routing::find(None, verb, path).unwrap().method).limit
+    }
+
+    #[test]
+    fn every_api_has_its_documented_limits() {
+        const P: &str = "projects/agent-army-dev";
+        for (verb, path, limit) in [
+            ("GET", format!("/v1/{P}/secrets/a/versions/1:access"), 90_000),
+            ("GET", format!("/v1/{P}/secrets/a"), 600),
+            ("POST", format!("/v1/{P}/secrets/a:addVersion"), 600),
+            ("POST", format!("/v1/{P}/secrets/a:setIamPolicy"), 600),
+            ("GET", format!("/v2/{P}/locations/europe-west1/jobs"), 3000),
+            ("POST", format!("/v2/{P}/locations/europe-west1/jobs/a:run"), 180),
+            ("GET", format!("/v1/{P}/serviceAccounts"), 6000),
+            ("POST", format!("/v1/{P}/serviceAccounts"), 600),
+            ("GET", format!("/v1/{P}/locations/global/workloadIdentityPools"), 600),
+            ("POST", format!("/v1/{P}/locations/global/workloadIdentityPools"), 60),
+            ("POST", format!("/v1/{P}/locations/global/workloadIdentityPools/a/providers"), 60),
+            ("POST", format!("/v1/{P}/services/run.googleapis.com:enable"), 240),
+            ("GET", format!("/v1/{P}/services/run.googleapis.com"), 600),
+            ("POST", format!("/v1/{P}/locations/europe-west1/repositories"), 30),
+            ("PATCH", format!("/v1/{P}/locations/europe-west1/repositories/a"), 18_000),
+            ("GET", format!("/v1/{P}/locations/europe-west1/repositories/a"), 60_000),
+            ("POST", format!("/v3/{P}:setIamPolicy"), 600),
+        ] {
+            assert_eq!(documented(verb, &path), limit, "{verb} {path}");
+        }
     }
 }

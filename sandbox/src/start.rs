@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::projects::{ProjectSeed, is_project_id};
 use crate::quotas::Quotas;
@@ -44,6 +45,8 @@ pub struct Options {
     pub quotas: bool,
     /// The seed of everything that is left to chance.
     pub seed: u64,
+    /// Where the time comes from; without one, from the machine.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 /// Why a sandbox did not start; each message ends with what to do.
@@ -107,6 +110,9 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
         return Err(StartError::ProjectId { id: seed.id.clone() });
     }
     let mut world = World::in_memory(options.seed, options.apis);
+    if let Some(clock) = &options.clock {
+        world = world.with_clock(Arc::clone(clock));
+    }
     world.seeds = options.projects.iter().filter_map(|seed| Some((seed.id.clone(), seed.number?))).collect();
     let mut lock = None;
     if let Some(dir) = &options.state {

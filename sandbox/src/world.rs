@@ -13,13 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Apis;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Answer, Status};
 use crate::iam;
 use crate::operations;
 use crate::store::{Journal, Mutation, StoreError};
-
-/// Where the time comes from; tests give their own.
-pub type Clock = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 
 /// The counters, journalled beside the documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +54,7 @@ pub struct World {
     /// Whether the etag of what the next call is about moves before it: a fault on demand.
     pub(crate) move_etag: bool,
     journal: Option<Journal>,
-    clock: Clock,
+    clock: Arc<dyn Clock>,
     pub(crate) seeds: BTreeMap<String, u64>,
     pub(crate) apis: Apis,
 }
@@ -66,6 +64,11 @@ impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World").field("counters", &self.counters).finish_non_exhaustive()
     }
+}
+
+/// A time as the APIs write it: RFC 3339 in UTC with microseconds and `Z`.
+pub(crate) fn timestamp(instant: jiff::Timestamp) -> String {
+    instant.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
 
 impl World {
@@ -79,7 +82,7 @@ impl World {
             operation_fault: OperationFault::default(),
             move_etag: false,
             journal: None,
-            clock: Arc::new(jiff::Timestamp::now),
+            clock: Arc::new(SystemClock),
             seeds: BTreeMap::new(),
             apis,
         }
@@ -100,7 +103,7 @@ impl World {
 
     /// The same world with another clock.
     #[must_use]
-    pub fn with_clock(mut self, clock: Clock) -> Self {
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
@@ -164,14 +167,14 @@ impl World {
         }
     }
 
-    /// The time, RFC 3339 in UTC with microseconds and `Z`.
+    /// The time as the APIs write it.
     pub fn now(&self) -> String {
-        self.instant().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+        timestamp(self.instant())
     }
 
     /// The time as an instant.
     pub fn instant(&self) -> jiff::Timestamp {
-        (self.clock)()
+        self.clock.now()
     }
 
     /// A number that no earlier call gave.

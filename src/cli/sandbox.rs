@@ -75,6 +75,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         latency: Duration::from_millis(args.latency),
         quotas: args.quotas,
         seed: args.seed,
+        clock: None,
     };
     let sandbox = gcp_sandbox::start(options).await?;
     out.sandbox_started(&sandbox.url(), &state);

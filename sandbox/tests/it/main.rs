@@ -6,4 +6,5 @@
 mod faults;
 mod persistence;
 mod support;
+mod time;
 mod wire;

@@ -39,10 +39,10 @@ async fn it_can_be_the_proxy_of_a_plain_http_client() {
 async fn a_documented_method_that_is_not_built_answers_501_with_its_name() {
     let client = sandbox(options()).await;
     let (status, body) =
-        client.get("/run.googleapis.com/v2/projects/agent-army-dev/locations/us-central1/jobs").await;
+        client.get("/run.googleapis.com/v2/projects/agent-army-dev/locations/us-central1/workerPools").await;
     assert_eq!(status, 501);
     assert_eq!(body["error"]["status"], "UNIMPLEMENTED");
-    assert!(body["error"]["message"].as_str().unwrap().contains("run.projects.locations.jobs.list"));
+    assert!(body["error"]["message"].as_str().unwrap().contains("run.projects.locations.workerPools.list"));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use crate::error::{Code, Status};
 use serde_json::{Value, json};
 
 pub(super) const SUCCEEDED: &str = "CONDITION_SUCCEEDED";
-const FAILED: &str = "CONDITION_FAILED";
+pub(super) const FAILED: &str = "CONDITION_FAILED";
 const RECONCILING: &str = "CONDITION_RECONCILING";
 
 /// Why a revision cannot serve.
@@ -18,6 +18,11 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn new(reason: &str, message: impl Into<String>) -> Self {
         Self { reason: reason.to_owned(), message: message.into() }
+    }
+
+    /// The failure that stands for an operation which a fault on demand made fail.
+    pub(super) fn injected(status: &Status) -> Self {
+        Self::new("INTERNAL", status.message.clone())
     }
 
     /// What the operation of a service ends with. The codes are those that clients report having seen for
@@ -47,6 +52,18 @@ pub(super) fn succeeded(kind: &str, now: &str) -> Value {
 pub(super) fn reconciling(kind: &str, now: &str) -> Value {
     json!({"type": kind, "state": RECONCILING, "lastTransitionTime": now,
            "message": "The resource is being brought into the requested state."})
+}
+
+/// A condition that nobody works on yet.
+pub(super) fn pending(kind: &str, now: &str) -> Value {
+    json!({"type": kind, "state": "CONDITION_PENDING", "lastTransitionTime": now,
+           "message": "The execution waits to be started."})
+}
+
+/// A condition of an execution that does not hold. `reason` is a value of `Condition.executionReason`.
+pub(super) fn execution_failed(kind: &str, reason: &str, message: &str, now: &str) -> Value {
+    json!({"type": kind, "state": FAILED, "severity": "ERROR", "executionReason": reason,
+           "message": message, "lastTransitionTime": now})
 }
 
 /// A condition that does not hold.

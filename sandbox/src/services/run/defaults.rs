@@ -4,7 +4,7 @@
 //! `ResourceRequirements` and `Probe` in particular. `executionEnvironment` is deliberately left absent
 //! when it was not sent: Cloud Run then chooses by itself and does not say what it chose.
 
-use super::access::{flag, list, objects_mut, set, set_default, text, unset};
+use super::access::{list, objects_mut, set, set_default, text, unset};
 use super::quantity;
 use serde_json::{Value, json};
 
@@ -15,8 +15,8 @@ const DEFAULT_PORT: i64 = 8080;
 const MAPS: [&str; 4] = ["labels", "annotations", "limits", "environmentVariables"];
 
 /// Scalars with explicit presence (proto3 `optional` and `oneof` members): their zero means something.
-const EXPLICIT: [&str; 5] =
-    ["value", "useDefault", "manualInstanceCount", "cpuUtilization", "concurrencyUtilization"];
+const EXPLICIT: [&str; 6] =
+    ["value", "useDefault", "manualInstanceCount", "maxRetries", "cpuUtilization", "concurrencyUtilization"];
 
 /// Fields that hold an enum, whose `..._UNSPECIFIED` value is the same as absent.
 const ENUMS: [&str; 8] = [
@@ -39,6 +39,35 @@ pub(super) fn fill_service(service: &mut Value, project_number: u64) {
     fill_traffic(service);
     if let Some(template) = service.get_mut("template") {
         fill_template(template, project_number);
+    }
+}
+
+/// Fills in a whole job (`Job`, `ExecutionTemplate` and `TaskTemplate` in the run.v2 document). The number of
+/// tasks at a time stays absent: "the maximum possible value will be used" by each execution.
+pub(super) fn fill_job(job: &mut Value, project_number: u64) {
+    drop_zero_values(job);
+    set(job, "launchStage", "GA");
+    set_default(job, "template", json!({}));
+    let Some(template) = job.get_mut("template") else { return };
+    set_default(template, "taskCount", 1);
+    set_default(template, "template", json!({}));
+    if let Some(task) = template.get_mut("template") {
+        fill_task(task, project_number);
+    }
+}
+
+/// Jobs run in the second generation execution environment, and say so.
+fn fill_task(task: &mut Value, project_number: u64) {
+    fill_account(task, project_number);
+    fill_timeout(task, "600s");
+    set_default(task, "maxRetries", 3);
+    set_default(task, "executionEnvironment", "EXECUTION_ENVIRONMENT_GEN2");
+    fill_vpc_access(task);
+    objects_mut(task, "volumes").for_each(fill_volume);
+    for container in objects_mut(task, "containers") {
+        fill_limits(container);
+        fill_references(container);
+        fill_ports_and_probes(container);
     }
 }
 
@@ -92,15 +121,8 @@ fn fill_traffic(service: &mut Value) {
 
 /// Fills in a revision template.
 fn fill_template(template: &mut Value, project_number: u64) {
-    set_default(
-        template,
-        "serviceAccount",
-        format!("{project_number}-compute@developer.gserviceaccount.com"),
-    );
-    set_default(template, "timeout", "300s");
-    if text(template, "timeout") == "0s" {
-        set(template, "timeout", "300s");
-    }
+    fill_account(template, project_number);
+    fill_timeout(template, "300s");
     set_default(template, "scaling", json!({}));
     if let Some(scaling) = template.get_mut("scaling") {
         set_default(scaling, "maxInstanceCount", 100);
@@ -113,6 +135,17 @@ fn fill_template(template: &mut Value, project_number: u64) {
     }
     let concurrency = if total_millis(template) < 1000 { 1 } else { 80 };
     set_default(template, "maxInstanceRequestConcurrency", concurrency);
+}
+
+fn fill_account(template: &mut Value, project_number: u64) {
+    let account = format!("{project_number}-compute@developer.gserviceaccount.com");
+    set_default(template, "serviceAccount", account);
+}
+
+fn fill_timeout(template: &mut Value, default: &str) {
+    if matches!(text(template, "timeout"), "" | "0s") {
+        set(template, "timeout", default);
+    }
 }
 
 /// CPU of all containers in thousandths of a CPU; a CPU that cannot be read counts as one.
@@ -145,26 +178,39 @@ fn fill_volume(volume: &mut Value) {
 /// `serves` says that the container is the only one and therefore gets the requests even without a port.
 fn fill_container(container: &mut Value, serves: bool) {
     fill_resources(container);
-    for variable in objects_mut(container, "env") {
-        if let Some(reference) = variable.pointer_mut("/valueSource/secretKeyRef") {
-            set_default(reference, "version", "latest");
-        }
-    }
+    fill_references(container);
     if serves {
         set_default(container, "ports", json!([{}]));
     }
-    for port in objects_mut(container, "ports") {
-        set_default(port, "name", "http1");
-        set_default(port, "containerPort", DEFAULT_PORT);
-    }
-    let port = list(container, "ports").first().map(|port| port["containerPort"].clone());
-    if let Some(port) = &port
+    fill_ports_and_probes(container);
+    if let Some(port) = port_of(container)
         && container.get("startupProbe").is_none()
     {
         let probe = json!({"timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1,
                            "tcpSocket": {"port": port}});
         set(container, "startupProbe", probe);
     }
+}
+
+/// A reference to a secret without a version means the newest one.
+pub(super) fn fill_references(container: &mut Value) {
+    for variable in objects_mut(container, "env") {
+        if let Some(reference) = variable.pointer_mut("/valueSource/secretKeyRef") {
+            set_default(reference, "version", "latest");
+        }
+    }
+}
+
+fn port_of(container: &Value) -> Option<Value> {
+    list(container, "ports").first().map(|port| port["containerPort"].clone())
+}
+
+fn fill_ports_and_probes(container: &mut Value) {
+    for port in objects_mut(container, "ports") {
+        set_default(port, "name", "http1");
+        set_default(port, "containerPort", DEFAULT_PORT);
+    }
+    let port = port_of(container);
     for kind in ["startupProbe", "livenessProbe", "readinessProbe"] {
         if let Some(probe) = container.get_mut(kind) {
             fill_probe(probe, port.as_ref());
@@ -175,18 +221,20 @@ fn fill_container(container: &mut Value, serves: bool) {
 /// A client that sends `resources` without `cpuIdle` gets CPU that is always allocated, and reads no field
 /// back because false is not on the wire.
 fn fill_resources(container: &mut Value) {
-    let absent = container.get("resources").is_none();
+    if container.get("resources").is_none() {
+        set(container, "resources", json!({"cpuIdle": true}));
+    }
+    fill_limits(container);
+}
+
+fn fill_limits(container: &mut Value) {
     set_default(container, "resources", json!({}));
     if let Some(resources) = container.get_mut("resources") {
-        if absent {
-            set(resources, "cpuIdle", true);
-        }
         set_default(resources, "limits", json!({}));
         if let Some(limits) = resources.get_mut("limits") {
             set_default(limits, "cpu", "1000m");
             set_default(limits, "memory", "512Mi");
         }
-        debug_assert!(!absent || flag(resources, "cpuIdle"));
     }
 }
 
@@ -335,5 +383,47 @@ mod tests {
     fn a_named_traffic_target_is_of_type_revision() {
         let service = filled(json!({"traffic": [{"revision": "api-1", "percent": 100}]}));
         assert_eq!(service["traffic"][0]["type"], "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION");
+    }
+
+    fn filled_job(mut job: Value) -> Value {
+        fill_job(&mut job, 123_456_789_012);
+        job
+    }
+
+    #[test]
+    fn a_bare_job_reads_back_complete() {
+        let job = filled_job(json!({"template": {"template": {"containers": [{"image": "nginx"}]}}}));
+        let task = json!({
+            "serviceAccount": "123456789012-compute@developer.gserviceaccount.com",
+            "timeout": "600s", "maxRetries": 3, "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2",
+            "containers": [{"image": "nginx", "resources": {"limits": {"cpu": "1000m", "memory": "512Mi"}}}],
+        });
+        assert_eq!(job, json!({"launchStage": "GA", "template": {"taskCount": 1, "template": task}}));
+        assert_eq!(filled_job(job.clone()), job);
+    }
+
+    #[test]
+    fn no_retries_are_a_value_and_no_tasks_are_none() {
+        let job = filled_job(
+            json!({"template": {"taskCount": 0, "parallelism": 0, "template": {"maxRetries": 0}}}),
+        );
+        assert_eq!(job["template"]["template"]["maxRetries"], 0);
+        assert_eq!((&job["template"]["taskCount"], job["template"].get("parallelism")), (&json!(1), None));
+    }
+
+    #[test]
+    fn a_job_gets_no_port_and_no_probe_unasked() {
+        let container = |sent: Value| {
+            filled_job(json!({"template": {"template": {"containers": [sent]}}}))["template"]["template"]
+                ["containers"][0]
+                .clone()
+        };
+        let bare = container(
+            json!({"image": "a", "env": [{"name": "A", "valueSource": {"secretKeyRef": {"secret": "s"}}}]}),
+        );
+        assert_eq!((bare.get("ports"), bare.get("startupProbe")), (None, None));
+        assert_eq!(bare["env"][0]["valueSource"]["secretKeyRef"]["version"], "latest");
+        let probed = container(json!({"image": "a", "ports": [{}], "startupProbe": {"tcpSocket": {}}}));
+        assert_eq!(probed["startupProbe"]["tcpSocket"]["port"], 8080);
     }
 }

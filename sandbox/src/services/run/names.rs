@@ -104,6 +104,15 @@ pub(super) fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
+/// `count` letters drawn from `noise`, as Cloud Run puts them behind the names that it gives.
+pub(super) fn letters(noise: u64, count: usize) -> String {
+    const LETTERS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
+    std::iter::successors(Some(noise), |rest| Some(rest / 20))
+        .take(count)
+        .map(|rest| char::from(LETTERS[usize::try_from(rest % 20).unwrap_or_default()]))
+        .collect()
+}
+
 /// The host names of a service, the one to show as `uri` first.
 ///
 /// `NAME-NUMBER.REGION.run.app` is computable from project, region and name, and does not exist when the

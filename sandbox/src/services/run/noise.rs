@@ -5,15 +5,12 @@ use super::access::{objects_mut, text};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// A service or revision as a client sees it.
+/// A resource as a client sees it.
 pub(super) fn disorder(mut doc: Value) -> Value {
     let seed = format!("{}{}", text(&doc, "uid"), text(&doc, "generation"));
     shuffle(&mut doc, "conditions", &seed);
     shuffle(&mut doc, "customAudiences", &seed);
     template(&mut doc, &seed);
-    if let Some(inner) = doc.get_mut("template") {
-        template(inner, &seed);
-    }
     doc
 }
 
@@ -25,6 +22,9 @@ pub(super) fn in_order(mut doc: Value) -> Value {
             sort(container, key);
         }
     }
+    if let Some(inner) = doc.get_mut("template") {
+        *inner = in_order(inner.take());
+    }
     doc
 }
 
@@ -34,6 +34,10 @@ fn template(doc: &mut Value, seed: &str) {
         for key in ["env", "volumeMounts", "dependsOn"] {
             shuffle(container, key, seed);
         }
+    }
+    // A service has one template, a job one within another.
+    if let Some(inner) = doc.get_mut("template") {
+        template(inner, seed);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::access::{int, list, set, text, unset};
 use super::condition::{self, Failure};
-use super::{REVISIONS, SERVICES, names, needs, revision, service, traffic};
+use super::{REVISIONS, SERVICES, names, needs, resource, revision, traffic};
 use crate::error::{Answer, Status};
 use crate::world::World;
 use serde_json::Value;
@@ -34,7 +34,7 @@ pub(super) fn finish(world: &mut World, name: &str, generation: i64) -> Answer {
 
 /// Ends it with a failure that has nothing to do with what was asked for.
 pub(super) fn abandon(world: &mut World, name: &str, generation: i64, status: &Status) {
-    let failure = Failure::new("INTERNAL", status.message.clone());
+    let failure = Failure::injected(status);
     settle_revision(world, name, generation, Some(&failure));
     // The caller answers with the status that was injected; what is concluded here is for later reads.
     let _ = conclude(world, name, generation, Some(failure));
@@ -84,7 +84,7 @@ fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Fai
     };
     let superseded = int(&doc, "generation") > generation || doc.get("deleteTime").is_some();
     if superseded {
-        return Ok(service::view(&doc));
+        return Ok(resource::view(&doc));
     }
     let configuration = latest_failure(world, &doc);
     if let Some(ready) = newest_ready(world, name, &doc) {
@@ -103,7 +103,7 @@ fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Fai
     revision::retire_others(world, name, &serving);
     revision::forget_surplus(world, &doc, MOST_REVISIONS);
     match failure {
-        None => Ok(service::view(&doc)),
+        None => Ok(resource::view(&doc)),
         Some(failure) => Err(failure.status()),
     }
 }

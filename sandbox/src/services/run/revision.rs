@@ -4,12 +4,12 @@ use super::access::{pick, set, text, unset};
 use super::condition;
 use super::names;
 use super::noise;
+use super::resource::{self, view};
 use super::{REVISION, REVISIONS, RunEffect, SERVICES, start_operation};
-use crate::call::{Call, page};
+use crate::call::Call;
 use crate::error::{Answer, Status};
 use crate::world::World;
 use serde_json::{Value, json};
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// Fields that a revision takes over from the template. `healthCheckDisabled` is not among a Revision's fields.
@@ -87,16 +87,8 @@ pub(super) fn next(
 
 /// `SERVICE-00001-abc`: the generation of the service and three letters.
 fn generated_name(world: &mut World, service: &str, generation: i64) -> String {
-    const LETTERS: &[u8; 20] = b"bcdfghjklmnpqrstvwxz";
     loop {
-        let mut noise = world.random();
-        let letters: String = (0..3)
-            .map(|_| {
-                let letter = LETTERS[usize::try_from(noise % 20).unwrap_or_default()];
-                noise /= 20;
-                char::from(letter)
-            })
-            .collect();
+        let letters = names::letters(world.random(), 3);
         let name = format!("{service}/revisions/{}-{generation:05}-{letters}", names::short(service));
         if world.doc(REVISIONS, &name).is_none() {
             return name;
@@ -134,15 +126,12 @@ pub(super) fn make(world: &mut World, name: &str, service: &Value, creator: &str
             )),
         ),
         ("etag", json!(world.fresh_etag())),
-        (ORDER, json!(world.next_id())),
     ] {
         set(&mut doc, key, value);
     }
+    resource::number(world, &mut doc);
     world.put(REVISIONS, name, doc);
 }
-
-/// Field of the stored document that tells which revision is newer; clients do not see it.
-const ORDER: &str = "_order";
 
 /// Ends the reconciliation of a revision, for good: ready, or failed.
 pub(super) fn settle(world: &mut World, name: &str, outcome: Result<(), &condition::Failure>) {
@@ -205,25 +194,14 @@ pub(super) fn forget_surplus(world: &mut World, service: &Value, most: usize) {
 
 /// The revisions of a service with their full names, newest first.
 pub(super) fn all(world: &World, service: &str) -> Vec<(String, Value)> {
-    let mut found: Vec<(String, Value)> = world
-        .list(REVISIONS, &format!("{service}/revisions/"))
-        .map(|(name, doc)| (name.to_owned(), doc.clone()))
-        .collect();
-    found.sort_by_key(|(_, doc)| Reverse(doc[ORDER].as_u64()));
-    found
-}
-
-/// The revision as a client sees it.
-pub(super) fn view(doc: &Value) -> Value {
-    let mut doc = doc.clone();
-    unset(&mut doc, ORDER);
-    noise::disorder(doc)
+    let prefix = format!("{service}/revisions/");
+    let mut found: Vec<Value> = world.list(REVISIONS, &prefix).map(|(_, doc)| doc.clone()).collect();
+    resource::newest_first(&mut found);
+    found.into_iter().map(|doc| (text(&doc, "name").to_owned(), doc)).collect()
 }
 
 fn find<'a>(world: &'a World, name: &str) -> Result<&'a Value, Status> {
-    world.doc(REVISIONS, name).ok_or_else(|| {
-        Status::not_found(format!("Resource '{}' of kind 'REVISION' was not found.", names::short(name)))
-    })
+    world.doc(REVISIONS, name).ok_or_else(|| resource::not_found("revision", name))
 }
 
 /// `services.revisions.get`.
@@ -232,8 +210,6 @@ pub(super) fn get(world: &mut World, call: &Call) -> Answer {
 }
 
 /// `services.revisions.list`: newest first; `-` stands for all services of the location.
-///
-/// Page sizes are not documented; the sandbox gives 100 at most.
 pub(super) fn list(world: &mut World, call: &Call) -> Answer {
     let parts: Vec<&str> = call.resource.split('/').collect();
     let (location, service) = (parts[..4].join("/"), parts[5]);
@@ -243,9 +219,10 @@ pub(super) fn list(world: &mut World, call: &Call) -> Answer {
     } else {
         vec![format!("{location}/services/{service}")]
     };
-    let mut found: Vec<(String, Value)> = owners.iter().flat_map(|owner| all(world, owner)).collect();
-    found.sort_by_key(|(_, doc)| Reverse(doc[ORDER].as_u64()));
-    page(found.iter().map(|(_, doc)| view(doc)).collect(), "revisions", call, 100, 100)
+    let mut found: Vec<Value> =
+        owners.iter().flat_map(|owner| all(world, owner)).map(|(_, doc)| doc).collect();
+    resource::newest_first(&mut found);
+    resource::page_of(&found, "revisions", call)
 }
 
 /// `services.revisions.delete`: not while it is the latest one or has traffic.

@@ -20,6 +20,11 @@ impl Violations {
         }
     }
 
+    /// Takes over the problems of a part that stands at `at`: `template.x` becomes `AT.template.x`.
+    pub(super) fn nest(&mut self, at: &str, part: Self) {
+        self.0.extend(part.0.into_iter().map(|(field, message)| (format!("{at}.{field}"), message)));
+    }
+
     /// 400 INVALID_ARGUMENT with a `google.rpc.BadRequest` when there was any problem.
     pub(super) fn into_result(self) -> Result<(), Status> {
         if self.0.is_empty() {
@@ -54,6 +59,14 @@ mod tests {
         assert_eq!(status.code, Code::InvalidArgument);
         assert_eq!(status.message, "a: is bad\nc: is worse");
         assert_eq!(status.details[0]["fieldViolations"][1]["field"], "c");
+    }
+
+    #[test]
+    fn problems_of_a_part_are_named_from_the_whole() {
+        let (mut whole, mut part) = (Violations::default(), Violations::default());
+        part.add("template.timeout", "is bad");
+        whole.nest("template", part);
+        assert_eq!(whole.fields(), ["template.template.timeout"]);
     }
 
     #[test]

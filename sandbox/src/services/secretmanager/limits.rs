@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::Status;
+use crate::world::timestamp;
 
 /// `Secret.labels`: "No more than 64 labels can be assigned to a given resource."
 const MAX_LABELS: usize = 64;
@@ -152,7 +153,7 @@ fn seconds(duration: &Value) -> Option<i64> {
 pub(super) fn after(start: jiff::Timestamp, duration: &Value) -> Option<String> {
     let seconds = seconds(duration).filter(|seconds| *seconds > 0)?;
     let instant = start.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()?;
-    Some(instant.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+    Some(timestamp(instant))
 }
 
 /// A list filter: `labels.k=v`, `labels.k:*`, `name:x`, `state:ENABLED`, joined by AND or blanks.

@@ -1,5 +1,7 @@
-//! Rules of services and revisions that only show through requests.
+//! Rules of services, revisions, jobs and executions that only show through requests.
 
+mod executions;
+mod jobs;
 mod reads;
 mod reconciliation;
 mod revisions;
@@ -52,6 +54,23 @@ impl Run {
         self.wait(&operation)
     }
 
+    /// A world with the job `backup`, ready.
+    fn with_job() -> Self {
+        let mut run = Self::new();
+        run.create_job("backup", &job()).unwrap();
+        run
+    }
+
+    fn create_job(&mut self, id: &str, body: &Value) -> Result<Value, Status> {
+        let operation = self.call("POST", &format!("jobs?jobId={id}"), body)?;
+        self.wait(&operation)
+    }
+
+    fn patch_job(&mut self, query: &str, body: &Value) -> Result<Value, Status> {
+        let operation = self.call("PATCH", &format!("jobs/backup{query}"), body)?;
+        self.wait(&operation)
+    }
+
     /// Polls an operation until it is done: its response, or its error.
     fn wait(&mut self, operation: &Value) -> Result<Value, Status> {
         let mut operation = operation.clone();
@@ -73,6 +92,27 @@ impl Run {
         }
     }
 
+    fn secrets(&mut self, verb: &str, path: &str, body: &Value) {
+        let target = format!("secretmanager.googleapis.com/v1/projects/{PROJECT}/{path}");
+        testing::send(&mut self.world, verb, &target, body).unwrap();
+    }
+
+    /// A secret with one version, which the runtime account can read when `granted`.
+    fn add_secret(&mut self, granted: bool) {
+        self.secrets("POST", "secrets?secretId=key", &json!({"replication": {"automatic": {}}}));
+        self.secrets("POST", "secrets/key:addVersion", &json!({"payload": {"data": "eA=="}}));
+        if granted {
+            let account = format!("serviceAccount:{}", self.account());
+            let bindings = json!([{"role": "roles/secretmanager.secretAccessor", "members": [account]}]);
+            self.secrets("POST", "secrets/key:setIamPolicy", &json!({"policy": {"bindings": bindings}}));
+            testing::let_propagate(&mut self.world);
+        }
+    }
+
+    fn account(&self) -> String {
+        format!("{}-compute@developer.gserviceaccount.com", self.world.project_number(PROJECT))
+    }
+
     fn revisions(&mut self) -> Vec<String> {
         let listed = self.read("services/api/revisions");
         let names = listed["revisions"].as_array().cloned().unwrap_or_default();
@@ -82,6 +122,10 @@ impl Run {
 
 fn service() -> Value {
     json!({"template": {"containers": [{"image": "us-docker.pkg.dev/cloudrun/container/hello"}]}})
+}
+
+fn job() -> Value {
+    json!({"template": {"template": {"containers": [{"image": "us-docker.pkg.dev/cloudrun/container/job"}]}}})
 }
 
 /// A service whose revision has this name and this environment variable.

@@ -2,37 +2,12 @@
 
 use super::*;
 
-const ACCOUNT: &str = "1-compute@developer.gserviceaccount.com";
-
 fn with_secret(version: &str) -> Value {
     let mut service = named("api-s", "1");
     let reference = json!({"secret": "key", "version": version});
     service["template"]["containers"][0]["env"] =
         json!([{"name": "KEY", "valueSource": {"secretKeyRef": reference}}]);
     service
-}
-
-impl Run {
-    fn secrets(&mut self, verb: &str, path: &str, body: &Value) {
-        let target = format!("secretmanager.googleapis.com/v1/projects/{PROJECT}/{path}");
-        testing::send(&mut self.world, verb, &target, body).unwrap();
-    }
-
-    /// A secret with one version, which the runtime account can read when `granted`.
-    fn add_secret(&mut self, granted: bool) {
-        self.secrets("POST", "secrets?secretId=key", &json!({"replication": {"automatic": {}}}));
-        self.secrets("POST", "secrets/key:addVersion", &json!({"payload": {"data": "eA=="}}));
-        if granted {
-            let account = format!("serviceAccount:{}", self.account());
-            let bindings = json!([{"role": "roles/secretmanager.secretAccessor", "members": [account]}]);
-            self.secrets("POST", "secrets/key:setIamPolicy", &json!({"policy": {"bindings": bindings}}));
-            testing::let_propagate(&mut self.world);
-        }
-    }
-
-    fn account(&self) -> String {
-        ACCOUNT.replacen('1', &self.world.project_number(PROJECT).to_string(), 1)
-    }
 }
 
 /// The first deployment of `service` and why it failed.

@@ -3,35 +3,54 @@
 use super::super::access::{int, list, text};
 use super::super::violations::Violations;
 use super::super::{image, names};
-use super::probe;
+use super::{Workload, probe};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Variables that Cloud Run itself sets (container runtime contract of services).
-const RESERVED: [&str; 4] = ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"];
 /// Most variables of one container (Cloud Run quotas and limits).
 const MOST_VARIABLES: usize = 1000;
 /// Longest name and longest value of a variable in bytes (`EnvVar`).
 const LONGEST: usize = 32768;
 
+impl Workload {
+    /// Variables that Cloud Run itself sets (container runtime contract).
+    fn reserved(self) -> &'static [&'static str] {
+        match self {
+            Self::Service => &["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"],
+            Self::Job => &[
+                "CLOUD_RUN_JOB",
+                "CLOUD_RUN_EXECUTION",
+                "CLOUD_RUN_TASK_INDEX",
+                "CLOUD_RUN_TASK_ATTEMPT",
+                "CLOUD_RUN_TASK_COUNT",
+            ],
+        }
+    }
+}
+
 /// Checks every container of a template and what they have to do with each other.
-pub(super) fn check(template: &Value, found: &mut Violations) {
+pub(super) fn check(template: &Value, workload: Workload, found: &mut Violations) {
     let containers = list(template, "containers");
     found.check(!containers.is_empty(), "template.containers", "At least one container is required.");
     for (index, container) in containers.iter().enumerate() {
-        check_one(container, &format!("template.containers[{index}]"), found);
+        check_one(container, workload, &format!("template.containers[{index}]"), found);
     }
     let serving = containers.iter().filter(|container| !list(container, "ports").is_empty()).count();
-    found.check(
-        containers.is_empty() || serving == 1,
-        "template.containers",
-        "Exactly one container must expose a port.",
-    );
+    match workload {
+        Workload::Service => found.check(
+            containers.is_empty() || serving == 1,
+            "template.containers",
+            "Exactly one container must expose a port.",
+        ),
+        Workload::Job => {
+            found.check(serving < 2, "template.containers", "At most one container can expose a port.");
+        }
+    }
     check_names(containers, found);
     check_order(containers, found);
 }
 
-fn check_one(container: &Value, at: &str, found: &mut Violations) {
+fn check_one(container: &Value, workload: Workload, at: &str, found: &mut Violations) {
     let reference = text(container, "image");
     if reference.is_empty() {
         found.add(format!("{at}.image"), "The image is required.");
@@ -43,9 +62,12 @@ fn check_one(container: &Value, at: &str, found: &mut Violations) {
         );
     }
     check_ports(list(container, "ports"), at, found);
-    check_environment(list(container, "env"), &format!("{at}.env"), found);
+    check_environment(list(container, "env"), workload, &format!("{at}.env"), found);
     for kind in ["startupProbe", "livenessProbe", "readinessProbe"] {
         if let Some(value) = container.get(kind) {
+            // A task ends by itself: a job knows only whether a sidecar has started (`Container.dependsOn`).
+            let known = workload == Workload::Service || kind == "startupProbe";
+            found.check(known, format!("{at}.{kind}"), format!("{kind} is not supported for jobs."));
             probe::check(value, kind, &format!("{at}.{kind}"), found);
         }
     }
@@ -67,7 +89,8 @@ fn check_ports(ports: &[Value], at: &str, found: &mut Violations) {
     }
 }
 
-fn check_environment(variables: &[Value], at: &str, found: &mut Violations) {
+/// Checks the variables of one container, which stand at `at`.
+pub(super) fn check_environment(variables: &[Value], workload: Workload, at: &str, found: &mut Violations) {
     found.check(variables.len() <= MOST_VARIABLES, at, "A container can have at most 1000 variables.");
     let mut seen = BTreeSet::new();
     for (index, variable) in variables.iter().enumerate() {
@@ -79,7 +102,7 @@ fn check_environment(variables: &[Value], at: &str, found: &mut Violations) {
             "The name of a variable must not be empty, contain `=` or exceed 32768 characters.",
         );
         found.check(
-            !RESERVED.contains(&name) && !name.starts_with("X_GOOGLE_"),
+            !workload.reserved().contains(&name) && !name.starts_with("X_GOOGLE_"),
             format!("{at}.name"),
             format!("The environment variable name {name} is reserved."),
         );
@@ -166,7 +189,7 @@ mod tests {
 
     fn problems(containers: &Value) -> Vec<String> {
         let mut found = Violations::default();
-        check(&json!({"containers": containers}), &mut found);
+        check(&json!({"containers": containers}), Workload::Service, &mut found);
         found.fields().into_iter().map(|field| field.replace("template.", "")).collect()
     }
 

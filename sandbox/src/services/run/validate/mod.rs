@@ -2,6 +2,7 @@
 //! filled in already, so a rule about "at most" also holds for what was not sent.
 
 mod container;
+mod job;
 mod probe;
 mod resources;
 mod volumes;
@@ -12,6 +13,15 @@ use super::{names, traffic};
 use crate::error::Status;
 use serde_json::Value;
 use std::collections::BTreeSet;
+
+pub(super) use job::{job, overrides};
+
+/// What a template is of: containers of services and of jobs differ in a few rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Workload {
+    Service,
+    Job,
+}
 
 /// Key prefixes that belong to Google in labels and annotations.
 const RESERVED: [&str; 4] =
@@ -29,10 +39,7 @@ const REVISION: usize = 63;
 pub(super) fn service(service: &Value, id: &str, known: &BTreeSet<String>) -> Result<(), Status> {
     let mut found = Violations::default();
     let template = &service["template"];
-    labels(service, "labels", &mut found);
-    labels(template, "template.labels", &mut found);
-    annotations(service, "annotations", &mut found);
-    annotations(template, "template.annotations", &mut found);
+    metadata(service, template, &mut found);
     found.check(
         text(service, "description").chars().count() <= DESCRIPTION,
         "description",
@@ -41,9 +48,7 @@ pub(super) fn service(service: &Value, id: &str, known: &BTreeSet<String>) -> Re
     scaling(&service["scaling"], "scaling", &mut found);
     scaling(&template["scaling"], "template.scaling", &mut found);
     check_template(template, id, &mut found);
-    container::check(template, &mut found);
-    resources::check(template, &mut found);
-    volumes::check(template, &mut found);
+    check_workload(template, Workload::Service, &mut found);
     traffic::check(service, id, known, &mut found);
     found.into_result()
 }
@@ -67,6 +72,10 @@ fn check_template(template: &Value, id: &str, found: &mut Violations) {
         "template.maxInstanceRequestConcurrency",
         "The concurrency must be between 1 and 1000.",
     );
+}
+
+/// What tasks of jobs and revisions of services have in common.
+fn check_workload(template: &Value, workload: Workload, found: &mut Violations) {
     let account = text(template, "serviceAccount");
     found.check(
         account.split_once('@').is_some_and(|(name, domain)| !name.is_empty() && domain.contains('.')),
@@ -76,6 +85,16 @@ fn check_template(template: &Value, id: &str, found: &mut Violations) {
     if let Some(access) = template.get("vpcAccess") {
         vpc_access(access, found);
     }
+    container::check(template, workload, found);
+    resources::check(template, workload, found);
+    volumes::check(template, found);
+}
+
+fn metadata(owner: &Value, template: &Value, found: &mut Violations) {
+    labels(owner, "labels", found);
+    labels(template, "template.labels", found);
+    annotations(owner, "annotations", found);
+    annotations(template, "template.annotations", found);
 }
 
 fn vpc_access(access: &Value, found: &mut Violations) {

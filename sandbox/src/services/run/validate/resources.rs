@@ -6,6 +6,7 @@
 use super::super::access::{flag, int, list, text};
 use super::super::quantity;
 use super::super::violations::Violations;
+use super::Workload;
 use serde_json::Value;
 
 const MI: i64 = 1 << 20;
@@ -21,7 +22,7 @@ const PAIRS: [(i64, i64, i64); 5] = [
 ];
 
 /// Checks each container's limits and the sum over the instance.
-pub(super) fn check(template: &Value, found: &mut Violations) {
+pub(super) fn check(template: &Value, workload: Workload, found: &mut Violations) {
     let containers = list(template, "containers");
     let mut totals = Some((0, 0));
     for (index, container) in containers.iter().enumerate() {
@@ -47,7 +48,7 @@ pub(super) fn check(template: &Value, found: &mut Violations) {
     if containers.len() == 1 {
         check_steps(cpu, found);
     }
-    check_pair(template, cpu, memory, found);
+    check_pair(template, workload, cpu, memory, found);
 }
 
 fn check_keys(limits: &Value, at: &str, found: &mut Violations) {
@@ -65,7 +66,7 @@ fn check_steps(cpu: i64, found: &mut Violations) {
     found.check(fits, "template.containers[0].resources.limits.cpu", message);
 }
 
-fn check_pair(template: &Value, cpu: i64, memory: i64, found: &mut Violations) {
+fn check_pair(template: &Value, workload: Workload, cpu: i64, memory: i64, found: &mut Violations) {
     const AT: &str = "template.containers[0].resources.limits.memory";
     let second_generation = text(template, "executionEnvironment") == "EXECUTION_ENVIRONMENT_GEN2";
     found.check(
@@ -73,6 +74,10 @@ fn check_pair(template: &Value, cpu: i64, memory: i64, found: &mut Violations) {
         AT,
         "The second generation execution environment needs at least 512Mi of memory.",
     );
+    if cpu < 1000 && workload == Workload::Job {
+        found.add("template.containers[0].resources.limits.cpu", "Jobs need at least 1 CPU.");
+        return;
+    }
     if cpu < 1000 {
         check_fraction(template, cpu, memory, found);
         return;
@@ -140,7 +145,7 @@ mod tests {
         let mut template = extra.clone();
         template["containers"] = containers.into();
         let mut found = Violations::default();
-        check(&template, &mut found);
+        check(&template, Workload::Service, &mut found);
         found
             .fields()
             .into_iter()
