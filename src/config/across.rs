@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::diagnostic::{self, Diagnostic, Problems, Texts};
 use super::lint::Allowed;
-use super::model::{Environment, Secret};
+use super::model::{self, Environment, Github, Registry, Secret};
+use super::tree::join;
 use super::{Inputs, Loaded, files, load_with_lints};
 
 /// What checking environments found.
@@ -73,7 +74,15 @@ pub fn validate(root: &Path, wanted: &[String], inputs: &Inputs) -> Result<Check
 
 /// Problems of what several environments have in common, each with the environment that it is shown for.
 fn shared(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
-    let mut found = shared_services(usable);
+    let mut found = run_by_turns(usable, "service", "shared-service", |environment| {
+        let of =
+            |(key, service): (&String, &model::Service)| (format!("services.{key}"), service.name.clone());
+        environment.services.iter().map(of).collect()
+    });
+    found.extend(run_by_turns(usable, "job", "shared-job", |environment| {
+        environment.jobs.values().map(|job| (job.path.clone(), job.name.clone())).collect()
+    }));
+    found.extend(shared_foundation(usable));
     let mut first: BTreeMap<(&str, &str), (&Environment, &str, &Secret)> = BTreeMap::new();
     for (loaded, allowed) in usable {
         let environment = &loaded.environment;
@@ -83,14 +92,16 @@ fn shared(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
                 first.insert(key, (environment, alias, secret));
                 continue;
             };
-            let path = format!("secrets.{alias}");
-            let name = environment.name.clone();
+            let path = &secret.path;
             if let Some(field) = difference(secret, same) {
-                found.push((name, unequal(environment, &path, secret, field, &other.name)));
+                let one =
+                    One { environment, path: format!("{path}.{field}"), what: "secret", id: &secret.id };
+                let hint = "say it in the base, or put `${env}` into the `id`";
+                found.push(unequal(&one, field, other, &format!("{}.{field}", same.path), hint));
             } else if signs(alias) || signs(other_alias) {
-                let diagnostic = signing_key(environment, &path, secret, &other.name);
-                if !allowed.allows(diagnostic.rule, &path) {
-                    found.push((name, diagnostic));
+                let diagnostic = signing_key(environment, path, secret, &other.name);
+                if !allowed.allows(diagnostic.rule, path) {
+                    found.push((environment.name.clone(), diagnostic));
                 }
             }
         }
@@ -98,59 +109,153 @@ fn shared(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
     found
 }
 
-/// One Cloud Run service that two environments would deploy by turns.
-fn shared_services(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
-    let mut first: BTreeMap<(&str, &str, &str), &Environment> = BTreeMap::new();
+/// What runs under one name, and two environments would deploy by turns.
+fn run_by_turns(
+    usable: &[(Loaded, Allowed)],
+    what: &str,
+    rule: &'static str,
+    named: impl Fn(&Environment) -> Vec<(String, String)>,
+) -> Vec<(String, Diagnostic)> {
+    let mut first: BTreeMap<(&str, &str, String), &str> = BTreeMap::new();
     let mut found = Vec::new();
     for (loaded, _) in usable {
         let environment = &loaded.environment;
-        for (key, service) in &environment.services {
-            let id = (environment.project.id.as_str(), environment.region.as_str(), service.name.as_str());
-            let Some(other) = first.get(&id) else {
-                first.insert(id, environment);
+        for (path, name) in named(environment) {
+            let id = (environment.project.id.as_str(), environment.region.as_str(), name.clone());
+            let Some(other) = first.get(&id).copied().filter(|other| *other != environment.name) else {
+                first.insert(id, &environment.name);
                 continue;
             };
             let message = format!(
-                "`{}` and `{}` would deploy one service, `{}` in {}",
-                other.name, environment.name, service.name, environment.project.id
+                "`{other}` and `{}` would deploy one {what}, `{name}` in {}",
+                environment.name, environment.project.id
             );
-            let diagnostic = Diagnostic::error("shared-service", message)
+            let diagnostic = Diagnostic::error(rule, message)
                 .label("the same in another environment")
                 .hint("put `${env}` into its `name`, or give the environments projects of their own");
-            found.push((
-                environment.name.clone(),
-                placed(environment, &format!("services.{key}.name"), diagnostic),
-            ));
+            found.push((environment.name.clone(), placed(environment, &join(&path, "name"), diagnostic)));
         }
     }
     found
 }
 
-/// The first field in which two declarations of one secret differ.
-fn difference(one: &Secret, other: &Secret) -> Option<&'static str> {
-    let Secret { id: _, generate, optional: _, description, labels, locations } = one;
-    if *generate != other.generate {
-        Some("generate")
-    } else if *description != other.description {
-        Some("description")
-    } else if *labels != other.labels {
-        Some("labels")
-    } else if *locations != other.locations {
-        Some("locations")
+/// Registries and identities that environments share and do not agree on.
+fn shared_foundation(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
+    let mut registries: BTreeMap<String, (&Environment, &Registry)> = BTreeMap::new();
+    let mut providers: BTreeMap<(&str, &str, &str), (&Environment, &Github)> = BTreeMap::new();
+    let mut found = Vec::new();
+    for environment in usable.iter().map(|(loaded, _)| &loaded.environment) {
+        if let (Some(prefix), Some(registry)) = (environment.registry_prefix(), &environment.registry) {
+            let (other, same) = registries.entry(prefix).or_insert((environment, registry));
+            if let Some(field) = registry_difference(registry, same) {
+                let path = format!("registry.{field}");
+                let one = One { environment, path: path.clone(), what: "registry", id: &registry.repository };
+                let hint = "say it in the base, or take another `repository`";
+                found.push(unequal(&one, field, other, &path, hint));
+            }
+        }
+        if let Some((github, identity)) =
+            environment.github.as_ref().and_then(|github| Some((github, github.identity.as_ref()?)))
+        {
+            let id = (environment.project.id.as_str(), identity.pool.as_str(), identity.provider.as_str());
+            let (other, same) = providers.entry(id).or_insert((environment, github));
+            if let Some(field) = github_difference(github, same) {
+                let path = format!("github.{field}");
+                let one = One { environment, path: path.clone(), what: "provider", id: &identity.provider };
+                let hint = "say it in the base, or take another `provider`";
+                found.push(unequal(&one, field, other, &path, hint));
+            }
+        }
+    }
+    found
+}
+
+/// The first field in which two declarations of one repository differ. Protection is each environment's own.
+fn registry_difference(one: &Registry, other: &Registry) -> Option<&'static str> {
+    let Registry {
+        repository: _,
+        description,
+        labels,
+        keep_last,
+        delete_untagged_after,
+        dry_run,
+        immutable_tags,
+        protect: _,
+    } = one;
+    [
+        ("description", *description != other.description),
+        ("labels", *labels != other.labels),
+        ("retention.keep_last", *keep_last != other.keep_last),
+        ("retention.delete_untagged_after", *delete_untagged_after != other.delete_untagged_after),
+        ("retention.dry_run", *dry_run != other.dry_run),
+        ("immutable_tags", *immutable_tags != other.immutable_tags),
+    ]
+    .into_iter()
+    .find_map(|(field, differs)| differs.then_some(field))
+}
+
+/// The first field in which two declarations of one provider differ: whom it trusts.
+fn github_difference(one: &Github, other: &Github) -> Option<&'static str> {
+    if one.repository_id != other.repository_id {
+        Some("repository_id")
+    } else if one.owner_id != other.owner_id {
+        Some("owner_id")
     } else {
         None
     }
 }
 
-fn unequal(environment: &Environment, path: &str, secret: &Secret, field: &str, other: &str) -> Diagnostic {
+/// The first field in which two declarations of one secret differ. Who reads it, and what protects it, is each environment's own.
+fn difference(one: &Secret, other: &Secret) -> Option<&'static str> {
+    let Secret {
+        path: _,
+        id: _,
+        generate,
+        optional: _,
+        description,
+        labels,
+        locations,
+        tenant: _,
+        readers: _,
+        protect: _,
+    } = one;
+    [
+        ("generate", *generate != other.generate),
+        ("description", *description != other.description),
+        ("labels", *labels != other.labels),
+        ("locations", *locations != other.locations),
+    ]
+    .into_iter()
+    .find_map(|(field, differs)| differs.then_some(field))
+}
+
+/// What one environment says of a shared object.
+struct One<'a> {
+    environment: &'a Environment,
+    path: String,
+    what: &'a str,
+    id: &'a str,
+}
+
+fn unequal(
+    one: &One<'_>,
+    field: &str,
+    other: &Environment,
+    other_path: &str,
+    hint: &str,
+) -> (String, Diagnostic) {
+    let One { environment, path, what, id } = one;
     let message = format!(
-        "`{}` is one secret of `{other}` and `{}`, and they do not agree on `{field}`",
-        secret.id, environment.name
+        "`{id}` is one {what} of `{}` and `{}`, and they do not agree on `{field}`",
+        other.name, environment.name
     );
-    let diagnostic = Diagnostic::error("unequal-shared", message)
-        .label("another environment says otherwise")
-        .hint("say it in the base, or put `${env}` into the `id`");
-    placed(environment, &format!("{path}.{field}"), diagnostic)
+    let hint = match other.sources.find(other_path) {
+        Some(location) => format!("`{}` says so at {location}; {hint}", other.name),
+        None => hint.to_owned(),
+    };
+    let diagnostic =
+        Diagnostic::error("unequal-shared", message).label("another environment says otherwise").hint(hint);
+    (environment.name.clone(), placed(environment, path, diagnostic))
 }
 
 fn signing_key(environment: &Environment, path: &str, secret: &Secret, other: &str) -> Diagnostic {

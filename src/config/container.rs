@@ -32,7 +32,15 @@ pub(crate) fn resolve(
 ) -> Container {
     let image = keys.image.unwrap_or_else(|| {
         let what = "building images is not supported yet, so each container names one that exists";
-        require(&join(path, "image"), "image: us-docker.pkg.dev/cloudrun/container/hello", what, findings);
+        // A registry would have given a service its image: what is wrong with it has been reported.
+        if !findings.is_broken("registry") {
+            require(
+                &join(path, "image"),
+                "image: us-docker.pkg.dev/cloudrun/container/hello",
+                what,
+                findings,
+            );
+        }
         String::new()
     });
     let (secrets, mut files) = secret_references(&join(path, "secrets"), keys.secrets, names, findings);
@@ -215,6 +223,7 @@ fn in_memory(
             Some(size) => {
                 directories.insert(directory, scalars::memory(size));
             }
+            None if findings.is_broken(&join(&path, "bucket")) => {}
             None => {
                 require(&join(&path, "in_memory"), "in_memory: 64Mi", "other volumes go into `v2`", findings);
             }

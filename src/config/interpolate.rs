@@ -5,14 +5,15 @@ use std::collections::HashMap;
 
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::git::Git;
+use super::local::{Local, Value};
+use super::not_yet::Level;
 use super::tree::{Findings, Node, Place, Tree, join};
 
 /// Project number that stands in for one that nobody has told yet; as long as a real one, so that limits on lengths hold.
 pub(crate) const STAND_IN_NUMBER: u64 = 100_000_000_000;
 
 /// Names that the format has reserved, by their first word, and that nothing fills in yet.
-const RESERVED: [&str; 8] =
-    ["image", "buckets", "topics", "databases", "external", "tenant", "args", "actor"];
+const RESERVED: [&str; 6] = ["image", "buckets", "topics", "databases", "external", "actor"];
 
 /// What `${...}` may name, as shown to users.
 const KNOWN: [&str; 12] = [
@@ -77,11 +78,11 @@ pub(crate) struct Unfilled {
 }
 
 impl Unfilled {
-    fn new(message: impl Into<String>, label: &'static str) -> Self {
+    pub(super) fn new(message: impl Into<String>, label: &'static str) -> Self {
         Self { rule: "interpolation", message: message.into(), label, hint: None }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -132,17 +133,42 @@ impl<'a> Scope<'a> {
         written.and_then(|number| number.parse().ok()).or(self.given_number)
     }
 
-    /// Fills in every name of `text`.
+    /// The merged tree before anything is filled in.
+    pub(super) fn root(&self) -> &'a Node {
+        self.root
+    }
+
+    /// Fills in every name of `text` that has a value everywhere.
     pub(crate) fn fill(&self, text: &str) -> Result<String, Unfilled> {
+        self.fill_at(text, &Local::Everywhere)
+    }
+
+    /// Fills in every name of `text`, those included that have a value at this place only.
+    pub(super) fn fill_at(&self, text: &str, local: &Local<'_>) -> Result<String, Unfilled> {
         let pieces = pieces(text).map_err(|message| {
             Unfilled::new(message, "not closed").hint("write `$$` for a dollar sign that means itself")
         })?;
         let mut filled = String::with_capacity(text.len());
         for piece in pieces {
-            match piece {
-                Piece::Literal(literal) => filled.push_str(literal),
-                Piece::Dollar => filled.push('$'),
-                Piece::Name(name) => filled.push_str(&self.lookup(name)?),
+            let value = match piece {
+                Piece::Literal(literal) => literal.to_owned(),
+                Piece::Dollar => "$".to_owned(),
+                Piece::Name(name) => match local.value(name, self) {
+                    Some(Value::Kept) => {
+                        filled.push_str("${");
+                        filled.push_str(name);
+                        filled.push('}');
+                        continue;
+                    }
+                    Some(Value::Text(value)) => value?,
+                    None => self.lookup(name)?,
+                },
+            };
+            // Where names are kept for later, a dollar sign of the text itself stays doubled.
+            if local.is_template() {
+                filled.push_str(&value.replace('$', "$$"));
+            } else {
+                filled.push_str(&value);
             }
         }
         Ok(filled)
@@ -180,6 +206,14 @@ impl<'a> Scope<'a> {
             ["version"] => self.git("version"),
             ["name"] => Err(Unfilled::new("`${name}` has a value in `naming` only", "not known here")
                 .hint("in `naming.resource` it is the name of each service")),
+            ["secret"] => Err(Unfilled::new("`${secret}` has a value in `tenants.secret_id` only", "not known here")
+                .hint("there it is each name of `tenants.secrets`")),
+            ["tenant", ..] => Err(Unfilled::new(format!("`${{{name}}}` has no value here"), "no tenant here").hint(
+                "it has one in jobs and migrations with `for_each: tenants`, in `tenants.secret_id` and in `tenants.schema`",
+            )),
+            ["args", ..] => Err(Unfilled::new(format!("`${{{name}}}` has no value here"), "no arguments here").hint(
+                "it has one in a job with `args_from: [NAME]`, in the words of `command` after the first",
+            )),
             [first, ..] if RESERVED.contains(first) => Err(Unfilled {
                 rule: "not-supported-yet",
                 ..Unfilled::new(format!("`${{{name}}}` is not supported yet"), "not supported yet")
@@ -280,11 +314,16 @@ fn missing_name<'n>(what: &str, map: &str, name: &str, names: impl Iterator<Item
     }
 }
 
-/// Fills in every value of `node`; keys stay as they are. What cannot be filled in is reported and left as it was.
-pub(crate) fn fill_tree(path: &str, node: &mut Node, scope: &Scope<'_>, findings: &mut Findings) {
+/// Fills in every value of the file; keys stay as they are. What cannot be filled in is reported and left as it was.
+pub(crate) fn fill_tree(root: &mut Node, scope: &Scope<'_>, findings: &mut Findings) {
+    fill_node("", root, &Local::Everywhere, scope, findings);
+}
+
+fn fill_node(path: &str, node: &mut Node, local: &Local<'_>, scope: &Scope<'_>, findings: &mut Findings) {
     match &mut node.value {
         Tree::Text(text) if text.contains('$') => {
-            let filled = if path == "naming.resource" { scope.fill_pattern(text) } else { scope.fill(text) };
+            let filled =
+                if path == "naming.resource" { scope.fill_pattern(text) } else { scope.fill_at(text, local) };
             let interpolated = text.contains("${");
             let place = node.place;
             match filled {
@@ -297,12 +336,16 @@ pub(crate) fn fill_tree(path: &str, node: &mut Node, scope: &Scope<'_>, findings
         }
         Tree::List(items) => {
             for (position, item) in items.iter_mut().enumerate() {
-                fill_tree(&join(path, &position.to_string()), item, scope, findings);
+                let path = join(path, &position.to_string());
+                fill_node(&path, item, &local.at(&path), scope, findings);
             }
         }
         Tree::Map(map) => {
-            for (name, entry) in map.iter_mut() {
-                fill_tree(&join(path, name), &mut entry.node, scope, findings);
+            let level = Level::at(path);
+            for (name, entry) in map.iter_mut().filter(|(name, _)| !level.reserves(name)) {
+                let path = join(path, name);
+                let local = Local::of(&path, scope.root).unwrap_or_else(|| local.at(&path));
+                fill_node(&path, &mut entry.node, &local, scope, findings);
             }
         }
         Tree::Text(_) | Tree::Null | Tree::Bool(_) | Tree::Number(_) => {}
@@ -361,7 +404,8 @@ mod tests {
     #[test]
     fn an_unknown_name_is_an_error() {
         assert!(filled("", "${HOME}").unwrap_err().contains("not a name"));
-        assert!(filled("", "${tenant.slug}").unwrap_err().contains("not supported yet"));
+        assert!(filled("", "${image.tag}").unwrap_err().contains("not supported yet"));
+        assert!(filled("", "${tenant.slug}").unwrap_err().contains("no value here"));
         assert!(filled("", "${name}").unwrap_err().contains("`naming` only"));
         assert!(filled("", "${env").unwrap_err().contains("without its"));
         assert!(filled("", "${git.sha}").unwrap_err().contains("cannot be read"));

@@ -7,7 +7,7 @@ use super::schema::File;
 use super::tree::{Findings, Part};
 
 /// Rules whose findings may be accepted: what they find works, and is probably not wanted.
-pub(crate) const LINTS: [&str; 9] = [
+pub(crate) const LINTS: [&str; 10] = [
     "secret-looking-env",
     "cors-any",
     "debug-in-production",
@@ -17,6 +17,7 @@ pub(crate) const LINTS: [&str; 9] = [
     "long-url",
     "shared-signing-key",
     "null-removes-nothing",
+    "broad-role",
 ];
 
 /// Those among them that only all environments together show, so that one alone cannot tell whether they are idle.

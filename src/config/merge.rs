@@ -70,8 +70,9 @@ fn idle_nulls_at(path: &str, base: Option<&Node>, over: &Node, found: &mut Vec<(
         let path = join(path, name);
         let below = base.and_then(|base| base.get(name));
         if entry.node.value == Tree::Null {
-            // What defaults or a class say can be taken out by a service: only the service's own keys are known here.
-            let inherited = path.starts_with("services.") && path.matches('.').count() >= 2;
+            // What defaults or a class say can be taken out by a service, and what a service says by a job: only the service's own keys are known here.
+            let inherited = ["services.", "jobs.", "migrations."].iter().any(|map| path.starts_with(map))
+                && path.matches('.').count() >= 2;
             if below.is_none() && !inherited {
                 found.push((path, entry.key));
             }

@@ -1,11 +1,12 @@
 //! YAML in, [`Environment`] out. Reads files and nothing else: no network, no clock, no process environment.
 //!
 //! The way of a file: text ([`files`]) -> tree with places ([`parse`]) -> overlays, defaults and classes merged
-//! ([`merge`]) -> names filled in ([`interpolate`]) -> checked against the schema ([`shape`]) -> typed and given
+//! ([`merge`]) -> jobs borrow and are repeated ([`repeat`]) -> names filled in ([`interpolate`]) -> checked against the schema ([`shape`]) -> typed and given
 //! defaults ([`resolve`]) -> checked as a whole ([`rules`]). Every stage adds its problems to [`tree::Findings`]
 //! and takes out what is wrong, so that the later ones still run.
 
 mod across;
+mod circle;
 mod container;
 pub mod diagnostic;
 mod files;
@@ -13,11 +14,13 @@ mod git;
 mod interpolate;
 mod json_schema;
 mod lint;
+mod local;
 mod merge;
 pub mod model;
 mod not_yet;
 mod parse;
 mod reference;
+mod repeat;
 mod resolve;
 mod rules;
 pub(crate) mod scalars;
@@ -100,7 +103,9 @@ fn read(
     let mut merged = files::read_merged(root, name, findings)?;
     // Nulls go last: a service takes out with one what its class or `defaults` say.
     merge::expand_services(&mut merged, findings);
+    repeat::borrow_from_services(&mut merged);
     findings.removed = merge::drop_nulls(&mut merged);
+    repeat::for_tenants(&mut merged);
 
     let git = Git::around(root);
     let (filled, needs_project_number) = fill(&merged, name, inputs, &git, findings);
@@ -126,7 +131,7 @@ fn read(
 fn fill(merged: &Node, name: &str, inputs: &Inputs, git: &Git, findings: &mut Findings) -> (Node, bool) {
     let scope = Scope::new(merged, name, inputs.project_number, git);
     let mut filled = merged.clone();
-    interpolate::fill_tree("", &mut filled, &scope, findings);
+    interpolate::fill_tree(&mut filled, &scope, findings);
     (filled, scope.lacks_number())
 }
 

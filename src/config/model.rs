@@ -23,16 +23,31 @@ pub struct Environment {
     pub target: Target,
     /// APIs that the user asks for beyond those that the declared objects need, e.g. `vision.googleapis.com`.
     pub apis: Vec<String>,
-    /// Secrets by alias, in the order of the files.
+    /// Where the system's own images live.
+    pub registry: Option<Registry>,
+    /// Secrets by alias, in the order of the files; those of tenants follow, by `SLUG/NAME`.
     pub secrets: IndexMap<String, Secret>,
+    /// Tenants by slug, in the order of the files.
+    pub tenants: IndexMap<String, Tenant>,
     /// Services by key, in the order of the files.
     pub services: IndexMap<String, Service>,
+    /// Jobs and migrations by key, in the order of the files; `KEY/SLUG` for each tenant of one with `for_each: tenants`.
+    pub jobs: IndexMap<String, Job>,
+    pub github: Option<Github>,
     /// Names of plain environment variables whose values JSON and Markdown may show (`plan.show_env`).
     pub show_env: Vec<String>,
     /// Where each key of the merged configuration was written.
     pub sources: Sources,
     /// Hex SHA-256 of the merged, interpolated configuration: what a saved plan is bound to.
     pub digest: String,
+}
+
+impl Environment {
+    /// `REGION-docker.pkg.dev/PROJECT/REPOSITORY`, where the system's own images live; `None` without a registry.
+    pub fn registry_prefix(&self) -> Option<String> {
+        let registry = self.registry.as_ref()?;
+        Some(registry.prefix(&self.region, &self.project.id))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -51,9 +66,73 @@ pub enum Target {
     Sandbox,
 }
 
-/// A secret of the catalogue: the container, not its value.
+/// A Docker repository of Artifact Registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registry {
+    /// Id of the repository.
+    pub repository: String,
+    pub description: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    /// Newest versions of each image that no cleanup deletes.
+    pub keep_last: Option<u32>,
+    /// Age in seconds at which an image without a tag is deleted.
+    pub delete_untagged_after: Option<u64>,
+    /// Cleanup only logs what it would delete (`cleanupPolicyDryRun`).
+    pub dry_run: bool,
+    /// A tag that exists cannot be moved (`dockerConfig.immutableTags`).
+    pub immutable_tags: bool,
+    /// Deleting it is refused.
+    pub protect: bool,
+}
+
+impl Registry {
+    /// `REGION-docker.pkg.dev/PROJECT/REPOSITORY`. The colon of a project under a domain is a slash in image names.
+    pub(crate) fn prefix(&self, region: &str, project: &str) -> String {
+        format!("{region}-docker.pkg.dev/{}/{}", project.replacen(':', "/", 1), self.repository)
+    }
+}
+
+/// A customer that has secrets, a schema and runs of jobs of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its key in `tenants.list`, which names are made from.
+    pub slug: String,
+    /// Its name for people; the slug when the files say none.
+    pub name: String,
+    /// Its schema in the database.
+    pub schema: Option<String>,
+}
+
+/// The identity of a GitHub repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Github {
+    /// `OWNER/NAME`.
+    pub repository: String,
+    /// The repository's number in digits; empty without an identity that needs it.
+    pub repository_id: String,
+    /// The owner's number in digits; empty without an identity that needs it.
+    pub owner_id: String,
+    pub identity: Option<Identity>,
+}
+
+/// How workflows of the repository sign in to Google without a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Id of the workload identity pool.
+    pub pool: String,
+    /// Id of the provider in the pool.
+    pub provider: String,
+    /// Id of the service account that plans: it reads.
+    pub plan: Option<String>,
+    /// Id of the service account that applies the release layer.
+    pub deploy: Option<String>,
+}
+
+/// A secret of the catalogue or of a tenant: the container, not its value.
 #[derive(Clone, Debug)]
 pub struct Secret {
+    /// Where it is declared in the YAML, e.g. `secrets.database-url`, or `tenants.secrets` for a tenant's.
+    pub path: String,
     /// Secret Manager's id of the secret.
     pub id: String,
     /// How its first value is made when it has none.
@@ -64,6 +143,12 @@ pub struct Secret {
     pub labels: BTreeMap<String, String>,
     /// Regions of a user-managed replication; empty means automatic replication. Immutable at Google.
     pub locations: Vec<String>,
+    /// Slug of the tenant that it belongs to; `None` for the catalogue.
+    pub tenant: Option<String>,
+    /// Keys of the services whose accounts read it at run time, beside those that reference it.
+    pub readers: Vec<String>,
+    /// Deleting it is refused.
+    pub protect: bool,
 }
 
 /// How to make a random first value (all from the operating system's generator).
@@ -84,6 +169,8 @@ pub struct Service {
     pub name: String,
     /// Id (the part before the `@`) of the run-time service account.
     pub service_account: String,
+    /// Roles of the run-time account in the project, e.g. `roles/cloudtrace.agent`.
+    pub roles: Vec<String>,
     /// `scaling.minInstanceCount` of the service.
     pub min_instances: u32,
     /// `template.scaling.maxInstanceCount`.
@@ -104,8 +191,67 @@ pub struct Service {
     pub main: Container,
     /// Further containers by name.
     pub sidecars: IndexMap<String, Container>,
+    /// What Managed Service for Prometheus collects.
+    pub metrics: Option<Metrics>,
+    /// Deleting it is refused.
+    pub protect: bool,
     /// Merge patch (RFC 7396) on the v2 Service, camelCase; `template.containers` and `template.volumes` are maps by name.
     pub v2: Option<Value>,
+}
+
+/// Where a service shows its metrics in the format of Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    pub path: String,
+    pub port: u16,
+    /// Seconds between two collections.
+    pub interval: u32,
+}
+
+/// A Cloud Run job.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Cloud Run's name of the job, e.g. `backup-staging`.
+    pub name: String,
+    /// Where it is declared in the YAML, e.g. `jobs.backup` or `migrations.shared`, also for the job of one tenant.
+    pub path: String,
+    /// Key of the service whose image it borrows; `None` when it has an image of its own.
+    pub service: Option<String>,
+    /// Key of the service that it has variables, secrets, account and network from, whoever its image is from.
+    pub lender: Option<String>,
+    /// Id (the part before the `@`) of the run-time service account.
+    pub service_account: String,
+    /// Its one container; what it borrows from its service is in it already.
+    pub container: Container,
+    /// Seconds that one attempt of a task may take.
+    pub timeout: u32,
+    /// Further attempts of a task that failed.
+    pub max_retries: u32,
+    /// Tasks of an execution.
+    pub tasks: u32,
+    /// Tasks that run at the same time.
+    pub parallelism: u32,
+    /// Nothing but `deployer run` starts it.
+    pub manual: bool,
+    /// It runs before new revisions get traffic.
+    pub migration: bool,
+    /// Keys in `Environment::jobs` of the migrations that must have succeeded first.
+    pub needs: Vec<String>,
+    /// Keys of the services whose new revisions wait for this migration; empty for other jobs.
+    pub before: Vec<String>,
+    /// Slug of the tenant that it is for.
+    pub tenant: Option<String>,
+    /// Names of the arguments that each run is given.
+    pub args_from: Vec<String>,
+    /// All arguments in the spelling of the format, `${args.NAME}` for what a run is given and `$$` for a dollar sign.
+    /// Empty when `args_from` is; `container.args` has those without a placeholder.
+    pub args_template: Vec<String>,
+    pub vpc: Option<Vpc>,
+    /// Always `gen2`: jobs have no other.
+    pub execution_environment: String,
+    pub labels: BTreeMap<String, String>,
+    /// Deleting it is refused.
+    pub protect: bool,
 }
 
 /// Who may call a service.

@@ -6,17 +6,17 @@ pub(crate) enum Level {
     File,
     Service,
     Secret,
+    Registry,
+    Job,
+    Volume,
+    Github,
     Other,
 }
 
 const FILE: &[&str] = &[
-    "registry",
     "image_tags",
-    "tenants",
     "workers",
-    "jobs",
     "schedules",
-    "migrations",
     "databases",
     "caches",
     "buckets",
@@ -29,7 +29,6 @@ const FILE: &[&str] = &[
     "budgets",
     "slo",
     "notify",
-    "github",
     "ci",
     "local",
     "prune",
@@ -42,25 +41,37 @@ const SERVICE: &[&str] = &[
     "buckets",
     "cloud_sql",
     "health",
-    "metrics",
     "rollout",
     "smoke",
     "prune",
-    "protect",
     "image_target",
 ];
-const SECRET: &[&str] = &["rotation", "protect", "prune"];
+const SECRET: &[&str] = &["rotation", "prune"];
+const REGISTRY: &[&str] = &["scan", "prune"];
+const JOB: &[&str] = &["build", "buckets", "cloud_sql", "image_target", "prune"];
+const VOLUME: &[&str] = &["bucket"];
+const GITHUB: &[&str] = &["workflows", "environments"];
 
 impl Level {
     /// The level of the map at `path`.
-    pub(crate) fn of(path: &[String]) -> Self {
-        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    pub(crate) fn of<S: AsRef<str>>(path: &[S]) -> Self {
+        let parts: Vec<&str> = path.iter().map(AsRef::as_ref).collect();
         match parts.as_slice() {
             [] => Self::File,
             ["defaults"] | ["services" | "classes", _] => Self::Service,
             ["secrets", _] => Self::Secret,
+            ["registry"] => Self::Registry,
+            ["jobs" | "migrations", _] => Self::Job,
+            ["defaults" | "services" | "classes" | "jobs" | "migrations", .., "volumes", _] => Self::Volume,
+            ["github"] => Self::Github,
             _ => Self::Other,
         }
+    }
+
+    /// The same for a dotted path. Levels are near the top: keys with dots in them lie deeper.
+    pub(crate) fn at(path: &str) -> Self {
+        let parts: Vec<&str> = path.split('.').filter(|part| !part.is_empty()).collect();
+        Self::of(&parts)
     }
 
     /// Whether the format has reserved `key` here and nothing obeys it yet.
@@ -69,6 +80,10 @@ impl Level {
             Self::File => FILE.contains(&key),
             Self::Service => SERVICE.contains(&key),
             Self::Secret => SECRET.contains(&key),
+            Self::Registry => REGISTRY.contains(&key),
+            Self::Job => JOB.contains(&key),
+            Self::Volume => VOLUME.contains(&key),
+            Self::Github => GITHUB.contains(&key),
             Self::Other => false,
         }
     }
@@ -83,7 +98,17 @@ mod tests {
     fn no_key_is_both_accepted_and_refused() {
         let schema = json_schema::without_null();
         let words = |path: &str| path.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        for (path, reserved) in [("", FILE), ("services x", SERVICE), ("secrets x", SECRET)] {
+        for (path, reserved) in [
+            ("", FILE),
+            ("services x", SERVICE),
+            ("secrets x", SECRET),
+            ("registry", REGISTRY),
+            ("jobs x", JOB),
+            ("migrations x", JOB),
+            ("services x volumes x", VOLUME),
+            ("jobs x volumes x", VOLUME),
+            ("github", GITHUB),
+        ] {
             let accepted = json_schema::keys_at(&schema, &words(path));
             assert!(!accepted.is_empty());
             assert!(reserved.iter().all(|key| !accepted.contains(key)), "{path}");

@@ -7,17 +7,28 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::container::{self, Names};
-use super::diagnostic::Diagnostic;
-use super::model::{Access, Environment, Generate, Project, Secret, Service, Target, Vpc};
-use super::schema::{self, File, Named, SecretKeys, ServiceKeys, VpcKeys};
+use super::diagnostic::{Diagnostic, did_you_mean};
+use super::model::{Access, Environment, Generate, Metrics, Project, Secret, Service, Target, Vpc};
+use super::rules::is_production;
+use super::schema::{self, File, MetricsKeys, Named, SecretKeys, ServiceKeys, VpcKeys};
 use super::tree::{Findings, Node, Part, join};
 use super::{scalars, schema::Egress};
+
+mod github;
+mod jobs;
+mod registry;
+mod tenants;
+
+pub(crate) use jobs::MAX_NAME as MAX_JOB_NAME;
 
 /// Fewest and most instances, requests and seconds of a service that says nothing.
 const MIN_INSTANCES: u32 = 0;
 const MAX_INSTANCES: u32 = 10;
 const CONCURRENCY: u32 = 80;
-const TIMEOUT_SECONDS: u32 = 300;
+const TIMEOUT: Limits = Limits { least: 1, most: 3600, default: 300 };
+const PORT: u16 = 8080;
+const METRICS_PATH: &str = "/metrics";
+const METRICS_INTERVAL: Limits = Limits { least: 5, most: 300, default: 30 };
 const DEFAULT_PATTERN: &str = "${name}-${env}";
 
 /// What resolving needs beside the keys.
@@ -39,15 +50,35 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
     let system = required(file.system, "system", "system: my-system", "the name of the system", findings);
     let region = required(file.region, "region", "region: us-central1", "where to deploy to", findings);
     let project = resolve_project(file.project.unwrap_or_default(), context, findings);
-    let secrets = resolve_secrets(file.secrets, context.root, findings);
+    let protect = is_production(context.environment);
+    let registry = file.registry.map(|keys| registry::resolve(keys, findings));
+    let mut secrets = resolve_secrets(file.secrets, protect, context.root, findings);
+    let written = in_file_order(file.services, context.root, "services");
+    let tenants = {
+        let services: Vec<&str> = written.iter().map(|(key, _)| key.as_str()).collect();
+        tenants::resolve(file.tenants.unwrap_or_default(), &services, protect, context.root, findings)
+    };
+    secrets.extend(tenants.secrets);
     let pattern = pattern(file.naming.and_then(|naming| naming.resource), context, findings);
+    let around = Around {
+        names: Names { secrets: &secrets },
+        pattern: &pattern,
+        project: &project.id,
+        images: registry.as_ref().map(|registry| registry.prefix(&region, &project.id)),
+    };
     let mut services = IndexMap::new();
-    for (key, keys) in in_file_order(file.services, context.root, "services") {
-        let path = join("services", &key);
-        let service =
-            resolve_service(&path, &key, keys, &Names { secrets: &secrets }, &pattern, &project.id, findings);
+    for (key, keys) in written {
+        let service = resolve_service(&join("services", &key), &key, keys, &around, findings);
         services.insert(key, service);
     }
+    let around = jobs::Around {
+        names: Names { secrets: &secrets },
+        services: &services,
+        pattern: &pattern,
+        project: &project.id,
+        root: context.root,
+    };
+    let jobs = jobs::resolve(file.jobs, file.migrations, &around, findings);
     Environment {
         name: context.environment.to_owned(),
         system,
@@ -58,8 +89,12 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
             Some(schema::Target::Google) | None => Target::Google,
         },
         apis: file.apis.unwrap_or_default().into_iter().map(|api| api.0).collect(),
+        registry,
         secrets,
+        tenants: tenants.tenants,
         services,
+        jobs,
+        github: file.github.map(|keys| github::resolve(keys, findings)),
         show_env: file.plan.and_then(|plan| plan.show_env).unwrap_or_default(),
         sources: findings.sources(),
         digest: digest(context.value),
@@ -102,6 +137,7 @@ fn resolve_project(keys: schema::ProjectKeys, context: &Context<'_>, findings: &
 
 fn resolve_secrets(
     keys: Option<Named<SecretKeys>>,
+    protect: bool,
     root: &Node,
     findings: &mut Findings,
 ) -> IndexMap<String, Secret> {
@@ -116,6 +152,7 @@ fn resolve_secrets(
             findings.add(Part::Key, &path, diagnostic);
         }
         let secret = Secret {
+            path,
             id,
             generate: keys.generate.map(|generate| match generate {
                 schema::Generate::Hex32 => Generate::Hex32,
@@ -126,6 +163,9 @@ fn resolve_secrets(
             description: keys.description,
             labels: text_map(keys.labels),
             locations: keys.locations.unwrap_or_default(),
+            tenant: None,
+            readers: Vec::new(),
+            protect: keys.protect.unwrap_or(protect),
         };
         secrets.insert(alias, secret);
     }
@@ -149,35 +189,48 @@ fn pattern(written: Option<String>, context: &Context<'_>, findings: &mut Findin
     pattern.replace("${env}", context.environment)
 }
 
+/// What services refer to.
+struct Around<'a> {
+    names: Names<'a>,
+    /// `naming.resource` with everything but `${name}` filled in.
+    pattern: &'a str,
+    project: &'a str,
+    /// Where the system's own images live.
+    images: Option<String>,
+}
+
 fn resolve_service(
     path: &str,
     key: &str,
     keys: ServiceKeys,
-    names: &Names<'_>,
-    pattern: &str,
-    project: &str,
+    around: &Around<'_>,
     findings: &mut Findings,
 ) -> Service {
-    let name = keys.name.unwrap_or_else(|| pattern.replace("${name}", key));
+    let name = keys.name.unwrap_or_else(|| around.pattern.replace("${name}", key));
     let service_account = match keys.service_account {
-        Some(account) => account_id(&join(path, "service_account"), &account, project, findings),
+        Some(account) => account_id(&join(path, "service_account"), &account, around.project, findings),
         None => name.clone(),
     };
-    let mut main = container::resolve(path, keys.container, names, findings);
-    main.port = Some(keys.port.unwrap_or(8080));
+    let mut own = keys.container;
+    own.image = own.image.or_else(|| around.images.as_ref().map(|images| format!("{images}/{key}")));
+    let mut main = container::resolve(path, own, &around.names, findings);
+    let port = keys.port.unwrap_or(PORT);
+    main.port = Some(port);
     let below_one = scalars::millicpus(&main.cpu).is_some_and(|millicpus| millicpus < 1000);
     let mut sidecars = IndexMap::new();
     for (sidecar, keys) in keys.sidecars.into_iter().flatten() {
         let path = format!("{path}.sidecars.{sidecar}");
-        sidecars.insert(sidecar, container::resolve(&path, keys.unwrap_or_default(), names, findings));
+        sidecars
+            .insert(sidecar, container::resolve(&path, keys.unwrap_or_default(), &around.names, findings));
     }
     Service {
         name,
         service_account,
+        roles: keys.roles.unwrap_or_default().into_iter().map(|role| role.0).collect(),
         min_instances: keys.min_instances.unwrap_or(MIN_INSTANCES),
         max_instances: keys.max_instances.unwrap_or(MAX_INSTANCES),
         concurrency: keys.concurrency.unwrap_or(if below_one { 1 } else { CONCURRENCY }),
-        timeout: timeout(&join(path, "timeout"), keys.timeout, findings),
+        timeout: seconds(&join(path, "timeout"), keys.timeout.map(|time| time.0), TIMEOUT, findings),
         execution_environment: match keys.execution_environment {
             Some(schema::ExecutionEnvironment::Gen1) => "gen1".into(),
             None if below_one => "gen1".into(),
@@ -196,6 +249,8 @@ fn resolve_service(
         vpc: keys.vpc.map(|vpc| resolve_vpc(&join(path, "vpc"), vpc, findings)),
         main,
         sidecars,
+        metrics: keys.metrics.map(|keys| resolve_metrics(&join(path, "metrics"), keys, port, findings)),
+        protect: keys.protect.unwrap_or(false),
         v2: keys.v2.map(|patch| Value::Object(patch.into_iter().collect())),
     }
 }
@@ -228,15 +283,51 @@ fn account_id(path: &str, written: &str, project: &str, findings: &mut Findings)
     id.to_owned()
 }
 
-fn timeout(path: &str, written: Option<schema::Seconds>, findings: &mut Findings) -> u32 {
-    let Some(written) = written else { return TIMEOUT_SECONDS };
-    match scalars::seconds(&written.0) {
-        Some(seconds) if (1..=3600).contains(&seconds) => seconds,
-        _ => {
-            let message = format!("`timeout` is at most one hour, and this is `{}`", written.0);
-            findings.add(Part::Value, path, Diagnostic::error("out-of-range", message).label("too large"));
-            TIMEOUT_SECONDS
+fn resolve_metrics(path: &str, keys: MetricsKeys, port: u16, findings: &mut Findings) -> Metrics {
+    Metrics {
+        path: keys.path.unwrap_or_else(|| METRICS_PATH.to_owned()),
+        port: keys.port.unwrap_or(port),
+        interval: seconds(
+            &join(path, "interval"),
+            keys.interval.map(|time| time.0),
+            METRICS_INTERVAL,
+            findings,
+        ),
+    }
+}
+
+/// Seconds that a key may say, and what it is when it says nothing.
+#[derive(Clone, Copy)]
+struct Limits {
+    least: u32,
+    most: u32,
+    default: u32,
+}
+
+fn seconds(path: &str, written: Option<String>, limits: Limits, findings: &mut Findings) -> u32 {
+    let Some(written) = written else { return limits.default };
+    match scalars::seconds(&written) {
+        Some(seconds) if (limits.least..=limits.most).contains(&seconds) => seconds,
+        seconds => {
+            let key = path.rsplit('.').next().unwrap_or(path);
+            let small = seconds.is_some_and(|seconds| seconds < limits.least);
+            let (side, limit, label) =
+                if small { ("least", limits.least, "too small") } else { ("most", limits.most, "too large") };
+            let message = format!("`{key}` is at {side} {}, and this is `{written}`", scalars::time(limit));
+            findings.add(Part::Value, path, Diagnostic::error("out-of-range", message).label(label));
+            limits.default
         }
+    }
+}
+
+/// A service that is referred to and is not there.
+fn unknown_service(name: &str, known: &[&str]) -> Diagnostic {
+    let diagnostic = Diagnostic::error("unknown-service", format!("there is no service `{name}`"))
+        .label("unknown service");
+    match did_you_mean(name, known.iter().copied()) {
+        Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
+        None if known.is_empty() => diagnostic.hint("there are no `services`"),
+        None => diagnostic.hint(format!("the services are: {}", known.join(", "))),
     }
 }
 
@@ -269,6 +360,7 @@ fn resolve_vpc(path: &str, keys: VpcKeys, findings: &mut Findings) -> Vpc {
         && keys.network.is_none()
         && keys.subnet.is_none()
         && !findings.is_broken(path)
+        && !findings.is_broken("network")
     {
         let diagnostic = Diagnostic::error("vpc", "`vpc` says no way into a network")
             .label("no way")
@@ -311,11 +403,7 @@ fn in_file_order<T: Default>(map: Option<Named<T>>, root: &Node, path: &str) -> 
 fn digest(value: &Value) -> String {
     let mut canonical = String::new();
     write_canonical(value, &mut canonical);
-    Sha256::digest(canonical.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        hex.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        hex.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        hex
-    })
+    hex::encode(Sha256::digest(canonical.as_bytes()))
 }
 
 fn write_canonical(value: &Value, out: &mut String) {

@@ -42,15 +42,25 @@ pub(crate) fn memory(kibibytes: u64) -> String {
     }
 }
 
-/// Seconds in `300`, `300s`, `5m` or `1h`.
+/// Seconds in `300`, `300s`, `5m`, `1h` or `30d`.
 pub(crate) fn seconds(text: &str) -> Option<u32> {
     let (number, factor) = match text.as_bytes().last()? {
         b's' => (&text[..text.len() - 1], 1),
         b'm' => (&text[..text.len() - 1], 60),
         b'h' => (&text[..text.len() - 1], 3600),
+        b'd' => (&text[..text.len() - 1], 24 * 3600),
         _ => (text, 1),
     };
     number.parse::<u32>().ok()?.checked_mul(factor)
+}
+
+/// The largest of `s`, `m`, `h` that divides the time.
+pub(crate) fn time(seconds: u32) -> String {
+    match seconds {
+        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
+        _ => format!("{seconds}s"),
+    }
 }
 
 #[cfg(test)]
@@ -72,6 +82,9 @@ mod tests {
             (seconds("300"), seconds("300s"), seconds("5m"), seconds("1h")),
             (Some(300), Some(300), Some(300), Some(3600))
         );
+        assert_eq!(seconds("90m").map(time), Some("90m".into()));
+        assert_eq!(seconds("30d").map(time), Some("720h".into()));
+        assert_eq!(seconds("45").map(time), Some("45s".into()));
     }
 
     #[test]

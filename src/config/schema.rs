@@ -9,6 +9,41 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+/// A scalar that the user may write as a number or as text; kept as text.
+macro_rules! number_or_text {
+    ($(#[$meta:meta])* $name:ident, $schema:tt) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) struct $name(pub(crate) String);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                match Value::deserialize(deserializer)? {
+                    Value::String(text) => Ok(Self(text)),
+                    Value::Number(number) => Ok(Self(number.to_string())),
+                    _ => Err(serde::de::Error::custom("expected a number or text")),
+                }
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+mod foundation;
+mod jobs;
+
+pub(crate) use foundation::{GithubKeys, IdentityKeys, RegistryKeys, TenantsKeys};
+pub(crate) use jobs::{JobCommon, JobKeys, MigrationKeys};
+
 /// A map whose entries may be `null`, which removes what a file below has said.
 pub(crate) type Named<T> = IndexMap<String, Option<T>>;
 
@@ -50,10 +85,20 @@ pub(crate) struct File {
     /// Named sets of service keys; a service takes one over with `class: NAME`.
     #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) classes: Option<Named<ServiceKeys>>,
+    /// The Docker repository for the system's own images, in the environment's region and project.
+    pub(crate) registry: Option<RegistryKeys>,
     /// The catalogue of secrets: a name for use in this file, and the secret in Secret Manager that it stands for.
     pub(crate) secrets: Option<Named<SecretKeys>>,
+    /// Customers with secrets, a schema and runs of jobs of their own.
+    pub(crate) tenants: Option<TenantsKeys>,
     /// Cloud Run services by a name for use in this file.
     pub(crate) services: Option<Named<ServiceKeys>>,
+    /// Cloud Run jobs by a name for use in this file.
+    pub(crate) jobs: Option<Named<JobKeys>>,
+    /// Jobs that run before new revisions get traffic, by a name that no job has. One that fails stops the deployment.
+    pub(crate) migrations: Option<Named<MigrationKeys>>,
+    /// The GitHub repository of the system, and how its workflows sign in.
+    pub(crate) github: Option<GithubKeys>,
     /// How plans are shown.
     pub(crate) plan: Option<PlanKeys>,
     /// Findings that are accepted.
@@ -118,6 +163,8 @@ pub(crate) struct SecretKeys {
     pub(crate) labels: Option<Named<String>>,
     /// Regions that hold the value. Default: Google chooses. Cannot be changed once the secret exists.
     pub(crate) locations: Option<Vec<String>>,
+    /// Deleting the secret is refused. Default: `true` in production, else `false`.
+    pub(crate) protect: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -163,6 +210,12 @@ pub(crate) struct ServiceKeys {
     pub(crate) access: Option<Access>,
     /// Run-time service account: its id, the part before the `@`. Default: the service's Cloud Run name. May be shared by services.
     pub(crate) service_account: Option<String>,
+    /// Roles that the run-time account has in the project, e.g. `roles/cloudtrace.agent`. Default: none. What secrets need comes by itself.
+    pub(crate) roles: Option<Vec<Role>>,
+    /// Metrics in the format of Prometheus, which a sidecar collects. `{}` is enough. Default: none are collected.
+    pub(crate) metrics: Option<MetricsKeys>,
+    /// Deleting the service is refused. Default: `false`.
+    pub(crate) protect: Option<bool>,
     /// Labels of the service, beside those that deployer sets.
     pub(crate) labels: Option<Named<String>>,
     /// Way into a VPC network.
@@ -179,7 +232,8 @@ pub(crate) struct ServiceKeys {
 /// One container of an instance.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ContainerKeys {
-    /// Container image, e.g. `us-docker.pkg.dev/cloudrun/container/hello`. Required.
+    /// Container image, e.g. `us-docker.pkg.dev/cloudrun/container/hello`. Required, but for a service where there is a `registry`:
+    /// there the default is `REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME` with the service's name in this file.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"))]
     #[schemars(extend("errorMessage" = "an image reference such as REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME:TAG"))]
     pub(crate) image: Option<String>,
@@ -264,6 +318,28 @@ pub(crate) enum Egress {
     AllTrafficUpper,
 }
 
+/// Full name of a role.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct Role(
+    #[schemars(regex(pattern = r"^((projects|organizations)/[a-z0-9.:-]+/)?roles/[A-Za-z0-9_.]+$"))]
+    #[schemars(extend("errorMessage" = "a role's full name, e.g. roles/cloudtrace.agent or projects/PROJECT/roles/NAME"))]
+    pub(crate) String,
+);
+
+/// Where a service shows its metrics.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct MetricsKeys {
+    /// Path of the metrics. Default: `/metrics`.
+    #[schemars(regex(pattern = "^/"), extend("errorMessage" = "a path that starts with `/`"))]
+    pub(crate) path: Option<String>,
+    /// Port of the metrics. Default: the service's.
+    #[schemars(range(min = 1, max = 65535))]
+    pub(crate) port: Option<u16>,
+    /// Time between two collections, `5s` to `5m`. Default: `30s`.
+    pub(crate) interval: Option<Seconds>,
+}
+
 /// A directory of a container.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct VolumeKeys {
@@ -318,35 +394,6 @@ pub(crate) struct PlanKeys {
 pub(crate) struct LintKeys {
     /// Reasons by rule and path, e.g. `{cors-any: {services.api.env.CORS_ALLOWED_ORIGINS: "public API"}}`.
     pub(crate) allow: Option<Named<Named<String>>>,
-}
-
-/// A scalar that the user may write as a number or as text; kept as text.
-macro_rules! number_or_text {
-    ($(#[$meta:meta])* $name:ident, $schema:tt) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        pub(crate) struct $name(pub(crate) String);
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                match Value::deserialize(deserializer)? {
-                    Value::String(text) => Ok(Self(text)),
-                    Value::Number(number) => Ok(Self(number.to_string())),
-                    _ => Err(serde::de::Error::custom("expected a number or text")),
-                }
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    };
 }
 
 number_or_text!(

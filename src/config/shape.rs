@@ -131,6 +131,17 @@ fn elsewhere(path: &[String], key: &str) -> Option<String> {
             _ => None,
         };
     }
+    if matches!(parts.as_slice(), ["jobs" | "migrations", _]) {
+        match key {
+            "args" => return Some("arguments are the words of `command` after its first".into()),
+            "needs" | "before" => return Some(format!("only a migration has `{key}`")),
+            "manual" | "args_from" | "tasks" | "parallelism" => {
+                return Some(format!("only a job has `{key}`"));
+            }
+            "retries" => return Some("it is called `max_retries` here".into()),
+            _ => {}
+        }
+    }
     let renamed = match key {
         "project_id" => "project: {id: ...}",
         "project_number" => "project: {number: ...}",
@@ -165,6 +176,9 @@ fn place(path: &[String]) -> String {
         [] => "an environment file".into(),
         ["defaults"] | ["services" | "classes", _] => "a service".into(),
         ["secrets", _] => "a secret".into(),
+        ["tenants", "list", _] => "a tenant".into(),
+        ["jobs", _] => "a job".into(),
+        ["migrations", _] => "a migration".into(),
         [.., "sidecars", _] => "a sidecar".into(),
         [.., "startup_probe" | "liveness_probe" | "readiness_probe"] => "a probe".into(),
         [.., "volumes", _] => "a volume".into(),

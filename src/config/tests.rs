@@ -308,6 +308,8 @@ fn environments_that_share_a_secret_alike_are_fine() {
     );
 }
 
+mod system;
+
 mod robustness {
     use proptest::prelude::*;
 

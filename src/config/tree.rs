@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::diagnostic::{Diagnostic, Severity, Texts};
 use super::model::{Location, Sources};
+use super::repeat;
 
 /// A place in one of the files that were read; line and column count characters from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,6 +80,14 @@ impl Node {
 
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         self.as_map()?.get(key).map(|entry| &entry.node)
+    }
+
+    /// The items of a list; none of anything else.
+    pub(crate) fn items(&self) -> &[Self] {
+        match &self.value {
+            Tree::List(items) => items,
+            _ => &[],
+        }
     }
 
     /// A scalar as it would be spelled in an environment variable.
@@ -228,12 +237,37 @@ impl Findings {
         {
             diagnostic = diagnostic.at(location, place.length);
         }
+        diagnostic.path = as_written(&diagnostic.path);
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Where the key at `path` is written, or what it stands in.
+    pub(crate) fn location(&self, path: &str) -> Option<Location> {
+        self.files.location(self.place(path, Part::Key)?)
+    }
+
+    /// Whether both paths have their value from one place of a file: one has taken it over from the other.
+    pub(crate) fn is_same_text(&self, path: &str, other: &str) -> bool {
+        matches!(
+            (self.places.get(path), self.places.get(other)),
+            (Some(one), Some(other)) if one.value == other.value
+        )
     }
 
     pub(crate) fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
+}
+
+/// The path that a user knows: `jobs.KEY.image` for `jobs.KEY/SLUG.image`.
+pub(crate) fn as_written(path: &str) -> String {
+    let mut parts = path.splitn(3, '.');
+    let (Some(map), Some(key)) = (parts.next(), parts.next()) else { return path.to_owned() };
+    if !repeat::MAPS.contains(&map) {
+        return path.to_owned();
+    }
+    let written = join(map, repeat::split(key).0);
+    parts.next().map_or_else(|| written.clone(), |rest| join(&written, rest))
 }
 
 fn index_into(places: &mut BTreeMap<String, Indexed>, path: &str, node: &Node, key: Place) {
@@ -246,6 +280,12 @@ fn index_into(places: &mut BTreeMap<String, Indexed>, path: &str, node: &Node, k
         Tree::Map(map) => {
             for (name, entry) in map {
                 index_into(places, &join(path, name), &entry.node, entry.key);
+                // What stands for several tenants is also found under the name that it was written with.
+                if repeat::MAPS.contains(&path)
+                    && let (key, Some(_)) = repeat::split(name)
+                {
+                    index_into(places, &join(path, key), &entry.node, entry.key);
+                }
             }
         }
         Tree::List(items) => {
@@ -292,14 +332,14 @@ fn json_at<'a>(node: &'a Node, path: &mut Vec<&'a str>) -> Value {
     }
 }
 
-/// `vars.X` and `env.X` of services, classes, defaults and sidecars.
+/// `vars.X` and `env.X` of services, classes, defaults, sidecars, jobs and migrations.
 fn takes_any_scalar(path: &[&str]) -> bool {
     match path {
         ["vars", _] => true,
         [rest @ .., "env", _] => matches!(
             rest,
             ["defaults"]
-                | ["services" | "classes", _]
+                | ["services" | "classes" | "jobs" | "migrations", _]
                 | ["defaults", "sidecars", _]
                 | ["services" | "classes", _, "sidecars", _]
         ),

@@ -1,7 +1,7 @@
 //! Scaling, CPU and memory: the combinations that Cloud Run refuses.
 
 use super::super::diagnostic::Diagnostic;
-use super::super::model::Service;
+use super::super::model::{Job, Service};
 use super::super::scalars;
 use super::super::tree::{Findings, join};
 use super::{at_value, containers};
@@ -22,7 +22,7 @@ pub(super) fn check(path: &str, service: &Service, findings: &mut Findings) {
         containers(path, service).filter_map(|(_, container)| scalars::kibibytes(&container.memory)).sum();
     let together = if service.sidecars.is_empty() { "" } else { " (all containers of an instance together)" };
     if is_cpu(cpu, service.sidecars.is_empty()) {
-        check_memory(path, cpu, memory, service, together, findings);
+        check_memory(path, cpu, memory, &service.execution_environment, together, findings);
     } else {
         let message = format!("no instance can have {} CPUs{together}", scalars::cpu(cpu));
         let diagnostic = Diagnostic::error("cpu", message)
@@ -32,6 +32,28 @@ pub(super) fn check(path: &str, service: &Service, findings: &mut Findings) {
     }
     if cpu < 1000 {
         check_part_of_cpu(path, service, findings);
+    }
+}
+
+/// A job has one container, and runs in the second generation's environment.
+pub(super) fn check_job(path: &str, job: &Job, findings: &mut Findings) {
+    if ["cpu", "memory"].iter().any(|key| findings.is_broken(&join(path, key))) {
+        return;
+    }
+    let cpu = scalars::millicpus(&job.container.cpu).unwrap_or_default();
+    let memory = scalars::kibibytes(&job.container.memory).unwrap_or_default();
+    if !is_cpu(cpu, true) || cpu < 1000 {
+        let message = format!("no job can have {} CPUs", scalars::cpu(cpu));
+        let diagnostic = Diagnostic::error("cpu", message).label("not a size").hint("1, 2, 4, 6 or 8");
+        at_value(&join(path, "cpu"), diagnostic, findings);
+    } else {
+        check_memory(path, cpu, memory, &job.execution_environment, "", findings);
+    }
+    if job.parallelism > job.tasks {
+        let message = format!("`parallelism` is {}, more than `tasks` ({})", job.parallelism, job.tasks);
+        let diagnostic =
+            Diagnostic::error("parallelism", message).label("more than there are").hint("raise `tasks`");
+        at_value(&join(path, "parallelism"), diagnostic, findings);
     }
 }
 
@@ -75,11 +97,10 @@ fn check_memory(
     path: &str,
     cpu: u32,
     memory: u64,
-    service: &Service,
+    environment: &str,
     together: &str,
     findings: &mut Findings,
 ) {
-    let environment = &service.execution_environment;
     let (smallest, largest) = memory_for(cpu, environment == "gen2");
     if (smallest..=largest).contains(&memory) {
         return;

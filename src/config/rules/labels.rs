@@ -12,8 +12,9 @@ const MAX_LABELS: usize = 61;
 const MAX_LENGTH: usize = 63;
 
 pub(super) fn check_secrets(environment: &Environment, findings: &mut Findings) {
-    for (alias, secret) in &environment.secrets {
-        check(&format!("secrets.{alias}.labels"), &secret.labels, findings);
+    // Those of tenants have one label, which deployer makes.
+    for secret in environment.secrets.values().filter(|secret| secret.tenant.is_none()) {
+        check(&join(&secret.path, "labels"), &secret.labels, findings);
     }
 }
 

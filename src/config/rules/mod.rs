@@ -1,6 +1,8 @@
 //! Checks that look at more than one key: one file per subject, one function per rule.
 
+mod accounts;
 mod instances;
+mod jobs;
 mod labels;
 mod names;
 mod patch;
@@ -9,6 +11,8 @@ mod production;
 mod secret_text;
 mod sidecars;
 mod variables;
+
+pub(crate) use production::is_production;
 
 use super::diagnostic::Diagnostic;
 use super::model::{Container, Environment, Service};
@@ -32,7 +36,15 @@ pub(crate) fn check(environment: &Environment, tree: &Node, findings: &mut Findi
             probes::check(&path, container, findings);
         }
         production::check(&path, environment, service, findings);
+        accounts::check_roles(&path, service, findings);
     }
+    for (key, job) in &environment.jobs {
+        jobs::check(&jobs::path(key, job), environment, job, findings);
+    }
+    if let Some(registry) = &environment.registry {
+        labels::check("registry.labels", &registry.labels, findings);
+    }
+    accounts::check_identity(environment, findings);
 }
 
 /// The containers of a service with their paths, its own first.

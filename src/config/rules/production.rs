@@ -8,11 +8,7 @@ use super::{at_key, at_value, containers};
 pub(super) fn check(path: &str, environment: &Environment, service: &Service, findings: &mut Findings) {
     let production = is_production(&environment.name);
     for (path, container) in containers(path, service) {
-        check_registry(&path, container, findings);
-        if production {
-            check_image(&path, container, findings);
-            check_variables(&path, container, findings);
-        }
+        check_container(&path, production, container, findings);
     }
     let http = matches!(
         &service.main.startup_probe,
@@ -29,8 +25,17 @@ pub(super) fn check(path: &str, environment: &Environment, service: &Service, fi
     }
 }
 
+/// The image and the variables of one container.
+pub(super) fn check_container(path: &str, production: bool, container: &Container, findings: &mut Findings) {
+    check_registry(path, container, findings);
+    if production {
+        check_image(path, container, findings);
+        check_variables(path, container, findings);
+    }
+}
+
 /// By name, because nothing else in the files says it.
-fn is_production(environment: &str) -> bool {
+pub(crate) fn is_production(environment: &str) -> bool {
     environment.split(['-', '_']).any(|word| matches!(word, "production" | "prod" | "live"))
 }
 
@@ -48,7 +53,9 @@ fn check_registry(path: &str, container: &Container, findings: &mut Findings) {
 }
 
 fn check_image(path: &str, container: &Container, findings: &mut Findings) {
-    if container.image.is_empty() || container.image.contains('@') {
+    let path = join(path, "image");
+    // An image that follows from the registry has its tag from the command line.
+    if !findings.is_written(&path) || container.image.contains('@') {
         return;
     }
     let last = container.image.rsplit('/').next().unwrap_or_default();
@@ -60,7 +67,7 @@ fn check_image(path: &str, container: &Container, findings: &mut Findings) {
         )
         .label(if tag.is_some() { "`latest`" } else { "no tag: `latest`" })
         .hint("name a tag that stays, or a digest (`@sha256:...`)");
-        at_value(&join(path, "image"), diagnostic, findings);
+        at_value(&path, diagnostic, findings);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::diagnostic::Diagnostic;
 use super::super::model::Container;
-use super::super::tree::{Findings, Node};
+use super::super::tree::{Findings, Node, as_written};
 use super::at_value;
 
 /// Why a text looks like a secret.
@@ -33,11 +33,15 @@ pub(super) fn check(path: &str, container: &Container, findings: &mut Findings) 
         }
     }
     for (key, words) in [("args", &container.args), ("command", &container.command)] {
-        for (position, word) in words.iter().enumerate() {
-            let at = format!("{path}.{key}.{position}");
-            if let Some(reason) = certainly_secret(word) {
-                report(&at, key, reason, findings);
-            }
+        check_words(&format!("{path}.{key}"), key, words, findings);
+    }
+}
+
+/// The words of a command line, which stand in the list at `path`.
+pub(super) fn check_words(path: &str, key: &str, words: &[String], findings: &mut Findings) {
+    for (position, word) in words.iter().enumerate() {
+        if let Some(reason) = certainly_secret(word) {
+            report(&format!("{path}.{position}"), key, reason, findings);
         }
     }
 }
@@ -58,7 +62,8 @@ fn report(at: &str, name: &str, reason: Reason, findings: &mut Findings) {
         reason.words()
     );
     let diagnostic = Diagnostic::error("secret-looking-env", message).label("a secret?").hint(format!(
-        "add it to `secrets` of the file and write `secrets: {{{name}: its-name}}` in the service; if it is none, say why: `lint: {{allow: {{secret-looking-env: {{{at}: reason}}}}}}`"
+        "add it to `secrets` of the file and write `secrets: {{{name}: its-name}}` in its place; if it is none, say why: `lint: {{allow: {{secret-looking-env: {{{}: reason}}}}}}`",
+        as_written(at)
     ));
     at_value(at, diagnostic, findings);
 }

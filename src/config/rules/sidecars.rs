@@ -1,5 +1,6 @@
 //! Sidecars: their names, and the order in which containers start.
 
+use super::super::circle::{Waits, circles};
 use super::super::diagnostic::{Diagnostic, did_you_mean};
 use super::super::model::{Container, Service};
 use super::super::tree::{Findings, join};
@@ -25,11 +26,16 @@ pub(super) fn check(path: &str, key: &str, service: &Service, findings: &mut Fin
     for (path, container) in containers(path, service) {
         check_order(&path, container, service, findings);
     }
-    if let Some(circle) = circle(service) {
+    let waits = service
+        .sidecars
+        .iter()
+        .map(|(name, sidecar)| (name.as_str(), sidecar.depends_on.iter().map(String::as_str).collect()));
+    for circle in circles(&waits.collect::<Waits<'_>>()) {
         let message = format!("the sidecars wait for each other: `{}`", circle.join("` -> `"));
         let diagnostic =
             Diagnostic::error("depends-on", message).label("a circle").hint("one of them must start first");
-        let at = format!("{path}.sidecars.{}.depends_on", circle[0]);
+        let first = circle.first().map(String::as_str).unwrap_or_default();
+        let at = format!("{path}.sidecars.{first}.depends_on");
         at_key(&at, diagnostic, findings);
     }
 }
@@ -63,30 +69,4 @@ fn check_order(path: &str, container: &Container, service: &Service, findings: &
         };
         at_value(&format!("{path}.depends_on.{position}"), diagnostic, findings);
     }
-}
-
-/// Sidecars that wait for each other, the first one again at the end.
-fn circle(service: &Service) -> Option<Vec<String>> {
-    service.sidecars.keys().find_map(|start| {
-        let mut way = vec![start.clone()];
-        leads_back(service, start, start, &mut way).then_some(way)
-    })
-}
-
-fn leads_back(service: &Service, from: &str, start: &str, way: &mut Vec<String>) -> bool {
-    let Some(container) = service.sidecars.get(from) else { return false };
-    for next in &container.depends_on {
-        if next == start {
-            way.push(next.clone());
-            return true;
-        }
-        if !way.contains(next) {
-            way.push(next.clone());
-            if leads_back(service, next, start, way) {
-                return true;
-            }
-            way.pop();
-        }
-    }
-    false
 }
