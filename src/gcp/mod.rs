@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 mod failure;
 mod hints;
+mod jobs;
 mod official;
 mod operation;
 mod payload;
@@ -29,6 +30,7 @@ mod run;
 mod sandbox_tests;
 pub mod secrets;
 mod services;
+mod settling;
 mod sleeper;
 #[cfg(test)]
 mod testserver;

@@ -3,7 +3,9 @@
 use futures::future::try_join_all;
 
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
-use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
+use super::kinds::{
+    api, run_grant, run_job, run_service, secret, secret_grant, secret_value, service_account,
+};
 use super::{Facts, Kind, Layer, Scope};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError};
@@ -29,6 +31,7 @@ impl Registry {
                 of::<secret_grant::SecretGrant>(),
                 of::<run_service::RunService>(),
                 of::<run_grant::RunGrant>(),
+                of::<run_job::RunJob>(),
             ],
         }
     }

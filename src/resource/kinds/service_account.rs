@@ -38,6 +38,10 @@ impl Kind for ServiceAccount {
             let source = || format!("services.{key}.service_account");
             first_users.entry(&service.service_account).or_insert_with(source);
         }
+        for job in env.jobs.values() {
+            let source = || format!("{}.service_account", job.path);
+            first_users.entry(&job.service_account).or_insert_with(source);
+        }
         let declared = first_users.into_iter().map(|(id, source)| {
             // Nothing of who uses it: environments that share an account may use it for different services.
             let display_name = format!("{} {id}", env.system);

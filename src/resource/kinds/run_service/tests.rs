@@ -4,10 +4,11 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::live;
-use super::spec::{ContainerSpec, NEWEST_SERVES, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
+use super::spec::{NEWEST_SERVES, ProbeSpec, READY, ServiceContainer, Spec};
 use super::write;
 use super::{RunService, full_name, shift_traffic};
 use crate::gcp::{ErrorKind, Gcp, Options};
+use crate::resource::kinds::container::{ContainerSpec, VolumeSpec, VpcSpec};
 use crate::resource::{Kind, Ownership, Place};
 
 fn place() -> Place {
@@ -76,12 +77,14 @@ prop_compose! {
         startup_probe in prop::option::of(probe()),
         liveness_probe in prop::option::of(probe()),
         readiness_probe in prop::option::of(probe()),
-    ) -> ContainerSpec {
-        ContainerSpec {
-            image, command: Vec::new(), args, port: main.then_some(8080), cpu: cpu.into(), memory: memory.into(),
-            cpu_idle, startup_cpu_boost, env, secrets: variables.into_iter().chain(files).collect(),
+    ) -> ServiceContainer {
+        let common = ContainerSpec {
+            image, command: Vec::new(), args, cpu: cpu.into(), memory: memory.into(),
+            env, secrets: variables.into_iter().chain(files).collect(),
             volumes: volumes.into_iter().map(|(path, size)| (path, VolumeSpec { in_memory: size.into() })).collect(),
-            startup_probe, liveness_probe, readiness_probe, depends_on: Vec::new(),
+        };
+        ServiceContainer {
+            common, port: main.then_some(8080), cpu_idle, startup_cpu_boost, startup_probe, liveness_probe, readiness_probe, depends_on: Vec::new(),
         }
     }
 }
@@ -164,8 +167,8 @@ fn server_defaults_and_order_are_no_difference() {
                     "tcpSocket": {"port": 8080}}}]}
     });
     let spec = live::spec(&doc).unwrap();
-    assert_eq!((spec.main.cpu.as_str(), spec.main.startup_probe), ("1", None));
-    assert_eq!(spec.main.env.len(), 2);
+    assert_eq!((spec.main.common.cpu.as_str(), spec.main.startup_probe), ("1", None));
+    assert_eq!(spec.main.common.env.len(), 2);
 }
 
 #[test]
