@@ -8,7 +8,7 @@ use crate::plan::diff;
 const NAME_SAYS_ALL: [&str; 3] = ["api", "run_grant", "secret_grant"];
 
 /// Settings of a new object that describe its state, not a wish.
-const STATE: [&str; 2] = ["newest_revision", "traffic"];
+const STATE: [&str; 3] = ["newest_revision", "readiness", "traffic"];
 
 /// Specs with up to this many settings are told in one line.
 const FEW: usize = 4;

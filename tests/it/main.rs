@@ -11,6 +11,7 @@ mod conformance;
 mod crash;
 mod docs;
 mod faults;
+mod jobs;
 mod no_leaks;
 mod oracle;
 mod properties;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::spec::{NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, ServiceContainer, Spec};
-use super::v2;
+use super::{metrics, v2};
 use crate::gcp::GcpError;
 use crate::resource::kinds::container::live::{
     Reader, lower, number, seconds, short, sorted, strings, text, text_or, vpc,
@@ -28,9 +28,10 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         let name = container["name"].as_str().ok_or_else(|| reader.missing("name of a container"))?;
         Ok((name.to_owned(), container_spec(&reader, container, volumes)?))
     });
-    Ok(Spec {
+    let mut spec = Spec {
         main: container_spec(&reader, main, volumes)?,
         sidecars: sidecars.collect::<Result<_, GcpError>>()?,
+        metrics: None,
         service_account: text(&template["serviceAccount"]),
         min_instances: number(&doc["scaling"]["minInstanceCount"]).unwrap_or(0),
         max_instances: number(&template["scaling"]["maxInstanceCount"]).unwrap_or(100),
@@ -46,7 +47,9 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         image_replaces: doc["annotations"][IMAGE_REPLACES].as_str().map(str::to_owned),
         traffic: traffic(doc),
         newest_revision: newest_revision(doc),
-    })
+    };
+    metrics::recognize(&mut spec, &text_or(&main["name"], metrics::MAIN));
+    Ok(spec)
 }
 
 /// Whether the service is asked to send everything to `revision`, and does.

@@ -1,6 +1,7 @@
 //! Cloud Run services (run v2): shape, image and traffic. Who may call one is `run_grant`.
 
 mod live;
+mod metrics;
 mod spec;
 #[cfg(test)]
 mod tests;

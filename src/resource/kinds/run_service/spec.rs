@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::metrics::{self, MetricsSpec};
 use super::{live, v2};
 use crate::config::Environment;
 use crate::config::model::{self, Access, ProbeAction};
@@ -19,6 +20,9 @@ pub struct Spec {
     #[serde(flatten)]
     pub main: ServiceContainer,
     pub sidecars: BTreeMap<String, ServiceContainer>,
+    /// What a sidecar of Google collects; that one is not among the sidecars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<MetricsSpec>,
     /// E-mail address of the run-time identity.
     pub service_account: String,
     pub min_instances: u32,
@@ -106,6 +110,7 @@ pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Ser
     let spec = Spec {
         main,
         sidecars,
+        metrics: service.metrics.as_ref().map(metrics::spec),
         service_account: service_account::email(&service.service_account, &env.project.id),
         min_instances: service.min_instances,
         max_instances: service.max_instances,
@@ -122,7 +127,8 @@ pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Ser
         traffic: NEWEST_SERVES.to_owned(),
         newest_revision: READY.to_owned(),
     };
-    let declared = Declared::new(&service.name, format!("services.{key}"), spec);
+    let mut declared = Declared::new(&service.name, format!("services.{key}"), spec);
+    declared.refused = service.metrics.as_ref().and_then(metrics::refusal);
     findings.tell(declared.protected(service.protect))
 }
 

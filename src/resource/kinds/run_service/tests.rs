@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::live;
+use super::metrics::{self, MetricsSpec};
 use super::spec::{NEWEST_SERVES, ProbeSpec, READY, ServiceContainer, Spec};
 use super::write;
 use super::{RunService, full_name, shift_traffic};
@@ -89,11 +90,16 @@ prop_compose! {
     }
 }
 
+fn metrics() -> MetricsSpec {
+    metrics::spec(&crate::config::model::Metrics { path: "/metrics".into(), port: 8080, interval: 30 })
+}
+
 prop_compose! {
     fn spec()(
         main in container(true),
         sidecars in prop::collection::btree_map("[a-z]{2,5}", container(false), 0..3),
         (min_instances, max_instances, concurrency) in (0_u32..3, 3_u32..9, 1_u32..100),
+        metrics in prop::option::of(Just(metrics())),
         session_affinity in any::<bool>(),
         ingress in prop_oneof![Just("all"), Just("internal"), Just("internal-and-cloud-load-balancing")],
         access in prop::option::of(Just("no_iam_check".to_owned())),
@@ -109,7 +115,7 @@ prop_compose! {
             egress: "all-traffic".into(),
         });
         Spec {
-            main, sidecars, service_account: "api@p-1.iam.gserviceaccount.com".into(), min_instances, max_instances,
+            main, sidecars, metrics, service_account: "api@p-1.iam.gserviceaccount.com".into(), min_instances, max_instances,
             concurrency, timeout: "60s".into(), execution_environment: "gen2".into(), session_affinity,
             ingress: ingress.into(), access, labels, vpc,
             v2: audience.map(|a| ("customAudiences".to_owned(), json!([a]))).into_iter().collect(),
@@ -153,6 +159,19 @@ proptest! {
         write::manage(&mut changed, &after, &place(), false);
         prop_assert_eq!(&changed["template"], &doc["template"]);
     }
+}
+
+#[test]
+fn a_collector_that_somebody_changed_is_a_container_like_others() {
+    let spec = Spec { metrics: Some(metrics()), ..plain_spec() };
+    let mut doc = stored(json!({}), &spec);
+    doc["template"]["containers"][0]["name"] = json!("app");
+    let mut doc = stored(doc, &spec);
+    assert_eq!(doc["template"]["containers"][1]["dependsOn"], json!(["app"]));
+    assert_eq!(live::spec(&doc).unwrap(), spec);
+    doc["template"]["containers"][1]["resources"]["limits"]["memory"] = json!("1Gi");
+    let changed = live::spec(&doc).unwrap();
+    assert_eq!((changed.metrics, changed.sidecars["collector"].common.memory.as_str()), (None, "1Gi"));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::live::IMAGE_REPLACES;
 use super::spec::{ProbeSpec, ServiceContainer, Spec};
-use super::v2;
+use super::{metrics, v2};
+use crate::config::model::Metrics;
 use crate::resource::Place;
 use crate::resource::kinds::container::write::{self, Volumes, list, set, set_or_remove, short_digest};
 use crate::resource::kinds::labels;
@@ -38,13 +39,20 @@ fn manage_template(template: &mut Value, spec: &Spec) {
     let main =
         old.iter().find(|c| old.len() == 1 || c["ports"].is_array()).cloned().unwrap_or_else(|| json!({}));
     let mut containers = vec![container(main, &spec.main, &mut volumes)];
-    if !spec.sidecars.is_empty() && containers[0]["name"].as_str().is_none_or(str::is_empty) {
-        containers[0]["name"] = "main".into();
+    let alone = spec.sidecars.is_empty() && spec.metrics.is_none();
+    if !alone && containers[0]["name"].as_str().is_none_or(str::is_empty) {
+        containers[0]["name"] = metrics::MAIN.into();
     }
-    for (name, sidecar) in &spec.sidecars {
-        let before = old.iter().find(|c| c["name"] == name.as_str()).cloned();
+    let main = containers[0]["name"].as_str().unwrap_or_default();
+    let collector =
+        spec.metrics.as_ref().map(|spec_of| metrics::container(spec_of, main, spec.main.cpu_idle));
+    let collector = collector.as_ref().map(|collector| (Metrics::COLLECTOR, collector));
+    for (name, sidecar) in
+        spec.sidecars.iter().map(|(name, sidecar)| (name.as_str(), sidecar)).chain(collector)
+    {
+        let before = old.iter().find(|c| c["name"] == name).cloned();
         let mut doc = container(before.unwrap_or_else(|| json!({})), sidecar, &mut volumes);
-        doc["name"] = name.as_str().into();
+        doc["name"] = name.into();
         containers.push(doc);
     }
     set(template, "containers", containers.into());
