@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use google_cloud_auth::credentials::Credentials;
-use google_cloud_run_v2::client::{Revisions, Services};
+use google_cloud_run_v2::client::{Jobs, Revisions, Services};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -89,6 +89,7 @@ struct Inner {
     fresh: Fresh,
     policies: Mutex<HashMap<String, Arc<Turns>>>,
     services: OnceCell<Services>,
+    jobs: OnceCell<Jobs>,
     revisions: OnceCell<Revisions>,
     secrets: OnceCell<SecretManagerService>,
 }
@@ -144,6 +145,7 @@ impl Gcp {
             fresh: Fresh::default(),
             policies: Mutex::default(),
             services: OnceCell::new(),
+            jobs: OnceCell::new(),
             revisions: OnceCell::new(),
             secrets: OnceCell::new(),
         };
@@ -302,6 +304,10 @@ impl Gcp {
     /// Cells of the official clients, which are built on first use: each costs some milliseconds.
     pub(crate) fn services_cell(&self) -> &OnceCell<Services> {
         &self.inner.services
+    }
+
+    pub(crate) fn jobs_cell(&self) -> &OnceCell<Jobs> {
+        &self.inner.jobs
     }
 
     pub(crate) fn revisions_cell(&self) -> &OnceCell<Revisions> {

@@ -31,13 +31,13 @@ struct Methods {
 macro_rules! methods {
     ($collection:literal, $id:literal, $items:literal, $page:literal) => {
         Methods {
-            list: Method::read(Api::Iam, "GET", concat!($collection, ".list")),
-            get: Method::read(Api::Iam, "GET", concat!($collection, ".get")),
-            create: Method::write(Api::Iam, "POST", concat!($collection, ".create")),
-            patch: Method::write(Api::Iam, "PATCH", concat!($collection, ".patch")),
-            delete: Method::write(Api::Iam, "DELETE", concat!($collection, ".delete")),
-            undelete: Method::write(Api::Iam, "POST", concat!($collection, ".undelete")),
-            operation: Method::read(Api::Iam, "GET", concat!($collection, ".operations.get")),
+            list: Method::read(Api::Federation, "GET", concat!($collection, ".list")),
+            get: Method::read(Api::Federation, "GET", concat!($collection, ".get")),
+            create: Method::write(Api::Federation, "POST", concat!($collection, ".create")),
+            patch: Method::write(Api::Federation, "PATCH", concat!($collection, ".patch")),
+            delete: Method::write(Api::Federation, "DELETE", concat!($collection, ".delete")),
+            undelete: Method::write(Api::Federation, "POST", concat!($collection, ".undelete")),
+            operation: Method::read(Api::Federation, "GET", concat!($collection, ".operations.get")),
             id: $id,
             items: $items,
             page: $page,

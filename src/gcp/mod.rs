@@ -15,6 +15,7 @@ mod error;
 mod failure;
 mod hints;
 mod identities;
+mod jobs;
 mod official;
 mod operation;
 mod payload;
@@ -30,6 +31,7 @@ mod run;
 mod sandbox_tests;
 pub mod secrets;
 mod services;
+mod settling;
 mod sleeper;
 #[cfg(test)]
 mod testserver;

@@ -4,8 +4,8 @@ use futures::future::try_join_all;
 
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{
-    account_grant, api, identity_pool, identity_provider, project_grant, run_grant, run_service, secret,
-    secret_grant, secret_value, service_account,
+    account_grant, api, identity_pool, identity_provider, project_grant, run_grant, run_job, run_service,
+    secret, secret_grant, secret_value, service_account,
 };
 use super::{Facts, Kind, Layer, Scope};
 use crate::config::Environment;
@@ -36,6 +36,7 @@ impl Registry {
                 of::<secret_grant::SecretGrant>(),
                 of::<run_service::RunService>(),
                 of::<run_grant::RunGrant>(),
+                of::<run_job::RunJob>(),
             ],
         }
     }

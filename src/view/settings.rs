@@ -6,7 +6,7 @@ use crate::plan::diff;
 use crate::resource::Address;
 
 /// Settings of a new object that describe its state, not a wish.
-const STATE: [&str; 2] = ["newest_revision", "traffic"];
+const STATE: [&str; 3] = ["newest_revision", "readiness", "traffic"];
 
 /// Specs with up to this many settings are told in one line, when they are short.
 const FEW: usize = 4;

@@ -57,6 +57,23 @@ github:
   repository_id: 900000001
   owner_id: 900000002
   identity: {pool: github, provider: actions, plan: ci-plan, deploy: ci-deploy}
+jobs:
+  nightly:
+    name: nightly
+    service_account: night-runner
+    image: us-docker.pkg.dev/cloudrun/container/job
+    command: [work, --all]
+    cpu: 4
+    memory: 4Gi
+    env: {KIND: full}
+    secrets: {NIGHT_KEY: beta}
+    volumes: {/scratch: {in_memory: 32Mi}}
+    timeout: 700s
+    max_retries: 2
+    tasks: 2
+    parallelism: 1
+    labels: {kind: backup}
+    vpc: {connector: projects/agent-army-example/locations/us-central1/connectors/one}
 "#;
 
 const DEV: &str = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
@@ -118,8 +135,28 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("network: default, subnet: other", "network: wide, subnet: other", &["/vpc/network"]),
     ("tags: [a]", "tags: [b, a]", &["/vpc/tags"]),
     ("egress: all-traffic", "egress: private-ranges-only", &["/vpc/egress"]),
+    ("    labels: {}\n", "    labels: {}\n    metrics: {port: 8080}\n", &["/metrics"]),
+    ("    metrics: {port: 8080}\n", "", &["/metrics"]),
     ("https://one.example.com", "https://two.example.com", &["/v2/customAudiences"]),
     ("    v2: {customAudiences: [https://two.example.com]}\n", "", &["/v2/customAudiences"]),
+];
+
+/// The same for the job `nightly`.
+const JOB_EDITS: &[(&str, &str, &[&str])] = &[
+    ("container/job\n", "container/job:v2\n", &["/image"]),
+    ("command: [work, --all]", "command: [work, --some]", &["/args"]),
+    ("command: [work, --some]", "command: [toil, --some]", &["/command"]),
+    ("cpu: 4\n", "cpu: 6\n", &["/cpu"]),
+    ("memory: 4Gi", "memory: 5Gi", &["/memory"]),
+    ("KIND: full", "KIND: part", &["/env/KIND"]),
+    ("NIGHT_KEY: beta", "NIGHT_KEY: \"beta:latest\"", &["/secrets/NIGHT_KEY"]),
+    ("in_memory: 32Mi", "in_memory: 48Mi", &["/volumes/~1scratch/in_memory"]),
+    ("timeout: 700s", "timeout: 800s", &["/timeout"]),
+    ("max_retries: 2", "max_retries: 0", &["/max_retries"]),
+    ("tasks: 2", "tasks: 3", &["/tasks"]),
+    ("parallelism: 1", "parallelism: 2", &["/parallelism"]),
+    ("labels: {kind: backup}", "labels: {kind: copy}", &["/labels/kind"]),
+    ("connectors/one", "connectors/two", &["/vpc/connector"]),
 ];
 
 /// Edits that are about other objects than the service alone: `(from, to, changes)`, a change being
@@ -174,6 +211,16 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     (
+        "    service_account: night-runner\n",
+        "    service_account: day-runner\n",
+        &[
+            "create service_account/day-runner",
+            "grant secret_grant/beta:secretAccessor:day-runner",
+            "revoke secret_grant/beta:secretAccessor:night-runner",
+            "update run_job/nightly /service_account",
+        ],
+    ),
+    (
         "services:\n",
         "services:\n  site: {name: site, image: us-docker.pkg.dev/cloudrun/container/hello, startup_probe: /s, service_account: web-worker}\n",
         &["create run_service/site", "update service_account/web-worker /display_name"],
@@ -181,7 +228,7 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Fields that no edit can change in place, and why.
-const OTHERWISE: [(&str, &[&str]); 10] = [
+const OTHERWISE: [(&str, &[&str]); 11] = [
     ("api", &[]),
     // Always the same; `identity` mends what others change.
     ("identity_pool", &["display_name"]),
@@ -197,6 +244,8 @@ const OTHERWISE: [(&str, &[&str]); 10] = [
     ("account_grant", &["on", "role", "member"]),
     // Drift that the YAML cannot ask for, see `drift_that_the_yaml_has_no_word_for_is_seen_and_mended`.
     ("run_service", &["traffic", "newest_revision"]),
+    // Jobs have one environment; for `readiness` see `jobs`.
+    ("run_job", &["execution_environment", "readiness"]),
 ];
 
 /// The changes of a plan in the form of the tables.
@@ -245,10 +294,12 @@ async fn every_field_of_every_kind_changes_alone_and_settles() {
         let kind = address.split('/').next().unwrap();
         covered.insert((kind.to_owned(), pointer.split('/').nth(1).unwrap().to_owned()));
     };
-    for (from, to, pointers) in SERVICE_EDITS {
-        pointers.iter().for_each(|pointer| cover("run_service", pointer));
-        let change = format!("update run_service/web {}", pointers.join(" "));
-        edit_and_apply(&rig, from, to, BTreeSet::from([change])).await;
+    for (address, edits) in [("run_service/web", SERVICE_EDITS), ("run_job/nightly", JOB_EDITS)] {
+        for (from, to, pointers) in edits {
+            pointers.iter().for_each(|pointer| cover(address, pointer));
+            let change = format!("update {address} {}", pointers.join(" "));
+            edit_and_apply(&rig, from, to, BTreeSet::from([change])).await;
+        }
     }
     for (from, to, expected) in OTHER_EDITS {
         for words in expected.iter().map(|change| change.split(' ').collect::<Vec<_>>()) {
@@ -288,7 +339,7 @@ async fn everything_goes(rig: &Rig) {
     rig.apply().arg("--prune").ok().await;
     rig.settled("after pruning").await;
     let state = rig.cloud.state().await;
-    for collection in ["run.services", "secretmanager.secrets", "iam.serviceAccounts"] {
+    for collection in ["run.services", "run.jobs", "secretmanager.secrets", "iam.serviceAccounts"] {
         let left = state[collection].as_object().map_or(0, serde_json::Map::len);
         assert_eq!(left, 0, "{collection}: {}", state[collection]);
     }

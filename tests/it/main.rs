@@ -12,6 +12,7 @@ mod crash;
 mod docs;
 mod faults;
 mod identity;
+mod jobs;
 mod no_leaks;
 mod oracle;
 mod properties;

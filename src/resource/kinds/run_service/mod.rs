@@ -1,6 +1,7 @@
 //! Cloud Run services (run v2): shape, image and traffic. Who may call one is `run_grant`.
 
 mod live;
+mod metrics;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -13,8 +14,9 @@ use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
+pub(super) use spec::choose_image;
 
-use super::{project_grant, secret, secret_grant, secret_value, service_account};
+use super::{container, project_grant, secret, secret_grant, service_account};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
@@ -50,17 +52,7 @@ impl Kind for RunService {
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        let account = spec.service_account.split('@').next().unwrap_or_default();
-        let project = spec.service_account.split(['@', '.']).nth(1).unwrap_or_default();
-        let mut found = vec![Address::of::<service_account::ServiceAccount>(account)];
-        let secrets: BTreeSet<_> = spec.secret_ids().collect();
-        for id in secrets {
-            let grant = secret_grant::accessor(id, account, project);
-            found.push(Address::of::<secret::Secret>(id));
-            found.push(Address::of::<secret_value::SecretValue>(id));
-            found.push(Address::of::<secret_grant::SecretGrant>(grant.name(project)));
-        }
-        found
+        container::needs(&spec.service_account, spec.secret_ids())
     }
 
     /// The spec shows the newest template. As long as an older revision serves, that one's account and secrets
@@ -123,7 +115,7 @@ impl Kind for RunService {
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
         facts.images.extend(observed.iter().map(|service| {
-            let image = service.spec.main.image.clone();
+            let image = service.spec.main.common.image.clone();
             let instead_of = service.spec.image_replaces.clone();
             (service.name.clone(), RunningImage { image, instead_of })
         }));
