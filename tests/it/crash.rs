@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::rig::{Rig, Running, cloud_from, deployed, nothing_twice_or_lost};
-use crate::support::{Cloud, ENVIRONMENTS, Run, Workplace, service_path};
+use crate::support::{ENVIRONMENTS, Run, Workplace, service_path};
 
 /// Cases that run side by side.
 const AT_ONCE: usize = 6;
