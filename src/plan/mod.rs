@@ -530,10 +530,6 @@ impl<'a> Draft<'a> {
         let user = used.into_iter().find_map(|address| self.in_use.get(address)).cloned();
         match (kind.undeclared(), user) {
             (Undeclared::Keep, _) => {}
-            (Undeclared::Note, _) if stays => {
-                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
-                self.keep(kind, live, text)?;
-            }
             (Undeclared::Delete, Some(user)) => {
                 let text = format!("is no longer declared and stays: {user} needs it");
                 self.notes.push(note(address, &text));
@@ -550,6 +546,10 @@ impl<'a> Draft<'a> {
             }
             (Undeclared::Note, _) if is_protected(&owner) => {
                 self.keep(kind, live, "is ours and no longer declared: it stays, since it is protected")?;
+            }
+            (Undeclared::Note, _) if stays => {
+                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
+                self.keep(kind, live, text)?;
             }
             (Undeclared::Note | Undeclared::Delete, _) => {
                 self.changes.push(deletion(kind, live, inputs, self.options)?);

@@ -238,6 +238,10 @@ fn what_is_protected_is_not_pruned_and_one_protected_object_refuses_a_destructio
     let pruned = planned(&[], &all, &Options { prune: true, ..Options::default() }).unwrap();
     let gone: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!((gone, pruned.notes.len()), (vec!["secret/a".to_owned()], 1));
+    // Nor is it said of it that pruning would delete it.
+    let noted = plain(&[], &all).notes;
+    let offered: Vec<_> = noted.iter().filter(|note| note.text.contains("--prune")).collect();
+    assert_eq!((noted.len(), offered.len(), &offered[0].address), (2, 1, &address("secret/a")));
     let refused = refusals(planned(&[], &all, &Options { destroy: true, ..Options::default() }));
     assert_eq!(refused[0].address, address("secret/b"));
 }

@@ -216,6 +216,7 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         &[
             "create service_account/day-runner",
             "grant secret_grant/beta:secretAccessor:day-runner",
+            "grant account_grant/day-runner:iam.serviceAccountUser:ci-deploy",
             "revoke secret_grant/beta:secretAccessor:night-runner",
             "update run_job/nightly /service_account",
         ],

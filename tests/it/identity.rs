@@ -92,6 +92,29 @@ async fn the_deploy_account_plans_and_applies_releases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_deploy_account_plans_checks_and_applies_jobs_that_run_as_others() {
+    let rig = rig_of(Cloud::fresh().await);
+    let job = "jobs: {night: {name: 'night-${env}', image: us-docker.pkg.dev/cloudrun/container/job:v1, command: [work], service_account: 'night-${env}'}}";
+    rig.edit("github:\n", &format!("{job}\ngithub:\n"));
+    rig.deployer("apply dev --auto-approve --layer foundation").ok().await;
+    let users = rig.cloud.grants(&account_path("night-dev")).await;
+    assert_eq!(users, [format!("roles/iam.serviceAccountUser {}", member("github-deploy"))]);
+
+    let check = "plan dev --layer release --server-check --output json";
+    let done = as_account(&rig, "github-deploy", check).await.ok().await;
+    assert_eq!(addresses(&done.json()), ["create run_service/web-dev", "create run_job/night-dev"]);
+    assert!(done.stderr.contains("2 accepted, 0 refused"), "{done}");
+    let apply = "apply dev --layer release --auto-approve";
+    as_account(&rig, "github-deploy", apply).await.ok().await;
+    rig.edit("command: [work]", "command: [work, harder]");
+    let done = as_account(&rig, "github-deploy", check).await.ok().await;
+    assert_eq!(addresses(&done.json()), ["update run_job/night-dev"]);
+    assert!(done.stderr.contains("1 accepted, 0 refused"), "{done}");
+    as_account(&rig, "github-deploy", apply).await.ok().await;
+    rig.settled("the job works harder").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_right_that_a_release_needs_is_named_when_it_is_missing() {
     let rig = founded().await;
     as_account(&rig, "github-deploy", "apply dev --layer release --auto-approve").await.ok().await;
