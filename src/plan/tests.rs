@@ -247,6 +247,30 @@ fn what_is_protected_is_not_pruned_and_one_protected_object_refuses_a_destructio
 }
 
 #[test]
+fn what_a_protected_object_uses_is_not_pruned_either() {
+    let mark = Ownership { protect: true, ..Ownership::new("shop", "dev") };
+    let job = json!({
+        "image": "i", "command": [], "args": [], "cpu": "1", "memory": "512Mi", "env": {}, "volumes": {},
+        "secrets": {"KEY": "a:1"}, "service_account": "api@p-1.iam.gserviceaccount.com", "timeout": "600s",
+        "max_retries": 0, "tasks": 1, "parallelism": 1, "execution_environment": "gen2", "labels": {},
+        "readiness": "ready"
+    });
+    let all = [
+        live("run_job/backup", job, Owner::Marked(mark)),
+        live("secret/a", secret("x"), ours()),
+        live("secret/b", secret("x"), ours()),
+        live("service_account/api", json!({"display_name": "api"}), ours()),
+    ];
+    let pruned = planned(&[], &all, &Options { prune: true, ..Options::default() }).unwrap();
+    let gone: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(gone, ["secret/b"]);
+    let because = |address: &str| pruned.notes.iter().find(|n| n.address.to_string() == address).unwrap();
+    for address in ["secret/a", "service_account/api"] {
+        assert!(because(address).text.contains("run_job/backup needs it"), "{address}");
+    }
+}
+
+#[test]
 fn a_protection_that_the_yaml_takes_away_is_a_change_of_its_own() {
     let plan = plain(&[desired("secret/b", secret("x"))], &[guarded("secret/b")]);
     let field = &plan.changes[0].fields[0];

@@ -135,8 +135,6 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("network: default, subnet: other", "network: wide, subnet: other", &["/vpc/network"]),
     ("tags: [a]", "tags: [b, a]", &["/vpc/tags"]),
     ("egress: all-traffic", "egress: private-ranges-only", &["/vpc/egress"]),
-    ("    labels: {}\n", "    labels: {}\n    metrics: {port: 8080}\n", &["/metrics"]),
-    ("    metrics: {port: 8080}\n", "", &["/metrics"]),
     ("https://one.example.com", "https://two.example.com", &["/v2/customAudiences"]),
     ("    v2: {customAudiences: [https://two.example.com]}\n", "", &["/v2/customAudiences"]),
 ];
@@ -183,6 +181,22 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         "secrets: {BETA: beta, ",
         "secrets: {",
         &["revoke secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"],
+    ),
+    (
+        "    roles: [roles/cloudtrace.agent]\n",
+        "    roles: [roles/cloudtrace.agent]\n    metrics: {}\n",
+        &[
+            "grant project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
+    ),
+    (
+        "    metrics: {}\n",
+        "",
+        &[
+            "revoke project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
     ),
     ("access: private", "access: public", &["grant run_grant/web:invoker:allUsers"]),
     ("access: public", "access: private", &["revoke run_grant/web:invoker:allUsers"]),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, PROJECT, REGION, Workplace, service_path};
+use crate::support::{Cloud, PROJECT, REGION, Workplace, project_path, service_path};
 
 const BASE: &str = r#"deployer: v1
 environment: base
@@ -221,6 +221,7 @@ async fn what_the_yaml_protects_is_neither_pruned_nor_destroyed() {
     let destroyed = rig.deployer("destroy dev --plan-only").fails(1).await;
     let at = BASE.find("secrets:").unwrap();
     rig.place.write("environments/base.yaml", &BASE[..at]);
+    // What they use stays with them.
     assert_eq!(planned(&rig, "--prune").await, ["delete run_job/report"]);
     let pruned = rig.apply().arg("--prune").ok().await;
     for (address, ..) in protected {
@@ -272,8 +273,11 @@ async fn metrics_are_a_collector_that_starts_after_the_service() {
     let collector = &containers[1];
     assert_eq!((&collector["name"], &collector["dependsOn"]), (&json!("collector"), &json!(["main"])));
     assert!(collector["image"].as_str().unwrap().contains("/cloud-run-gmp-sidecar:"), "{collector}");
+    let writer = format!("roles/monitoring.metricWriter {}", account("front-runner"));
+    assert_eq!(rig.cloud.grants(&project_path()).await, [writer]);
     rig.edit("    metrics: {}\n", "");
-    assert_eq!(planned(&rig, "").await, ["update run_service/front"]);
+    let revoked = format!("revoke project_grant/{PROJECT}:monitoring.metricWriter:front-runner");
+    assert_eq!(planned(&rig, "").await, ["update run_service/front", &revoked]);
     rig.apply().ok().await;
     let containers = rig.cloud.read(&service_path("front")).await["template"]["containers"].take();
     assert_eq!(containers.as_array().unwrap().len(), 1, "{containers}");
@@ -294,7 +298,6 @@ async fn a_sidecar_cannot_take_the_collectors_name() {
     let rig = rig().await;
     let sidecar = "    sidecars: {collector: {image: x/y:z}}\n";
     rig.edit("    metrics: {}\n", &format!("    metrics: {{}}\n{sidecar}"));
-    let done = rig.deployer("validate").done().await;
-    assert_eq!(done.code, 1, "{done}");
+    let done = rig.apply().fails(1).await;
     assert!(done.stderr.contains("`collector` is the container that collects `metrics`"), "{done}");
 }

@@ -108,12 +108,7 @@ fn first(spec: &Spec, place: &Place) -> Value {
 }
 
 /// The job as it is to be, made from the live one, which has to be what the edit was made from.
-async fn edited(
-    gcp: &Gcp,
-    place: &Place,
-    full_name: &str,
-    edit: &Edit<'_, Spec>,
-) -> Result<Value, GcpError> {
+async fn edited(gcp: &Gcp, place: &Place, full_name: &str, edit: &Edit<'_, Spec>) -> Result<Value, GcpError> {
     let mut doc = gcp.job(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
     if live::spec(&doc)? != *edit.before {
         return Err(GcpError::moved(full_name));
