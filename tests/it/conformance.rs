@@ -184,14 +184,14 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
     ),
     (
         "    roles: [roles/cloudtrace.agent]\n",
-        "    roles: [roles/cloudtrace.agent]\n    metrics: {}\n",
+        "    roles: [roles/cloudtrace.agent]\n    metrics: {port: 8080}\n",
         &[
             "grant project_grant/agent-army-example:monitoring.metricWriter:web-runner",
             "update run_service/web /metrics",
         ],
     ),
     (
-        "    metrics: {}\n",
+        "    metrics: {port: 8080}\n",
         "",
         &[
             "revoke project_grant/agent-army-example:monitoring.metricWriter:web-runner",

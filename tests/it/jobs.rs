@@ -189,6 +189,15 @@ async fn secrets_of_a_tenant_have_its_label_and_its_readers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_a_tenants_secret_is_added_by_slug_and_name() {
+    let rig = rig().await;
+    rig.deployer("secrets set dev red/crm-key").stdin("crm-for-red").ok().await;
+    rig.apply().ok().await;
+    assert_eq!(rig.cloud.payload("red-crm-key", "latest").await, b"crm-for-red");
+    rig.settled("nothing makes a second value").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_is_gone_is_noted_and_goes_with_prune() {
     let rig = applied().await;
     rig.edit("list: {red: {}, blue-shoes: {}}", "list: {blue-shoes: {}}");
