@@ -44,7 +44,10 @@ fn rig_of(cloud: Cloud) -> Rig {
 
 /// The foundation of `dev` is there.
 async fn founded() -> Rig {
-    let rig = rig_of(Cloud::fresh().await);
+    founded_on(rig_of(Cloud::fresh().await)).await
+}
+
+async fn founded_on(rig: Rig) -> Rig {
     rig.deployer("apply dev --auto-approve --layer foundation").ok().await;
     rig.deployer("plan dev --layer foundation --detailed-exitcode").ok().await;
     rig
@@ -96,7 +99,7 @@ async fn the_deploy_account_plans_checks_and_applies_jobs_that_run_as_others() {
     let rig = rig_of(Cloud::fresh().await);
     let job = "jobs: {night: {name: 'night-${env}', image: us-docker.pkg.dev/cloudrun/container/job:v1, command: [work], service_account: 'night-${env}'}}";
     rig.edit("github:\n", &format!("{job}\ngithub:\n"));
-    rig.deployer("apply dev --auto-approve --layer foundation").ok().await;
+    let rig = founded_on(rig).await;
     let users = rig.cloud.grants(&account_path("night-dev")).await;
     assert_eq!(users, [format!("roles/iam.serviceAccountUser {}", member("github-deploy"))]);
 
