@@ -533,8 +533,8 @@ impl<'a> Draft<'a> {
         }
         let stays = kind.undeclared() == Undeclared::Note && !self.options.prune && !self.options.destroy;
         let used_with = kind.used_with(&address.name, &live.spec)?;
-        let used = [Some(address), used_with.as_ref()].into_iter().flatten();
-        let user = used.into_iter().find_map(|address| self.in_use.get(address)).cloned();
+        let mut looked_up = [Some(address), used_with.as_ref()].into_iter().flatten();
+        let user = looked_up.find_map(|address| self.in_use.get(address)).cloned();
         match (kind.undeclared(), user) {
             (Undeclared::Keep, _) => {}
             (Undeclared::Delete, Some(user)) => {

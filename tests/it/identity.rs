@@ -220,8 +220,8 @@ async fn a_restored_provider_is_brought_in_line() {
     let rig = founded().await;
     let path = format!("{POOLS}/github/providers/actions");
     let open = json!({"attributeCondition": "assertion.repository_id != ''"});
-    let patch = format!("{path}?updateMask=attributeCondition");
-    assert_eq!(rig.cloud.console("PATCH", &patch, Some(&open)).await.0, 200);
+    let loosened = format!("{path}?updateMask=attributeCondition");
+    assert_eq!(rig.cloud.console("PATCH", &loosened, Some(&open)).await.0, 200);
     assert_eq!(rig.cloud.console("DELETE", &path, None).await.0, 200);
     rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
     let live = rig.cloud.read(&path).await;
@@ -241,8 +241,8 @@ async fn what_somebody_loosened_at_the_provider_is_seen_and_mended() {
         "oidc": {"issuerUri": "https://token.actions.githubusercontent.com", "jwksJson": r#"{"keys":[]}"#,
             "allowedAudiences": ["https://example.com"]},
     });
-    let patch = format!("{path}?updateMask=attributeCondition,oidc");
-    assert_eq!(rig.cloud.console("PATCH", &patch, Some(&loose)).await.0, 200);
+    let loosened = format!("{path}?updateMask=attributeCondition,oidc");
+    assert_eq!(rig.cloud.console("PATCH", &loosened, Some(&loose)).await.0, 200);
     let off = json!({"disabled": true});
     let pool = format!("{POOLS}/github?updateMask=disabled");
     assert_eq!(rig.cloud.console("PATCH", &pool, Some(&off)).await.0, 200);

@@ -223,7 +223,9 @@ async fn what_the_yaml_protects_is_neither_pruned_nor_destroyed() {
         ("run_job/sync-red", "    for_each: tenants\n", "    for_each: tenants\n    protect: true\n"),
         ("run_job/schema", "    command: [migrate]\n", "    command: [migrate]\n    protect: true\n"),
     ];
-    protected.iter().for_each(|(_, from, to)| rig.edit(from, to));
+    for (_, from, to) in protected {
+        rig.edit(from, to);
+    }
     rig.apply().ok().await;
     rig.settled("the marks are read back").await;
 
