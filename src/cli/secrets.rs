@@ -46,7 +46,7 @@ struct Set {
     /// Name of the environment
     #[arg(value_name = "ENV")]
     environment: String,
-    /// The secret's name in the YAML (`secrets.NAME`)
+    /// The secret's name in the YAML (`secrets.NAME`); SLUG/NAME for one of a tenant
     name: String,
     /// Keep the line end that closes standard input
     #[arg(long)]

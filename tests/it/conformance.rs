@@ -135,8 +135,6 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("network: default, subnet: other", "network: wide, subnet: other", &["/vpc/network"]),
     ("tags: [a]", "tags: [b, a]", &["/vpc/tags"]),
     ("egress: all-traffic", "egress: private-ranges-only", &["/vpc/egress"]),
-    ("    labels: {}\n", "    labels: {}\n    metrics: {port: 8080}\n", &["/metrics"]),
-    ("    metrics: {port: 8080}\n", "", &["/metrics"]),
     ("https://one.example.com", "https://two.example.com", &["/v2/customAudiences"]),
     ("    v2: {customAudiences: [https://two.example.com]}\n", "", &["/v2/customAudiences"]),
 ];
@@ -184,6 +182,22 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         "secrets: {",
         &["revoke secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"],
     ),
+    (
+        "    roles: [roles/cloudtrace.agent]\n",
+        "    roles: [roles/cloudtrace.agent]\n    metrics: {port: 8080}\n",
+        &[
+            "grant project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
+    ),
+    (
+        "    metrics: {port: 8080}\n",
+        "",
+        &[
+            "revoke project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
+    ),
     ("access: private", "access: public", &["grant run_grant/web:invoker:allUsers"]),
     ("access: public", "access: private", &["revoke run_grant/web:invoker:allUsers"]),
     (
@@ -216,6 +230,7 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         &[
             "create service_account/day-runner",
             "grant secret_grant/beta:secretAccessor:day-runner",
+            "grant account_grant/day-runner:iam.serviceAccountUser:ci-deploy",
             "revoke secret_grant/beta:secretAccessor:night-runner",
             "update run_job/nightly /service_account",
         ],
@@ -223,13 +238,15 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
     (
         "services:\n",
         "services:\n  site: {name: site, image: us-docker.pkg.dev/cloudrun/container/hello, startup_probe: /s, service_account: web-worker}\n",
-        &["create run_service/site", "update service_account/web-worker /display_name"],
+        &["create run_service/site"],
     ),
 ];
 
 /// Fields that no edit can change in place, and why.
-const OTHERWISE: [(&str, &[&str]); 11] = [
+const OTHERWISE: [(&str, &[&str]); 12] = [
     ("api", &[]),
+    // Follows from the account's id; the scenario `adopting` mends one.
+    ("service_account", &["display_name"]),
     // Always the same; `identity` mends what others change.
     ("identity_pool", &["display_name"]),
     ("identity_provider", &["display_name", "issuer", "mapping"]),

@@ -56,6 +56,7 @@ scenarios![
     exit_codes,
     identity_of_ci,
     immutable_field,
+    jobs_and_tenants,
     newcomer,
     objects_of_another_system,
     optional_secret,
