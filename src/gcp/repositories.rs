@@ -8,7 +8,7 @@ use super::client::Gcp;
 use super::documents::contains;
 use super::error::{ErrorKind, GcpError};
 use super::operation::Operation;
-use super::rest::{Request, parse};
+use super::rest::Request;
 
 const LIST: Method =
     Method::read(Api::ArtifactRegistry, "GET", "artifactregistry.projects.locations.repositories.list");

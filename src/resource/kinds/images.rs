@@ -1,0 +1,195 @@
+//! Which image a service or a job gets: what a release input says, what runs already, or the YAML's own. An image of
+//! the system's own registry becomes a digest here, so that what was planned is what runs.
+
+use std::cmp::Reverse;
+
+use super::repository::Repository;
+use crate::config::Environment;
+use crate::config::model::{Job, Service};
+use crate::resource::{Address, Facts};
+
+/// How the tags begin that deployer itself puts on images.
+pub const SERVING: &str = "serving-";
+
+/// Tags that a refusal lists.
+const SHOWN: usize = 5;
+
+/// An image of the system's own registry, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnImage {
+    /// What follows the registry's prefix: `api`, `web/api`.
+    pub package: String,
+    pub tag: Option<String>,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: Option<String>,
+}
+
+/// The image of a service or job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    pub image: String,
+    /// The YAML's image that the chosen one stands in for, where they differ.
+    pub replaces: Option<String>,
+    /// Why there is none to choose, and the way out.
+    pub refused: Option<(String, String)>,
+}
+
+type Refused = (String, String);
+
+/// What an image of the system's own registry says; `None` for images of other registries.
+pub fn own(env: &Environment, image: &str) -> Option<OwnImage> {
+    let rest = image.strip_prefix(&env.registry_prefix()?)?.strip_prefix('/')?;
+    let (rest, digest) = split(rest, '@');
+    let (package, tag) = split(rest, ':');
+    Some(OwnImage {
+        package: package.to_owned(),
+        tag: tag.map(str::to_owned),
+        digest: digest.map(str::to_owned),
+    })
+}
+
+/// Whether a service or job of the environment has its image in the system's own registry.
+pub fn any_own(env: &Environment) -> bool {
+    let services = env.services.values().map(|service| &service.main.image);
+    let jobs = env.jobs.values().map(|job| &job.container.image);
+    services.chain(jobs).any(|image| own(env, image).is_some())
+}
+
+fn split(text: &str, at: char) -> (&str, Option<&str>) {
+    text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+/// The repository that an image of any Artifact Registry lies in. One of another project that has the name of ours
+/// makes no difference but to the order of things.
+pub fn repository(image: &str) -> Option<Address> {
+    let (host, path) = image.split_once('/')?;
+    host.strip_suffix("-docker.pkg.dev")?;
+    let mut parts = path.split('/');
+    // A project under a domain takes two parts.
+    if parts.next()?.contains('.') {
+        parts.next()?;
+    }
+    let id = parts.next()?;
+    parts.next().map(|_| Address::of::<Repository>(id))
+}
+
+/// The image of a service. A release input wins; after that the running image stays for as long as the YAML's image is
+/// the one that it replaced.
+pub fn of_service(env: &Environment, facts: &Facts, key: &str, service: &Service) -> Chosen {
+    let yaml = &service.main.image;
+    let running = facts.images.get(&service.name);
+    let registry = Registry { env, facts, service: Some(key) };
+    let kept = running.filter(|running| running.instead_of.as_ref() == Some(yaml));
+    let found = match (facts.release_images.get(key), own(env, yaml), kept) {
+        (Some(given), _, _) => registry.resolved(given),
+        (None, Some(own), kept) if facts.release_tag.is_some() || kept.is_none() => {
+            registry.of_own(&own, yaml, running.map(|running| running.image.as_str()))
+        }
+        (None, _, Some(kept)) => Ok(kept.image.clone()),
+        (None, _, None) => Ok(yaml.clone()),
+    };
+    chosen(yaml, found)
+}
+
+/// The image of a job: that of the service that it borrows it from, or one of its own.
+pub fn of_job(env: &Environment, facts: &Facts, job: &Job) -> Chosen {
+    let lender = job.service.as_ref().and_then(|key| env.services.get_key_value(key));
+    if let Some((key, service)) = lender {
+        let lent = of_service(env, facts, key, service);
+        let why = format!("it borrows the image of the service `{key}`, and there is none to choose");
+        return Chosen { refused: lent.refused.map(|(_, hint)| (why, hint)), ..lent };
+    }
+    let yaml = &job.container.image;
+    let Some(own) = own(env, yaml) else { return chosen(yaml, Ok(yaml.clone())) };
+    // The job of a tenant that is new gets the image of the other tenants' jobs.
+    let siblings = env.jobs.values().filter(|other| other.path == job.path).map(|other| &other.name);
+    let running = std::iter::once(&job.name).chain(siblings).find_map(|name| facts.job_images.get(name));
+    let registry = Registry { env, facts, service: None };
+    chosen(yaml, registry.of_own(&own, yaml, running.map(String::as_str)))
+}
+
+fn chosen(yaml: &str, found: Result<String, Refused>) -> Chosen {
+    match found {
+        Ok(image) => {
+            let replaces = (image != yaml).then(|| yaml.to_owned());
+            Chosen { image, replaces, refused: None }
+        }
+        Err(refused) => Chosen { image: yaml.to_owned(), replaces: None, refused: Some(refused) },
+    }
+}
+
+/// The system's own registry, seen by one service or job.
+struct Registry<'a> {
+    env: &'a Environment,
+    facts: &'a Facts,
+    /// The service's key; `None` for a job.
+    service: Option<&'a str>,
+}
+
+impl Registry<'_> {
+    /// A given image with its tag resolved, if it lies in the own registry.
+    fn resolved(&self, image: &str) -> Result<String, Refused> {
+        match own(self.env, image) {
+            Some(OwnImage { package, tag, digest: None }) => {
+                // What a registry takes for a reference without a tag.
+                self.tagged(&package, tag.as_deref().unwrap_or("latest"))
+            }
+            _ => Ok(image.to_owned()),
+        }
+    }
+
+    /// The image where the YAML's own lies in the registry: by the release's tag, by what the YAML says, or what runs.
+    fn of_own(&self, own: &OwnImage, yaml: &str, running: Option<&str>) -> Result<String, Refused> {
+        if let Some(tag) = &self.facts.release_tag {
+            return self.tagged(&own.package, tag);
+        }
+        match (&own.digest, &own.tag) {
+            (Some(_), _) => return Ok(yaml.to_owned()),
+            (None, Some(tag)) => return self.tagged(&own.package, tag),
+            (None, None) => {}
+        }
+        let same =
+            |image: &&str| self::own(self.env, image).is_some_and(|image| image.package == own.package);
+        running.filter(same).map(str::to_owned).ok_or_else(|| {
+            let why = "its image lies in the system's own registry, and nothing says which one to release";
+            (why.to_owned(), self.hint(&own.package))
+        })
+    }
+
+    fn tagged(&self, package: &str, tag: &str) -> Result<String, Refused> {
+        let found = self.facts.tags.get(package).and_then(|tags| tags.get(tag));
+        let image = self.image(package);
+        match found {
+            Some(found) => Ok(format!("{image}@{}", found.digest)),
+            None => Err((format!("there is no tag `{tag}` on {image}"), self.hint(package))),
+        }
+    }
+
+    fn image(&self, package: &str) -> String {
+        format!("{}/{package}", self.env.registry_prefix().unwrap_or_default())
+    }
+
+    /// Both flags, and what they can be given.
+    fn hint(&self, package: &str) -> String {
+        let image = self.image(package);
+        let flags = match self.service {
+            Some(key) => format!("choose it with `--tag TAG` or `--image {key}={image}:TAG`"),
+            None => "choose it with `--tag TAG`".to_owned(),
+        };
+        let newest = self.newest(package);
+        if newest.is_empty() {
+            return format!("no images yet: push one to {image}, then {flags}");
+        }
+        format!("{flags}; newest tags: {}", newest.join(", "))
+    }
+
+    /// The newest tags of an image, newest first; without those that only say what serves.
+    fn newest(&self, package: &str) -> Vec<&str> {
+        let mut tags: Vec<_> = self.facts.tags.get(package).into_iter().flatten().collect();
+        tags.retain(|(tag, _)| !tag.starts_with(SERVING));
+        // Fractions of a second have as many digits as they need, so that the text would sort wrongly.
+        let uploaded = |text: &str| text.parse::<jiff::Timestamp>().ok();
+        tags.sort_by_key(|(tag, image)| Reverse((uploaded(&image.uploaded), *tag)));
+        tags.into_iter().take(SHOWN).map(|(tag, _)| tag.as_str()).collect()
+    }
+}
