@@ -19,7 +19,7 @@ apis: [vision.googleapis.com]
 registry:
   repository: shop
   description: Images
-  labels: {team: red}
+  labels: {stage: raw}
   retention: {keep_last: 5, delete_untagged_after: 30d, dry_run: false}
   immutable_tags: false
 secrets:
@@ -147,8 +147,6 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("network: default, subnet: other", "network: wide, subnet: other", &["/vpc/network"]),
     ("tags: [a]", "tags: [b, a]", &["/vpc/tags"]),
     ("egress: all-traffic", "egress: private-ranges-only", &["/vpc/egress"]),
-    ("    labels: {}\n", "    labels: {}\n    metrics: {port: 8080}\n", &["/metrics"]),
-    ("    metrics: {port: 8080}\n", "", &["/metrics"]),
     ("https://one.example.com", "https://two.example.com", &["/v2/customAudiences"]),
     ("    v2: {customAudiences: [https://two.example.com]}\n", "", &["/v2/customAudiences"]),
 ];
@@ -196,16 +194,28 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         "secrets: {",
         &["revoke secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"],
     ),
+    (
+        "    roles: [roles/cloudtrace.agent]\n",
+        "    roles: [roles/cloudtrace.agent]\n    metrics: {port: 8080}\n",
+        &[
+            "grant project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
+    ),
+    (
+        "    metrics: {port: 8080}\n",
+        "",
+        &[
+            "revoke project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
+    ),
     ("access: private", "access: public", &["grant run_grant/web:invoker:allUsers"]),
     ("access: public", "access: private", &["revoke run_grant/web:invoker:allUsers"]),
     ("description: Images", "description: Our images", &["update repository/shop /description"]),
-    (
-        "  labels: {team: red}\n  ret",
-        "  labels: {team: blue}\n  ret",
-        &["update repository/shop /labels/team"],
-    ),
+    ("labels: {stage: raw}", "labels: {stage: fine}", &["update repository/shop /labels/stage"]),
     // Nothing remembers whose a label is that the YAML does not name.
-    ("  labels: {team: blue}\n  ret", "  ret", &[]),
+    ("  labels: {stage: fine}\n", "", &[]),
     ("keep_last: 5", "keep_last: 6", &["update repository/shop /retention/keep_last"]),
     (
         "delete_untagged_after: 30d",
@@ -256,6 +266,7 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         &[
             "create service_account/day-runner",
             "grant secret_grant/beta:secretAccessor:day-runner",
+            "grant account_grant/day-runner:iam.serviceAccountUser:ci-deploy",
             "revoke secret_grant/beta:secretAccessor:night-runner",
             "update run_job/nightly /service_account",
         ],
@@ -429,8 +440,8 @@ async fn drift_that_the_yaml_has_no_word_for_is_seen_and_mended() {
     let live = rig.cloud.read(&path).await;
     let revisions = rig.cloud.state().await["run.revisions"].as_object().unwrap().clone();
     let newest = live["latestCreatedRevision"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    let old =
-        revisions.keys().map(|name| name.rsplit('/').next().unwrap()).find(|name| *name != newest).unwrap();
+    let of_web = revisions.keys().filter(|name| name.contains("/services/web/"));
+    let old = of_web.map(|name| name.rsplit('/').next().unwrap()).find(|name| *name != newest).unwrap();
     let target =
         json!([{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": old, "percent": 100}]);
     let body = json!({"traffic": target, "template": live["template"]});
