@@ -210,3 +210,44 @@ impl Kind for ImageTag {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::Ownership;
+
+    #[test]
+    fn the_tags_of_an_environment_are_told_from_those_of_others() {
+        for (tag, ours) in [
+            ("serving-dev", true),
+            ("serving-dev.jobs.sync", true),
+            ("serving-dev-2", false),
+            ("serving-staging", false),
+            ("dev", false),
+            ("serving-", false),
+        ] {
+            assert_eq!(is_of(tag, "dev"), ours, "{tag}");
+        }
+        assert!(is_of(&tag("dev", "api", "api"), "dev") && is_of(&tag("dev", "api", "front"), "dev"));
+        assert_ne!(tag("dev", "api", "api"), tag("dev", "api", "front"));
+    }
+
+    #[test]
+    fn all_tags_are_facts_and_only_ours_are_ours() {
+        let mut facts = Facts { own: Ownership::new("shop", "dev"), ..Facts::default() };
+        let spec = Spec {
+            repository: "shop".into(),
+            digest: "sha256:1".into(),
+            uploaded: Some("2026-01-01T00:00:00Z".into()),
+            used_by: Vec::new(),
+        };
+        let observed = ["web/api:v1", "web/api:serving-dev", "web/api:serving-staging"]
+            .map(|name| Observed::new(name, spec.clone(), Owner::Foreign));
+        ImageTag::contribute(&observed, &mut facts);
+        let tags: Vec<_> = facts.tags["web/api"].keys().map(String::as_str).collect();
+        assert_eq!(tags, ["serving-dev", "serving-staging", "v1"]);
+        assert_eq!(facts.tags["web/api"]["v1"].digest, "sha256:1");
+        let owners = observed.map(|tag| ImageTag::owner(&tag, &facts));
+        assert_eq!(owners, [Owner::Foreign, Owner::Ours, Owner::Foreign]);
+    }
+}

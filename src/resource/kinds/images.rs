@@ -178,7 +178,10 @@ impl Registry<'_> {
         };
         let newest = self.newest(package);
         if newest.is_empty() {
-            return format!("no images yet: push one to {image}, then {flags}");
+            let apply = format!("`deployer apply {} --layer foundation`", self.env.name);
+            return format!(
+                "no images yet: push one to {image} (the repository is made by {apply}), then {flags}"
+            );
         }
         format!("{flags}; newest tags: {}", newest.join(", "))
     }
@@ -191,5 +194,137 @@ impl Registry<'_> {
         let uploaded = |text: &str| text.parse::<jiff::Timestamp>().ok();
         tags.sort_by_key(|(tag, image)| Reverse((uploaded(&image.uploaded), *tag)));
         tags.into_iter().take(SHOWN).map(|(tag, _)| tag.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::{self, Inputs};
+    use crate::resource::{RunningImage, TaggedImage};
+
+    const PREFIX: &str = "us-central1-docker.pkg.dev/shop-project/shop";
+
+    fn environment(services: &str) -> Environment {
+        let folder = tempfile::tempdir().unwrap();
+        let environments = folder.path().join("environments");
+        std::fs::create_dir(&environments).unwrap();
+        let base = format!(
+            "deployer: v1\nenvironment: base\nsystem: shop\nproject: {{id: shop-project}}\nregion: us-central1\n\
+             registry: {{repository: shop}}\nservices:\n  {services}\n"
+        );
+        std::fs::write(environments.join("base.yaml"), base).unwrap();
+        std::fs::write(environments.join("dev.yaml"), "deployer: v1\nenvironment: dev\n").unwrap();
+        config::load(folder.path(), "dev", &Inputs::default()).unwrap().environment
+    }
+
+    const OWN: &str = "front: {name: front-service, startup_probe: /}";
+
+    /// `v1` to `v7` of `front`, each a second after the one before, and what serves.
+    fn facts() -> Facts {
+        let tagged = |number: u32| TaggedImage {
+            digest: format!("sha256:{number}"),
+            // With a fraction where it sorts differently as text.
+            uploaded: format!("2026-01-01T00:00:0{number}{}Z", if number == 6 { ".5" } else { "" }),
+        };
+        let mut tags: BTreeMap<_, _> = (1..=7).map(|number| (format!("v{number}"), tagged(number))).collect();
+        tags.insert("v6a".into(), TaggedImage { uploaded: "2026-01-01T00:00:06Z".into(), ..tagged(6) });
+        tags.insert("serving-dev".into(), tagged(9));
+        Facts { tags: BTreeMap::from([("front".into(), tags)]), ..Facts::default() }
+    }
+
+    fn running(image: &str, instead_of: Option<&str>) -> BTreeMap<String, RunningImage> {
+        let running = RunningImage { image: image.into(), instead_of: instead_of.map(str::to_owned) };
+        BTreeMap::from([("front-service".into(), running)])
+    }
+
+    fn chosen(services: &str, facts: &Facts) -> Chosen {
+        let env = environment(services);
+        of_service(&env, facts, "front", &env.services["front"])
+    }
+
+    fn of(digest: &str) -> String {
+        format!("{PREFIX}/front@{digest}")
+    }
+
+    #[test]
+    fn images_of_the_own_registry_are_taken_apart_and_others_are_not() {
+        let env = environment(OWN);
+        let image = own(&env, &format!("{PREFIX}/web/front:v1@sha256:1")).unwrap();
+        assert_eq!((image.package.as_str(), image.tag.as_deref()), ("web/front", Some("v1")));
+        assert_eq!(image.digest.as_deref(), Some("sha256:1"));
+        for other in ["us-central1-docker.pkg.dev/shop-project/shop2/front", "nginx", PREFIX] {
+            assert_eq!(own(&env, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_repository_of_an_image_is_found_also_below_a_domain() {
+        let found = |image: &str| repository(image).map(|address| address.to_string());
+        assert_eq!(found(&of("sha256:1")).as_deref(), Some("repository/shop"));
+        assert_eq!(found("us-docker.pkg.dev/example.com/p/r/a/b:v").as_deref(), Some("repository/r"));
+        assert_eq!(
+            (found("us-docker.pkg.dev/p/r"), found("gcr.io/p/r/a"), found("nginx")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn a_release_says_its_image_and_a_later_plan_keeps_it() {
+        let released = Facts { release_tag: Some("v1".into()), ..facts() };
+        let first = chosen(OWN, &released);
+        assert_eq!((first.image.as_str(), first.refused), (of("sha256:1").as_str(), None));
+        assert_eq!(first.replaces.as_deref(), Some(format!("{PREFIX}/front").as_str()));
+        let kept = Facts { images: running(&first.image, first.replaces.as_deref()), ..facts() };
+        assert_eq!(chosen(OWN, &kept).image, first.image);
+        let named = format!("{PREFIX}/front:v2");
+        let named = Facts { release_images: BTreeMap::from([("front".into(), named)]), ..released };
+        assert_eq!(chosen(OWN, &named).image, of("sha256:2"));
+    }
+
+    #[test]
+    fn a_service_that_somebody_deployed_by_hand_keeps_its_digest() {
+        let by_hand = Facts { images: running(&of("sha256:8"), None), ..facts() };
+        assert_eq!(chosen(OWN, &by_hand).image, of("sha256:8"));
+        let another = Facts { images: running("nginx", None), ..facts() };
+        assert!(chosen(OWN, &another).refused.is_some());
+    }
+
+    #[test]
+    fn a_tag_in_the_yaml_is_resolved_once_and_a_digest_is_taken_as_it_is() {
+        let tagged =
+            format!("front: {{name: front-service, image: \"{PREFIX}/front:v3\", startup_probe: /}}");
+        let first = chosen(&tagged, &facts());
+        assert_eq!(first.image, of("sha256:3"));
+        let mut later = Facts { images: running(&first.image, first.replaces.as_deref()), ..facts() };
+        later.tags.clear();
+        assert_eq!(chosen(&tagged, &later).image, of("sha256:3"));
+        assert!(chosen(&tagged.replace(":v3", ":v4"), &later).refused.is_some(), "there is no v4 any more");
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let pinned = tagged.replace("front:v3", &format!("front@{digest}"));
+        assert_eq!(chosen(&pinned, &facts()), Chosen { image: of(&digest), replaces: None, refused: None });
+    }
+
+    #[test]
+    fn a_refusal_names_both_flags_and_the_five_newest_tags() {
+        let (why, hint) = chosen(OWN, &facts()).refused.unwrap();
+        assert!(why.contains("which one to release"), "{why}");
+        assert!(
+            hint.contains("`--tag TAG`") && hint.contains(&format!("`--image front={PREFIX}/front:TAG`"))
+        );
+        assert!(hint.ends_with("newest tags: v7, v6, v6a, v5, v4"), "{hint}");
+        let (why, _) = chosen(OWN, &Facts { release_tag: Some("v0".into()), ..facts() }).refused.unwrap();
+        assert_eq!(why, format!("there is no tag `v0` on {PREFIX}/front"));
+        let (_, hint) = chosen(OWN, &Facts::default()).refused.unwrap();
+        assert!(hint.starts_with(&format!("no images yet: push one to {PREFIX}/front (")), "{hint}");
+    }
+
+    #[test]
+    fn images_of_other_registries_are_taken_as_written() {
+        let other = "front: {name: front-service, image: nginx, startup_probe: /}";
+        let released = Facts { release_tag: Some("v1".into()), ..facts() };
+        assert_eq!(chosen(other, &released), Chosen { image: "nginx".into(), replaces: None, refused: None });
     }
 }
