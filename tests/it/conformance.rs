@@ -274,17 +274,19 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
     (
         "services:\n",
         "services:\n  site: {name: site, image: us-docker.pkg.dev/cloudrun/container/hello, startup_probe: /s, service_account: web-worker}\n",
-        &["create run_service/site", "update service_account/web-worker /display_name"],
+        &["create run_service/site"],
     ),
 ];
 
 /// Fields that no edit can change in place, and why.
-const OTHERWISE: [(&str, &[&str]); 13] = [
+const OTHERWISE: [(&str, &[&str]); 14] = [
     ("api", &[]),
     // Always the same, and immutable.
     ("repository", &["format", "mode"]),
     // One repository; who uses an image is in no tag.
     ("image_tag", &["repository", "used_by"]),
+    // Follows from the account's id; the scenario `adopting` mends one.
+    ("service_account", &["display_name"]),
     // Always the same; `identity` mends what others change.
     ("identity_pool", &["display_name"]),
     ("identity_provider", &["display_name", "issuer", "mapping"]),
