@@ -682,8 +682,9 @@ fn deletion(
     })
 }
 
-/// Without the records that only follow from the other fields.
-fn told(kind: &dyn AnyKind, fields: Vec<FieldChange>) -> Vec<FieldChange> {
+/// Without what no object shows, and without the records that only follow from the other fields.
+fn told(kind: &dyn AnyKind, mut fields: Vec<FieldChange>) -> Vec<FieldChange> {
+    fields.retain(|field| kind.field_policy(&field.pointer) != FieldPolicy::Unseen);
     let record = |field: &FieldChange| kind.field_policy(&field.pointer) == FieldPolicy::Record;
     if fields.iter().all(record) {
         fields

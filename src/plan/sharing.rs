@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Refusal, diff};
+use super::{FieldChange, Refusal, diff};
 use crate::config::Environment;
 use crate::resource::erased::{Desired, SpecError};
 use crate::resource::registry::Registry;
@@ -152,7 +152,10 @@ fn disagreement(
 ) -> Option<Refusal> {
     let kind = registry.kind(&here.address.kind)?;
     let differing = diff::fields(&here.spec, &there.spec).into_iter();
-    let differing = differing.filter(|field| kind.field_policy(&field.pointer) != FieldPolicy::CreateOnly);
+    let compared = |field: &FieldChange| {
+        !matches!(kind.field_policy(&field.pointer), FieldPolicy::CreateOnly | FieldPolicy::Unseen)
+    };
+    let differing = differing.filter(compared);
     let fields: Vec<_> = differing
         .map(|field| {
             let path = field.pointer.trim_start_matches('/').replace('/', ".");

@@ -118,6 +118,37 @@ async fn the_deploy_account_plans_checks_and_applies_jobs_that_run_as_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_deploy_account_resolves_tags_and_moves_those_that_serve() {
+    let rig = rig_of(Cloud::fresh().await);
+    rig.edit("secrets:\n  alpha", "registry: {repository: shop}\nsecrets:\n  alpha");
+    let own = "  own: {name: \"own-${env}\", startup_probe: /s, service_account: \"web-runner-${env}\"}\n";
+    rig.edit("github:\n", &format!("{own}github:\n"));
+    rig.deployer("apply dev --auto-approve --layer foundation").ok().await;
+    for tag in ["v1", "v2"] {
+        let image = format!("us-central1-docker.pkg.dev/{PROJECT}/shop/own:{tag}");
+        let body = json!({ "image": image });
+        let (status, answer) =
+            rig.cloud.send(reqwest::Method::POST, "/__sandbox/artifacts", Some(&body)).await;
+        assert_eq!(status, 200, "{answer}");
+        let plan = format!("plan dev --layer release --tag {tag} --output json");
+        let plan = as_account(&rig, "github-deploy", &plan).await.ok().await.json();
+        let changes = plan["changes"].as_array().unwrap().iter();
+        let mut images = changes.filter(|change| change["address"] == "run_service/own-dev");
+        let image = &images.next().unwrap()["after"]["image"];
+        assert!(image.as_str().unwrap().ends_with(answer["digest"].as_str().unwrap()), "{image} {answer}");
+        let apply = format!("apply dev --layer release --auto-approve --tag {tag}");
+        as_account(&rig, "github-deploy", &apply).await.ok().await;
+        let again = "plan dev --layer release --detailed-exitcode";
+        as_account(&rig, "github-deploy", again).await.ok().await;
+    }
+    rig.settled("releases are all that was missing").await;
+
+    rig.cloud.revoke(&project_path(), "roles/artifactregistry.writer", &member("github-deploy")).await;
+    let done = as_account(&rig, "github-deploy", "plan dev --layer release").await.fails(1).await;
+    names_what_is_missing(&done, "image_tag", "roles/artifactregistry.reader");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_right_that_a_release_needs_is_named_when_it_is_missing() {
     let rig = founded().await;
     as_account(&rig, "github-deploy", "apply dev --layer release --auto-approve").await.ok().await;

@@ -12,6 +12,7 @@ mod crash;
 mod docs;
 mod faults;
 mod identity;
+mod images;
 mod jobs;
 mod no_leaks;
 mod oracle;

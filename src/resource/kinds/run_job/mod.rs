@@ -40,7 +40,8 @@ impl Kind for RunJob {
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        container::needs(&spec.service_account, spec.container.secret_ids())
+        let image = std::iter::once(spec.container.image.as_str());
+        container::needs(&spec.service_account, spec.container.secret_ids(), image)
     }
 
     fn consequences(_: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
@@ -65,6 +66,11 @@ impl Kind for RunJob {
             Ok(Observed::new(short_name(doc), live::spec(doc)?, owner))
         });
         observed.collect()
+    }
+
+    fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
+        let images = observed.iter().map(|job| (job.name.clone(), job.spec.container.image.clone()));
+        facts.job_images.extend(images);
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
