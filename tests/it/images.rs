@@ -220,7 +220,10 @@ async fn a_rollout_that_fails_moves_no_tag() {
     rig.deployer("plan dev --tag v2 -o release.plan").ok().await;
     let version = format!("{REPOSITORY}/packages/api/versions/{}?force=true", digest('b'));
     assert_eq!(rig.cloud.console("DELETE", &version, None).await.0, 200);
-    rig.deployer("apply release.plan --auto-approve").fails(1).await;
+    let done = rig.deployer("apply release.plan --auto-approve").fails(1).await;
+    let told = format!("{}{}", done.stdout, done.stderr);
+    assert!(told.contains("run_service/api-dev") && told.contains(&image('b')), "{done}");
+    assert!(told.contains("image_tag/api:serving-dev"), "what was skipped is told: {done}");
     assert_eq!(tagged(&rig, "serving-dev").await, Some(digest('a')));
 }
 

@@ -318,10 +318,11 @@ impl Stage {
     async fn cleanup(&mut self) -> String {
         let path = "/__sandbox/artifacts/cleanup";
         let (_, answer) = self.cloud().await.console("POST", path, Some(&json!({}))).await;
-        let deleted = answer["deleted"].as_array().unwrap().iter();
-        deleted
-            .map(|image| format!("  {} by {}\n", image["uri"].as_str().unwrap(), image["policy"]))
-            .collect()
+        let mut shown = String::new();
+        for image in answer["deleted"].as_array().unwrap() {
+            let _ = writeln!(shown, "  {} by {}", image["uri"].as_str().unwrap(), image["policy"]);
+        }
+        shown
     }
 
     async fn live(&mut self, rest: &str) -> String {
