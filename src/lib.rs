@@ -9,8 +9,9 @@
 //! desired + live -- plan::plan --> Plan -- view, or apply::apply --> Report
 //! ```
 //!
-//! `config`, `plan` and `resource`'s declarations are pure; `gcp` is the only code that reaches Google;
-//! `apply` is the only writer; `view` is the only printer; `cli` holds a file for each verb.
+//! `planner` takes these steps up to the plan. `config`, `plan` and `resource`'s declarations are pure; `gcp` is the
+//! only code that reaches Google; `apply` is the only writer; `view` is the only printer; `cli` holds a file for each
+//! verb.
 
 pub mod apply;
 pub mod cli;
@@ -18,5 +19,6 @@ pub mod config;
 pub mod error;
 pub mod gcp;
 pub mod plan;
+pub mod planner;
 pub mod resource;
 pub mod view;

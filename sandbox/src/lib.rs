@@ -34,4 +34,4 @@ pub mod world;
 pub use clock::{Clock, ManualClock};
 pub use projects::ProjectSeed;
 pub use start::{Apis, Options, Sandbox, StartError, start};
-pub use store::holder;
+pub use store::{Holder, holder};

@@ -15,7 +15,7 @@ use crate::faults::Faults;
 use crate::projects::{ProjectSeed, is_project_id};
 use crate::quotas::Quotas;
 use crate::server::{self, Calls, Shared, lock};
-use crate::store::{FolderLock, Journal, StoreError};
+use crate::store::{FolderLock, Holder, Journal, StoreError};
 use crate::wire::{Scissors, Wire};
 use crate::world::World;
 
@@ -128,7 +128,7 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
     let failed = |source| StartError::Listen { port: options.port, source };
     let address = listener.local_addr().map_err(failed)?;
     if let Some(lock) = &lock {
-        lock.publish(address)?;
+        lock.publish(Holder { address, quotas: options.quotas })?;
     }
     let shared = Arc::new(Shared {
         world: Mutex::new(world),

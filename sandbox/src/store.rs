@@ -204,18 +204,21 @@ impl FolderLock {
                 let _ = std::fs::remove_file(dir.join("address"));
                 Ok(Self { dir: dir.to_owned(), _file: file })
             }
-            Err(std::fs::TryLockError::WouldBlock) => {
-                Err(StoreError::Locked { path: dir.to_owned(), address: published(dir) })
-            }
+            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked {
+                path: dir.to_owned(),
+                address: published(dir).map(|holder| holder.address),
+            }),
             Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
         }
     }
 
     /// Lets other processes know where the holder listens.
-    pub(crate) fn publish(&self, address: SocketAddr) -> Result<(), StoreError> {
+    pub(crate) fn publish(&self, holder: Holder) -> Result<(), StoreError> {
         let failed = |source| StoreError::Folder { path: self.dir.clone(), source };
         let fresh = self.dir.join("address.new");
-        std::fs::write(&fresh, address.to_string()).map_err(failed)?;
+        let Holder { address, quotas } = holder;
+        let text = if quotas { format!("{address}{QUOTAS}") } else { address.to_string() };
+        std::fs::write(&fresh, text).map_err(failed)?;
         std::fs::rename(fresh, self.dir.join("address")).map_err(failed)
     }
 }
@@ -230,23 +233,42 @@ fn lock_file(dir: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))
 }
 
-fn published(dir: &Path) -> Option<SocketAddr> {
+fn published(dir: &Path) -> Option<Holder> {
     // The holder binds right after it locks: a moment of patience bridges that gap.
     for _ in 0..20 {
         if let Ok(text) = std::fs::read_to_string(dir.join("address"))
-            && let Ok(address) = text.trim().parse()
+            && let Some(holder) = Holder::read(&text)
         {
-            return Some(address);
+            return Some(holder);
         }
         std::thread::sleep(Duration::from_millis(25));
     }
     None
 }
 
-/// Where the process listens that holds the folder's lock; `None` when no living process holds it.
+/// Behind the address of a sandbox that keeps quotas.
+const QUOTAS: &str = " quotas";
+
+/// The process that holds a folder's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether it keeps Google's request quotas.
+    pub quotas: bool,
+}
+
+impl Holder {
+    fn read(text: &str) -> Option<Self> {
+        let (address, quotas) = text.strip_suffix(QUOTAS).map_or((text, false), |address| (address, true));
+        Some(Self { address: address.trim().parse().ok()?, quotas })
+    }
+}
+
+/// The process that holds the folder's lock; `None` when no living process holds it.
 ///
 /// Waits up to half a second for a holder that has just started.
-pub fn holder(dir: &Path) -> Option<SocketAddr> {
+pub fn holder(dir: &Path) -> Option<Holder> {
     if !dir.join("lock").exists() {
         return None;
     }
@@ -323,8 +345,10 @@ mod tests {
         assert_eq!(holder(dir.path()), None);
         let lock = FolderLock::acquire(dir.path()).unwrap();
         let address: SocketAddr = "127.0.0.1:4711".parse().unwrap();
-        lock.publish(address).unwrap();
-        assert_eq!(holder(dir.path()), Some(address));
+        for quotas in [false, true] {
+            lock.publish(Holder { address, quotas }).unwrap();
+            assert_eq!(holder(dir.path()), Some(Holder { address, quotas }));
+        }
         assert!(matches!(
             FolderLock::acquire(dir.path()),
             Err(StoreError::Locked { address: Some(found), .. }) if found == address

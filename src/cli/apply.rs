@@ -95,7 +95,7 @@ async fn apply_file(
     let aim = Aim::of_saved(&args.reach, &plan.target)?;
     let place = &plan.place;
     let seed = gcp_sandbox::ProjectSeed { id: place.project.clone(), number: Some(place.project_number) };
-    let connection = Connection::open(&aim, root, seed, global).await?;
+    let connection = Connection::open(&aim, root, seed, global, out).await?;
     let result = async {
         plan_file::still_holds(file, &saved.planned, &connection).await?;
         carrying_out::shown_and_carried_out(&connection, plan, args.auto_approve, out).await

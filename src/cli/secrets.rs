@@ -137,7 +137,7 @@ fn declared<'a>(session: &'a Session, name: &str) -> Result<&'a model::Secret, C
 
 /// Creates the secret as apply would, and enables its API where that is not done.
 async fn make(session: &Session, declared: &model::Secret, out: &Out) -> Result<(), CliError> {
-    let place = session.place_of(&Address::of::<Secret>(&declared.id)).await?;
+    let place = session.planner().place_of(&Address::of::<Secret>(&declared.id)).await?;
     let document = || secret::document(&secret::spec(declared), &place);
     let created = session.connection.gcp.create_secret(&place.project, &declared.id, document()).await;
     match created {

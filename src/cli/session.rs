@@ -1,7 +1,7 @@
 //! What the verbs have in common: the environment, a way to its target (`Connection`), and a plan.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,14 +9,13 @@ use clap::Args;
 use super::{CliError, Global};
 use crate::config::model::{Environment, Target};
 use crate::config::{self, Inputs};
-use crate::gcp::{ErrorKind, Gcp, Options};
-use crate::plan::file::{Observed, Planned};
-use crate::plan::sharing::Sharing;
-use crate::plan::{self, Plan, PlanError};
-use crate::resource::erased::Live;
-use crate::resource::kinds::{identity_pool, images, service_account};
+use crate::gcp::{Gcp, Options};
+use crate::plan::file::Planned;
+use crate::plan::{self, Plan};
+use crate::planner::{Planner, Release};
+use crate::resource::kinds::images;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Facts, Layer, Ownership, Place};
+use crate::resource::{Address, Layer};
 use crate::view::Out;
 
 /// Where a command goes instead of the environment's own target.
@@ -130,22 +129,27 @@ impl Connection {
         root: &Path,
         project: gcp_sandbox::ProjectSeed,
         global: &Global,
+        out: &Out,
     ) -> Result<Self, CliError> {
-        let (endpoint, embedded) = match aim {
-            Aim::Sandbox => sandbox(root, project).await?,
-            Aim::Endpoint(url) => (Some(url.clone()), None),
-            Aim::Google => (None, None),
+        let (endpoint, quotas, embedded) = match aim {
+            Aim::Sandbox => {
+                let (holder, embedded) = sandbox(root, project).await?;
+                (Some(format!("http://{}", holder.address)), holder.quotas, embedded)
+            }
+            Aim::Endpoint(url) => (Some(url.clone()), true, None),
+            Aim::Google => (None, true, None),
         };
-        // Nobody logs in to the sandbox, and it says itself when it plays a quota.
+        // Nobody logs in to the sandbox.
         let on_sandbox = matches!(aim, Aim::Sandbox);
-        let gcp = Gcp::connect(Options {
+        let options = Options {
             endpoint,
             anonymous: on_sandbox,
-            paced: !on_sandbox,
+            paced: quotas,
             trace: global.verbose,
             ..Options::default()
-        })
-        .await?;
+        };
+        let out = out.clone();
+        let gcp = Gcp::connect(options).await?.telling(Arc::new(move |text: &str| out.status(text)));
         Ok(Self { registry: Registry::standard(), gcp, target: aim.to_string(), on_sandbox, embedded })
     }
 
@@ -155,14 +159,6 @@ impl Connection {
             sandbox.stop().await;
         }
     }
-}
-
-/// What is released, beside what the YAML says.
-#[derive(Default)]
-struct Release {
-    /// By service key.
-    images: BTreeMap<String, String>,
-    tag: Option<String>,
 }
 
 /// An environment and the way to where it lives.
@@ -185,12 +181,12 @@ impl Session {
         out.warnings(&loaded);
         let project = &loaded.environment.project;
         let seed = gcp_sandbox::ProjectSeed { id: project.id.clone(), number: project.number };
-        let connection = Connection::open(&aim, &root, seed, global).await?;
+        let connection = Connection::open(&aim, &root, seed, global, out).await?;
         let others = others(&root, name, project.number)?;
         let number = project.number;
         let mut session = Self { connection, env: loaded.environment, number, others };
         if loaded.needs_project_number {
-            let number = session.project_number().await?;
+            let number = session.planner().project_number().await?;
             let inputs = Inputs { project_number: Some(number) };
             session.env = config::load(&root, name, &inputs)?.environment;
             session.others = self::others(&root, name, Some(number))?;
@@ -202,41 +198,14 @@ impl Session {
         Ok(session)
     }
 
-    /// The number of the project, from Resource Manager, or from the YAML where that API is not enabled yet.
-    async fn project_number(&self) -> Result<u64, CliError> {
-        let project = &self.env.project;
-        match (self.connection.gcp.project(&project.id).await, self.number) {
-            (Ok(found), Some(number)) if found.number != number => Err(CliError::user(format!(
-                "the project {} has the number {}, not {number}",
-                project.id, found.number
-            ))
-            .hint("correct `project.number` in the YAML")),
-            (Ok(found), _) => Ok(found.number),
-            (Err(error), Some(number)) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => {
-                Ok(number)
-            }
-            (Err(error), _) => Err(error.into()),
-        }
-    }
-
-    /// Where `address` is, with the mark that it gets: several environments may share it.
-    pub async fn place_of(&self, address: &Address) -> Result<Place, CliError> {
-        let place = self.place_with(self.project_number().await?);
-        let facts = Facts { own: self.ownership(), ..Facts::default() };
-        let (sharing, _) = Sharing::of(&self.connection.registry, &self.env, &self.others, &facts)?;
-        Ok(Place { ownership: sharing.mark(address), ..place })
-    }
-
-    fn ownership(&self) -> Ownership {
-        Ownership::new(&self.env.system, &self.env.name)
-    }
-
-    fn place_with(&self, project_number: u64) -> Place {
-        Place {
-            project: self.env.project.id.clone(),
-            project_number,
-            region: self.env.region.clone(),
-            ownership: self.ownership(),
+    pub fn planner(&self) -> Planner<'_> {
+        Planner {
+            registry: &self.connection.registry,
+            gcp: &self.connection.gcp,
+            env: &self.env,
+            others: &self.others,
+            number: self.number,
+            target: &self.connection.target,
         }
     }
 
@@ -247,59 +216,13 @@ impl Session {
 
     /// The same with what the plan was made from.
     pub async fn planned(&self, selection: &Selection) -> Result<Planned, CliError> {
-        self.plan_with(self.release(selection)?, &selection.options()).await
+        self.planner().plan(self.release(selection)?, &selection.options()).await
     }
 
     /// What it takes to delete everything that belongs to this environment alone.
     pub async fn plan_destruction(&self) -> Result<Plan, CliError> {
         let options = plan::Options { destroy: true, ..plan::Options::default() };
-        Ok(self.plan_with(Release::default(), &options).await?.plan)
-    }
-
-    async fn plan_with(&self, release: Release, options: &plan::Options) -> Result<Planned, CliError> {
-        let Connection { registry, gcp, target, .. } = &self.connection;
-        let scope = registry.scope(&self.env);
-        let looked = async { Ok(registry.observe(gcp, &scope, options.layer).await?) };
-        let (live, project_number) = futures::try_join!(looked, self.project_number())?;
-        let observed = Observed::of(&live);
-        let place = self.place_with(project_number);
-        let known = Facts {
-            own: self.ownership(),
-            project_number,
-            account_domain: service_account::email("", &place.project).trim_start_matches('@').to_owned(),
-            accounts: service_account::declared(&self.env).into_keys().map(str::to_owned).collect(),
-            pools: identity_pool::declared(&self.env).map(str::to_owned).into_iter().collect(),
-            release_images: release.images,
-            release_tag: release.tag,
-            placeholders: self.env.target == Target::Sandbox,
-            ..Facts::default()
-        };
-        let declare = |live: &[Live]| {
-            let facts = registry.facts(live, known.clone())?;
-            Ok::<_, CliError>((registry.declare(&self.env, &facts)?, facts))
-        };
-        let (desired, _) = declare(&live)?;
-        let live = plan::without_parts_of_replaced(registry, &desired, live, options)?;
-        let (desired, facts) = declare(&live)?;
-        let (sharing, refusals) = Sharing::of(registry, &self.env, &self.others, &facts)?;
-        if !refusals.is_empty() {
-            return Err(PlanError::Refused(refusals).into());
-        }
-        let sharing = if options.destroy { sharing.without_own() } else { sharing };
-        let inputs = plan::Inputs {
-            place: &place,
-            target,
-            configuration: &self.env.digest,
-            sources: &self.env.sources,
-            show_env: &self.env.show_env,
-            facts: &facts,
-            sharing: &sharing,
-            desired: &desired,
-            live: &live,
-        };
-        let plan = plan::plan(registry, &inputs, options)?;
-        let observed = observed.behind(&plan, registry, &desired, options)?;
-        Ok(Planned { scope, layer: options.layer, observed, plan })
+        Ok(self.planner().plan(Release::default(), &options).await?.plan)
     }
 
     fn release(&self, selection: &Selection) -> Result<Release, CliError> {
@@ -433,11 +356,11 @@ pub fn sandbox_state(root: &Path) -> PathBuf {
 async fn sandbox(
     root: &Path,
     project: gcp_sandbox::ProjectSeed,
-) -> Result<(Option<String>, Option<gcp_sandbox::Sandbox>), CliError> {
+) -> Result<(gcp_sandbox::Holder, Option<gcp_sandbox::Sandbox>), CliError> {
     let state = sandbox_state(root);
     for _ in 0..50 {
-        if let Some(address) = gcp_sandbox::holder(&state) {
-            return Ok((Some(format!("http://{address}")), None));
+        if let Some(holder) = gcp_sandbox::holder(&state) {
+            return Ok((holder, None));
         }
         let options = gcp_sandbox::Options {
             state: Some(state.clone()),
@@ -445,7 +368,10 @@ async fn sandbox(
             ..gcp_sandbox::Options::default()
         };
         match gcp_sandbox::start(options).await {
-            Ok(sandbox) => return Ok((Some(sandbox.url()), Some(sandbox))),
+            Ok(sandbox) => {
+                let holder = gcp_sandbox::Holder { address: sandbox.addr(), quotas: false };
+                return Ok((holder, Some(sandbox)));
+            }
             // Somebody else took the folder a moment ago and has not said yet where to reach it.
             Err(gcp_sandbox::StartError::Locked { .. }) => {
                 tokio::time::sleep(Duration::from_millis(100)).await;

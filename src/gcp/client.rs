@@ -10,13 +10,13 @@ use google_cloud_run_v2::client::{Jobs, Revisions, Services};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::api::Method;
+use super::api::{Access, Api, Method};
 use super::auth;
 use super::endpoint::Endpoint;
 use super::error::{ErrorKind, GcpError};
 use super::failure::{Failure, Stage};
 use super::propagation::Fresh;
-use super::rate::Rates;
+use super::rate::{Queue, Rates};
 use super::retry::{Limits, Retry, decide};
 use super::sleeper::{RealSleeper, Sleeper};
 use super::turns::Turns;
@@ -257,12 +257,28 @@ impl Gcp {
 
     async fn await_budget(&self, method: &Method) {
         let Some(rates) = &self.inner.rates else { return };
-        let wait = rates.reserve(method.api, method.access, self.now());
-        if !wait.is_zero() {
-            let (host, seconds) = (method.api.host(), wait.as_secs().max(1));
-            self.tell(&format!("waiting {seconds} s: the quota of {host} for this minute is used up"));
-            self.sleep(wait).await;
+        let Method { api, access, .. } = *method;
+        let wait = rates.reserve(api, access, self.now());
+        if wait.is_zero() {
+            return;
         }
+        self.tell_of_queue(rates, api, access);
+        self.sleep(wait).await;
+        rates.resume(api, access);
+        self.tell_of_queue(rates, api, access);
+    }
+
+    fn tell_of_queue(&self, rates: &Rates, api: Api, access: Access) {
+        let Some(queue) = rates.news(api, access, self.now()) else { return };
+        let kind = match access {
+            Access::Read => "reads",
+            Access::Write => "writes",
+        };
+        let (host, Queue { waiting, longest, quota }) = (api.host(), queue);
+        let requests =
+            if waiting == 1 { "1 request waits".to_owned() } else { format!("{waiting} requests wait") };
+        let seconds = longest.as_secs().max(1);
+        self.tell(&format!("{requests} up to {seconds} s for the quota of {host}: {quota} {kind} a minute"));
     }
 
     pub(crate) async fn sleep(&self, duration: Duration) {

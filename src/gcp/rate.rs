@@ -12,6 +12,9 @@ use super::api::{Access, Api};
 /// The window of Google's quotas.
 const WINDOW: Duration = Duration::from_mins(1);
 
+/// A queue is told of no more often than that.
+const QUIET: Duration = Duration::from_secs(10);
+
 /// The budgets of all APIs, shared by all requests of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
@@ -19,12 +22,49 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// Books a request at time `now` (monotonic) and answers how long to wait before it may start.
+    /// Books a request at time `now` (monotonic) and answers how long to wait before it may start. A wait that is not
+    /// zero ends with [`Rates::resume`].
     pub(crate) fn reserve(&self, api: Api, access: Access, now: Duration) -> Duration {
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        let budget = budgets.entry((api, access)).or_insert_with(|| Budget::new(api.quota(access)));
-        budget.reserve(now).saturating_sub(now)
+        self.with(api, access, |budget| {
+            let wait = budget.reserve(now).saturating_sub(now);
+            budget.waiting += usize::from(!wait.is_zero());
+            wait
+        })
     }
+
+    /// A request has waited.
+    pub(crate) fn resume(&self, api: Api, access: Access) {
+        self.with(api, access, |budget| budget.waiting = budget.waiting.saturating_sub(1));
+    }
+
+    /// The queue of a budget at time `now`, if there is one and it was not told moments ago: hundreds of requests wait
+    /// for the same.
+    pub(crate) fn news(&self, api: Api, access: Access, now: Duration) -> Option<Queue> {
+        self.with(api, access, |budget| {
+            let last = budget.starts.back().copied().unwrap_or_default();
+            let due = budget.told.is_none_or(|told| now >= told + QUIET);
+            if budget.waiting == 0 || !due {
+                return None;
+            }
+            budget.told = Some(now);
+            Some(Queue { waiting: budget.waiting, longest: last.saturating_sub(now), quota: budget.quota })
+        })
+    }
+
+    fn with<T>(&self, api: Api, access: Access, act: impl FnOnce(&mut Budget) -> T) -> T {
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        act(budgets.entry((api, access)).or_insert_with(|| Budget::new(api.quota(access))))
+    }
+}
+
+/// Requests that wait for a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queue {
+    pub(crate) waiting: usize,
+    /// Until the last one may start.
+    pub(crate) longest: Duration,
+    /// Requests a minute.
+    pub(crate) quota: usize,
 }
 
 /// The start times of the last `quota` requests.
@@ -32,11 +72,15 @@ impl Rates {
 struct Budget {
     quota: usize,
     starts: VecDeque<Duration>,
+    /// Requests that have been booked and not started.
+    waiting: usize,
+    /// When somebody was told of them.
+    told: Option<Duration>,
 }
 
 impl Budget {
     fn new(quota: usize) -> Self {
-        Self { quota, starts: VecDeque::new() }
+        Self { quota, starts: VecDeque::new(), waiting: 0, told: None }
     }
 
     /// The time at which a request asked for at `now` may start.
@@ -91,5 +135,25 @@ mod tests {
         }
         assert_eq!(rates.reserve(Api::Run, Access::Write, Duration::ZERO), WINDOW);
         assert_eq!(rates.reserve(Api::Run, Access::Read, Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_queue_is_told_once_in_ten_seconds_while_it_is_there() {
+        let rates = Rates::default();
+        let (at, news) = (Duration::from_secs, |rates: &Rates, now| rates.news(Api::Run, Access::Write, now));
+        for _ in 0..180 {
+            rates.reserve(Api::Run, Access::Write, at(0));
+        }
+        assert_eq!(news(&rates, at(0)), None);
+        assert_eq!(rates.reserve(Api::Run, Access::Write, at(1)), at(59));
+        let queue = |waiting, longest| Some(Queue { waiting, longest: at(longest), quota: 180 });
+        assert_eq!(news(&rates, at(1)), queue(1, 59));
+        rates.reserve(Api::Run, Access::Write, at(1));
+        assert_eq!(news(&rates, at(10)), None);
+        assert_eq!(news(&rates, at(11)), queue(2, 49));
+        rates.resume(Api::Run, Access::Write);
+        assert_eq!(news(&rates, at(60)), queue(1, 0));
+        rates.resume(Api::Run, Access::Write);
+        assert_eq!(news(&rates, at(80)), None);
     }
 }

@@ -57,6 +57,7 @@ pub trait AnyKind: Send + Sync {
         before: Option<&Value>,
         after: Option<&Value>,
     ) -> Result<Vec<Consequence>, SpecError>;
+    fn intend(&self, env: &Environment, facts: &mut Facts);
     fn watched(&self, env: &Environment) -> Vec<String>;
     fn observe<'a>(&'a self, gcp: &'a Gcp, scope: &'a Scope) -> BoxFuture<'a, Result<Vec<Live>, GcpError>>;
     fn contribute(&self, live: &[Live], facts: &mut Facts) -> Result<(), SpecError>;
@@ -223,6 +224,10 @@ impl<K: Kind> AnyKind for Erased<K> {
             live.collect()
         }
         .boxed()
+    }
+
+    fn intend(&self, env: &Environment, facts: &mut Facts) {
+        K::intend(env, facts);
     }
 
     fn contribute(&self, live: &[Live], facts: &mut Facts) -> Result<(), SpecError> {

@@ -82,6 +82,9 @@ pub trait Kind: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What other kinds need to know of what the YAML declares of this one, whether or not it exists. Pure.
+    fn intend(_env: &Environment, _facts: &mut Facts) {}
+
     /// Names of this kind that observing goes by, where an API lists nothing. Pure.
     fn watched(env: &Environment) -> Vec<String> {
         Self::declare(env, &Facts::default()).into_iter().map(|declared| declared.name).collect()
@@ -482,7 +485,7 @@ impl Ownership {
     }
 }
 
-/// What has to be known before the desired state can be computed, taken from what was observed.
+/// What has to be known before the desired state can be computed: from the YAML, the command, and what was observed.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The mark of this system and environment.

@@ -104,6 +104,14 @@ impl Registry {
         Ok(live)
     }
 
+    /// Adds to `facts` what the environment tells.
+    pub fn known(&self, env: &Environment, mut facts: Facts) -> Facts {
+        for kind in self.kinds() {
+            kind.intend(env, &mut facts);
+        }
+        facts
+    }
+
     /// Adds to `facts` what the observed objects tell.
     pub fn facts(&self, live: &[Live], mut facts: Facts) -> Result<Facts, SpecError> {
         for kind in self.kinds() {

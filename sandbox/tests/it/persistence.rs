@@ -52,7 +52,7 @@ async fn the_holder_of_a_folder_is_found_and_a_second_one_refused() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
     let client = sandbox(kept(&dir)).await;
-    assert_eq!(holder(&folder), Some(client.sandbox.addr()));
+    assert_eq!(holder(&folder).map(|holder| holder.address), Some(client.sandbox.addr()));
     let error = start(kept(&dir)).await.unwrap_err();
     assert!(
         matches!(error, StartError::Locked { address: Some(found), .. } if found == client.sandbox.addr())

@@ -81,6 +81,10 @@ impl Kind for IdentityPool {
         if after.is_none() { vec![Consequence::AccessNarrowed] } else { Vec::new() }
     }
 
+    fn intend(env: &Environment, facts: &mut Facts) {
+        facts.pools.extend(self::declared(env).map(str::to_owned));
+    }
+
     async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
         let docs = gcp.list_pools(&scope.project).await?;
         let observed = docs.iter().map(|doc| {

@@ -72,6 +72,11 @@ impl Kind for ServiceAccount {
         declared.collect()
     }
 
+    fn intend(env: &Environment, facts: &mut Facts) {
+        email("", &env.project.id).trim_start_matches('@').clone_into(&mut facts.account_domain);
+        facts.accounts.extend(self::declared(env).into_keys().map(str::to_owned));
+    }
+
     async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
         let accounts = gcp.list_accounts(&scope.project).await?.into_iter();
         let observed = accounts.map(|account| {
