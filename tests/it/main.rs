@@ -19,6 +19,7 @@ mod oracle;
 mod properties;
 mod proxy;
 mod races;
+mod rates;
 mod rig;
 mod saved_plans;
 mod scenarios;
