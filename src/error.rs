@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::Problems;
 use crate::gcp::GcpError;
-use crate::plan::PlanError;
+use crate::plan::{PlanError, Refusal};
 use crate::resource::erased::SpecError;
 
 /// How a run ended.
@@ -42,6 +42,8 @@ pub enum CliError {
     Google(GcpError),
     /// There can be no plan.
     Plan(PlanError),
+    /// Google would refuse some changes; each is told.
+    Refused { message: String, refusals: Vec<Refusal> },
 }
 
 impl CliError {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use deployer::cli::{self, Cli, Exit};
-use deployer::view::Out;
+use deployer::view::{Detail, Out};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -16,7 +16,8 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::from(failed));
         }
     };
-    let out = Out::new(cli.global.color, cli.global.output);
+    let detail = if cli.global.verbose { Detail::Full } else { Detail::Grouped };
+    let out = Out::new(cli.global.color, cli.global.output, detail);
     deployer::view::start_tracing(cli.global.verbose, &out);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

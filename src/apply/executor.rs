@@ -8,10 +8,10 @@ use futures::stream::{self, StreamExt};
 
 use super::{Event, Failure, Interrupt, Observer, Outcome, Report, Skipped, drive};
 use crate::gcp::{Gcp, GcpError};
-use crate::plan::{Action, Change, PROTECT, Plan};
+use crate::plan::{Action, Change, Plan};
 use crate::resource::erased::AnyKind;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Edit, Place, Settle};
+use crate::resource::{Address, Edit, Settle};
 
 /// Changes of one wave that run side by side. Requests have a limit and a rate of their own.
 const CONCURRENCY: usize = 16;
@@ -120,13 +120,12 @@ impl Run<'_> {
     }
 
     async fn effect(&self, gcp: &Gcp, kind: &dyn AnyKind, change: &Change) -> Result<Settle, GcpError> {
-        let place = &Place { ownership: change.mark.clone(), ..self.plan.place.clone() };
+        let place = &self.plan.place_of(change);
         let name = change.address.name.as_str();
         match (change.action, &change.before, &change.after) {
             (Action::Create, _, Some(after)) => kind.create(gcp, place, name, after).await,
             (Action::Update | Action::Restore, Some(before), Some(after)) => {
-                let fields = change.fields.iter().map(|field| field.pointer.clone());
-                let fields: Vec<_> = fields.filter(|pointer| pointer != PROTECT).collect();
+                let fields = change.pointers();
                 let edit = Edit { name, before, after, fields: &fields };
                 match change.action {
                     Action::Restore => kind.restore(gcp, place, edit).await,

@@ -3,6 +3,7 @@
 mod drive;
 mod executor;
 pub mod rollout;
+pub mod server_check;
 
 use std::time::Duration;
 

@@ -1,8 +1,12 @@
-//! `deployer apply ENV`: plans, shows, asks, carries out, reports.
+//! `deployer apply ENV` plans, shows, asks, carries out, reports; `deployer apply FILE` does so with a saved plan.
 
-use super::session::{Reach, Selection, Session};
-use super::{CliError, Exit, Global, carrying_out};
-use crate::apply::Report;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::session::{Aim, Connection, Reach, Selection, Session, root};
+use super::{CliError, Exit, Global, carrying_out, plan_file};
+use crate::config;
 use crate::view::Out;
 
 /// Show the plan and carry it out
@@ -10,22 +14,55 @@ use crate::view::Out;
 #[command(after_help = "Examples:
   deployer apply dev                        the sandbox never asks
   deployer apply staging                    asks before it changes anything
-  deployer apply production --auto-approve  for CI, which cannot answer")]
+  deployer apply production --auto-approve  for CI, which cannot answer
+  deployer apply production.plan            exactly what `deployer plan production -o production.plan` has shown
+An argument with a `.` or a `/` in it is a file. A saved plan is refused when the YAML or anything that it was made
+from has moved since.")]
 pub struct Args {
-    /// Name of the environment: environments/ENV.yaml
-    #[arg(value_name = "ENV")]
-    environment: String,
+    /// Name of the environment (environments/ENV.yaml), or a file that `deployer plan -o FILE` has written
+    #[arg(value_name = "ENV|FILE")]
+    subject: String,
+    /// A saved plan, which has to be for ENV
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Do not ask
     #[arg(long)]
     auto_approve: bool,
+    /// How old a saved plan may be: 90m, 24h, 7d [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = plan_file::age)]
+    max_age: Option<SignedDuration>,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
     reach: Reach,
 }
 
+/// How old a saved plan may be, unless `--max-age` says something else.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
+
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
-    let session = Session::open(&args.environment, global, &args.reach, out).await?;
+    let root = root(global)?;
+    match &args.file {
+        Some(file) => apply_file(file, Some(&args.subject), &root, args, global, out).await,
+        None if is_file(&args.subject, &root) => {
+            apply_file(Path::new(&args.subject), None, &root, args, global, out).await
+        }
+        None => apply_environment(args, global, out).await,
+    }
+}
+
+/// No environment has a name like a path; a file may have one like an environment, which then goes first.
+fn is_file(subject: &str, root: &Path) -> bool {
+    let environment = || config::names(root).is_ok_and(|names| names.iter().any(|name| name == subject));
+    subject.contains(['.', '/', std::path::MAIN_SEPARATOR])
+        || (Path::new(subject).is_file() && !environment())
+}
+
+async fn apply_environment(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
+    if args.max_age.is_some() {
+        return Err(CliError::user("--max-age is about saved plans, and this plan is made now"));
+    }
+    let session = Session::open(&args.subject, global, &args.reach, out).await?;
     let result = plan_and_apply(args, &session, out).await;
     session.close().await;
     result
@@ -33,11 +70,37 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
 
 async fn plan_and_apply(args: &Args, session: &Session, out: &Out) -> Result<Exit, CliError> {
     let plan = session.plan(&args.selection).await?;
-    if plan.is_empty() {
-        out.applied(&plan, &Report::default());
-        return Ok(Exit::Fine);
+    carrying_out::shown_and_carried_out(&session.connection, &plan, args.auto_approve, out).await
+}
+
+async fn apply_file(
+    file: &Path,
+    environment: Option<&str>,
+    root: &Path,
+    args: &Args,
+    global: &Global,
+    out: &Out,
+) -> Result<Exit, CliError> {
+    if let [first, ..] = args.selection.flags()[..] {
+        return Err(CliError::user(format!("{first} cannot change a plan that is saved"))
+            .hint(format!("give {first} to `deployer plan`, and save that plan with -o")));
     }
-    out.plan_before_apply(&plan);
-    carrying_out::approved(session, &plan, args.auto_approve, out)?;
-    carrying_out::carry_out(session, &plan, out).await
+    let saved = plan_file::read(file)?;
+    plan_file::in_time(file, &saved, Timestamp::now(), args.max_age.unwrap_or(MAX_AGE))?;
+    let plan = &saved.planned.plan;
+    plan_file::for_environment(file, plan, environment)?;
+    if !plan_file::matches_yaml(file, plan, root)? {
+        out.warning("the YAML is not here: whether it changed since this plan was made was not checked");
+    }
+    let aim = Aim::of_saved(&args.reach, &plan.target)?;
+    let place = &plan.place;
+    let seed = gcp_sandbox::ProjectSeed { id: place.project.clone(), number: Some(place.project_number) };
+    let connection = Connection::open(&aim, root, seed, global).await?;
+    let result = async {
+        plan_file::still_holds(file, &saved.planned, &connection).await?;
+        carrying_out::shown_and_carried_out(&connection, plan, args.auto_approve, out).await
+    }
+    .await;
+    connection.close().await;
+    result
 }

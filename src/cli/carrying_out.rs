@@ -2,15 +2,31 @@
 
 use std::sync::Arc;
 
-use super::session::Session;
+use super::session::Connection;
 use super::{CliError, Exit};
-use crate::apply::{self, Interrupt, Observer};
+use crate::apply::{self, Interrupt, Observer, Report};
 use crate::plan::Plan;
 use crate::view::{Answer, Out};
 
+/// Everything after planning: shows, asks unless `approved`, applies and reports.
+pub async fn shown_and_carried_out(
+    connection: &Connection,
+    plan: &Plan,
+    approved: bool,
+    out: &Out,
+) -> Result<Exit, CliError> {
+    if plan.is_empty() {
+        out.applied(plan, &Report::default());
+        return Ok(Exit::Fine);
+    }
+    out.plan_before_apply(plan);
+    self::approved(connection, plan, approved, out)?;
+    carry_out(connection, plan, out).await
+}
+
 /// Asks, unless the answer was given or nothing can be broken. Production wants its name typed; everything else a yes.
-pub fn approved(session: &Session, plan: &Plan, given: bool, out: &Out) -> Result<(), CliError> {
-    if given || session.on_sandbox {
+fn approved(connection: &Connection, plan: &Plan, given: bool, out: &Out) -> Result<(), CliError> {
+    if given || connection.on_sandbox {
         return Ok(());
     }
     let name = &plan.place.ownership.environment;
@@ -28,7 +44,7 @@ pub fn approved(session: &Session, plan: &Plan, given: bool, out: &Out) -> Resul
 }
 
 /// Applies the plan with its progress, and reports. The first Ctrl-C ends it after what is in flight, the second at once.
-pub async fn carry_out(session: &Session, plan: &Plan, out: &Out) -> Result<Exit, CliError> {
+async fn carry_out(connection: &Connection, plan: &Plan, out: &Out) -> Result<Exit, CliError> {
     let (stop, interrupt) = Interrupt::new();
     let listening = {
         let out = out.clone();
@@ -41,7 +57,7 @@ pub async fn carry_out(session: &Session, plan: &Plan, out: &Out) -> Result<Exit
     };
     let progress = Arc::new(out.progress(plan));
     let observer: Arc<dyn Observer> = progress.clone();
-    let report = apply::apply(&session.registry, &session.gcp, plan, observer, &interrupt).await;
+    let report = apply::apply(&connection.registry, &connection.gcp, plan, observer, &interrupt).await;
     progress.finish();
     listening.abort();
     out.applied(plan, &report);

@@ -2,7 +2,6 @@
 
 use super::session::{Reach, Session};
 use super::{CliError, Exit, Global, carrying_out};
-use crate::apply::Report;
 use crate::view::Out;
 
 /// Delete everything that belongs to an environment alone
@@ -40,11 +39,5 @@ async fn destroy(args: &Args, session: &Session, out: &Out) -> Result<Exit, CliE
         out.plan(&plan);
         return Ok(Exit::Fine);
     }
-    if plan.is_empty() {
-        out.applied(&plan, &Report::default());
-        return Ok(Exit::Fine);
-    }
-    out.plan_before_apply(&plan);
-    carrying_out::approved(session, &plan, args.auto_approve, out)?;
-    carrying_out::carry_out(session, &plan, out).await
+    carrying_out::shown_and_carried_out(&session.connection, &plan, args.auto_approve, out).await
 }

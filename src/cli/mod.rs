@@ -4,11 +4,14 @@ mod apply;
 mod carrying_out;
 mod completions;
 mod destroy;
+mod drift;
 mod plan;
+mod plan_file;
 mod sandbox;
 mod schema;
 mod secrets;
 mod session;
+mod show;
 mod validate;
 
 use std::path::PathBuf;
@@ -40,7 +43,7 @@ pub struct Global {
     /// Work in this folder (the one that holds `environments/`)
     #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
     pub directory: Option<PathBuf>,
-    /// Show each request with its status and time; never a body
+    /// Show each request with its status and time, never a body; and every change of a large plan
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// When to use colour
@@ -55,6 +58,8 @@ pub struct Global {
 enum Verb {
     Plan(plan::Args),
     Apply(apply::Args),
+    Show(show::Args),
+    Drift(drift::Args),
     Destroy(destroy::Args),
     Validate(validate::Args),
     Schema(schema::Args),
@@ -69,6 +74,8 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
     match cli.verb {
         Verb::Plan(args) => plan::run(&args, global, out).await,
         Verb::Apply(args) => apply::run(&args, global, out).await,
+        Verb::Show(args) => show::run(&args, out),
+        Verb::Drift(args) => drift::run(&args, global, out).await,
         Verb::Destroy(args) => destroy::run(&args, global, out).await,
         Verb::Validate(args) => validate::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),

@@ -1,7 +1,15 @@
-//! `deployer plan ENV`: what apply would do. Writes nothing.
+//! `deployer plan ENV`: what apply would do. Writes nothing but the file that `-o` names.
 
-use super::session::{Reach, Selection, Session};
-use super::{CliError, Exit, Global};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::session::{Connection, Reach, Selection, Session};
+use super::{CliError, Exit, Global, plan_file};
+use crate::apply::server_check::{self, Verdict};
+use crate::gcp::GcpError;
+use crate::plan::file::{Planned, Saved};
+use crate::plan::{Change, Plan, Refusal};
 use crate::view::Out;
 
 /// Show what apply would change
@@ -9,6 +17,8 @@ use crate::view::Out;
 #[command(after_help = "Examples:
   deployer plan dev
   deployer plan production --detailed-exitcode   exit 2 when something would change
+  deployer plan production -o production.plan    for `deployer apply production.plan`, within a day
+  deployer plan staging --server-check           Google checks what would be sent
   deployer plan staging --image api=us-docker.pkg.dev/p/r/api:v2
   deployer plan staging --sandbox --output json")]
 pub struct Args {
@@ -18,6 +28,12 @@ pub struct Args {
     /// Exit 2 instead of 0 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Save the plan, for `deployer apply FILE`
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Let Google check the changes of services, without making them (needs the right to make them)
+    #[arg(long)]
+    server_check: bool,
     #[command(flatten)]
     selection: Selection,
     #[command(flatten)]
@@ -26,9 +42,57 @@ pub struct Args {
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
-    let plan = session.plan(&args.selection).await;
+    let planned = plan(args, &session, out).await;
     session.close().await;
-    let plan = plan?;
-    out.plan(&plan);
+    let saved = Saved::new(planned?, Timestamp::now());
+    let plan = &saved.planned.plan;
+    if let Some(file) = &args.file {
+        plan_file::write(file, &saved)?;
+    }
+    out.plan(plan);
+    if let Some(file) = &args.file {
+        let (environment, file) = (&args.environment, file.display());
+        out.status(&format!("Saved. `deployer apply {environment} {file}` does exactly this."));
+    }
     Ok(if args.detailed_exitcode && !plan.is_empty() { Exit::Pending } else { Exit::Fine })
+}
+
+async fn plan(args: &Args, session: &Session, out: &Out) -> Result<Planned, CliError> {
+    let planned = session.planned(&args.selection).await?;
+    if args.server_check {
+        check(&session.connection, &planned.plan, out).await?;
+    }
+    Ok(planned)
+}
+
+/// Lets Google check the plan; fails with all that it refuses.
+async fn check(connection: &Connection, plan: &Plan, out: &Out) -> Result<(), CliError> {
+    let (mut accepted, mut early, mut refusals) = (0_usize, Vec::new(), Vec::new());
+    for (change, verdict) in server_check::check(&connection.registry, &connection.gcp, plan).await {
+        match verdict {
+            Verdict::Accepted => accepted += 1,
+            Verdict::TooEarly => early.push(change.address.to_string()),
+            Verdict::Refused(error) => refusals.push(refusal(change, &error)),
+        }
+    }
+    out.status(&format!("Server check: {accepted} accepted, {} refused.", refusals.len()));
+    if !early.is_empty() {
+        let early = early.join(", ");
+        out.status(&format!("Not checked, because other changes have to be applied first: {early}."));
+    }
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    out.plan_before_apply(plan);
+    Err(CliError::Refused { message: "Google would refuse some of these changes".to_owned(), refusals })
+}
+
+fn refusal(change: &Change, error: &GcpError) -> Refusal {
+    let source = change.source.as_ref();
+    let hint = match (error.hints.as_slice(), source) {
+        ([], Some(source)) => format!("change `{}` in the YAML", source.path),
+        (hints, _) => hints.join("; "),
+    };
+    let location = source.and_then(|source| source.location.clone());
+    Refusal { address: change.address.clone(), why: error.to_string(), hint, location }
 }

@@ -72,7 +72,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
 async fn list(session: &Session, out: &Out) -> Result<Exit, CliError> {
     let project = &session.env.project.id;
     let rows = session.env.secrets.iter().map(|(alias, declared)| async move {
-        let versions = versions(&session.gcp, project, &declared.id).await?.unwrap_or_default();
+        let versions = versions(&session.connection.gcp, project, &declared.id).await?.unwrap_or_default();
         Ok::<_, GcpError>(SecretRow {
             name: alias.clone(),
             id: declared.id.clone(),
@@ -96,7 +96,7 @@ async fn versions(gcp: &Gcp, project: &str, id: &str) -> Result<Option<Vec<Versi
 async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError> {
     let declared = declared(session, &args.name)?;
     let payload = payload(args)?;
-    let gcp = &session.gcp;
+    let gcp = &session.connection.gcp;
     let project = &session.env.project.id;
     let full_name = secret::full_name(project, &declared.id);
     let existing = versions(gcp, project, &declared.id).await?;
@@ -117,7 +117,7 @@ async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError>
 
 /// The owner of a secret that bears the mark of another system, as `SYSTEM/ENVIRONMENT`.
 async fn other_system(session: &Session, full_name: &str) -> Result<Option<String>, GcpError> {
-    let doc = session.gcp.secret(full_name).await?.unwrap_or_default();
+    let doc = session.connection.gcp.secret(full_name).await?.unwrap_or_default();
     Ok(match Ownership::owner_by_labels(&doc) {
         Owner::Marked(mark) if mark.system != session.env.system => {
             Some(format!("{}/{}", mark.system, mark.environment))
@@ -139,12 +139,16 @@ fn declared<'a>(session: &'a Session, name: &str) -> Result<&'a model::Secret, C
 async fn make(session: &Session, declared: &model::Secret, out: &Out) -> Result<(), CliError> {
     let place = session.place_of(&Address::of::<Secret>(&declared.id)).await?;
     let document = || secret::document(&secret::spec(declared), &place);
-    let created = session.gcp.create_secret(&place.project, &declared.id, document()).await;
+    let created = session.connection.gcp.create_secret(&place.project, &declared.id, document()).await;
     match created {
         Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => {
             out.status("enabling secretmanager.googleapis.com");
-            session.gcp.enable_apis(&place.project, &["secretmanager.googleapis.com".to_owned()]).await?;
-            session.gcp.create_secret(&place.project, &declared.id, document()).await?;
+            session
+                .connection
+                .gcp
+                .enable_apis(&place.project, &["secretmanager.googleapis.com".to_owned()])
+                .await?;
+            session.connection.gcp.create_secret(&place.project, &declared.id, document()).await?;
         }
         other => drop(other?),
     }

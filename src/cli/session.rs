@@ -1,4 +1,4 @@
-//! What `plan`, `apply` and `secrets` have in common: the environment, a way to its target, and a plan.
+//! What the verbs have in common: the environment, a way to its target (`Connection`), and a plan.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,14 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{CliError, Global};
-use crate::config::model::{Environment, Project, Target};
+use crate::config::model::{Environment, Target};
 use crate::config::{self, Inputs};
 use crate::gcp::{ErrorKind, Gcp, Options};
+use crate::plan::file::{Observed, Planned};
 use crate::plan::sharing::Sharing;
 use crate::plan::{self, Plan, PlanError};
 use crate::resource::erased::Live;
-use crate::resource::kinds::service_account;
+use crate::resource::kinds::{identity_pool, service_account};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, Layer, Ownership, Place};
 use crate::view::Out;
@@ -31,7 +32,7 @@ pub struct Reach {
 }
 
 /// What a plan is to contain.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Plan")]
 pub struct Selection {
     /// Release this image of a service: SERVICE is its key in the YAML
@@ -69,6 +70,22 @@ impl Selection {
             destroy: false,
         }
     }
+
+    /// The flags that were given.
+    pub fn flags(&self) -> Vec<&'static str> {
+        // A new flag must be thought about here: a saved plan takes none of them.
+        let Self { images, target, exclude, adopt, allow_replace, prune, layer } = self;
+        let given = [
+            ("--image", !images.is_empty()),
+            ("--target", !target.is_empty()),
+            ("--exclude", !exclude.is_empty()),
+            ("--adopt", !adopt.is_empty()),
+            ("--allow-replace", !allow_replace.is_empty()),
+            ("--prune", *prune),
+            ("--layer", layer.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
 }
 
 fn image(text: &str) -> Result<(String, String), String> {
@@ -82,16 +99,55 @@ fn image(text: &str) -> Result<(String, String), String> {
     Ok((service.to_owned(), image.to_owned()))
 }
 
-/// An environment and the way to where it lives.
-pub struct Session {
+/// A way to a target: all that carrying out a plan takes.
+pub struct Connection {
     pub registry: Registry,
-    pub env: Environment,
     pub gcp: Gcp,
     /// `sandbox`, `google` or the endpoint.
     pub target: String,
     /// It goes to the sandbox of this checkout, where nothing can be broken.
     pub on_sandbox: bool,
     embedded: Option<gcp_sandbox::Sandbox>,
+}
+
+impl Connection {
+    /// Connects to the target; starts the sandbox of the folder `root`, with this project, when that is the target.
+    pub async fn open(
+        aim: &Aim,
+        root: &Path,
+        project: gcp_sandbox::ProjectSeed,
+        global: &Global,
+    ) -> Result<Self, CliError> {
+        let (endpoint, embedded) = match aim {
+            Aim::Sandbox => sandbox(root, project).await?,
+            Aim::Endpoint(url) => (Some(url.clone()), None),
+            Aim::Google => (None, None),
+        };
+        // Nobody logs in to the sandbox, and it says itself when it plays a quota.
+        let on_sandbox = matches!(aim, Aim::Sandbox);
+        let gcp = Gcp::connect(Options {
+            endpoint,
+            anonymous: on_sandbox,
+            paced: !on_sandbox,
+            trace: global.verbose,
+            ..Options::default()
+        })
+        .await?;
+        Ok(Self { registry: Registry::standard(), gcp, target: aim.to_string(), on_sandbox, embedded })
+    }
+
+    /// Ends the embedded sandbox, if there is one.
+    pub async fn close(self) {
+        if let Some(sandbox) = self.embedded {
+            sandbox.stop().await;
+        }
+    }
+}
+
+/// An environment and the way to where it lives.
+pub struct Session {
+    pub connection: Connection,
+    pub env: Environment,
     number: Option<u64>,
     /// The other environments of the system: what they declare too is shared.
     others: Vec<Environment>,
@@ -106,32 +162,12 @@ impl Session {
         // The aim has just judged it: a rehearsal needs no real project, and Google got none.
         loaded.warnings.retain(|warning| warning.rule != "placeholder-project");
         out.warnings(&loaded);
-        let (endpoint, embedded) = match &aim {
-            Aim::Sandbox => sandbox(&root, &loaded.environment.project).await?,
-            Aim::Endpoint(url) => (Some(url.clone()), None),
-            Aim::Google => (None, None),
-        };
-        // Nobody logs in to the sandbox, and it says itself when it plays a quota.
-        let anonymous = matches!(aim, Aim::Sandbox);
-        let gcp = Gcp::connect(Options {
-            endpoint,
-            anonymous,
-            paced: !anonymous,
-            trace: global.verbose,
-            ..Options::default()
-        })
-        .await?;
-        let others = others(&root, name, loaded.environment.project.number)?;
-        let mut session = Self {
-            others,
-            registry: Registry::standard(),
-            number: loaded.environment.project.number,
-            env: loaded.environment,
-            gcp,
-            target: aim.to_string(),
-            on_sandbox: matches!(aim, Aim::Sandbox),
-            embedded,
-        };
+        let project = &loaded.environment.project;
+        let seed = gcp_sandbox::ProjectSeed { id: project.id.clone(), number: project.number };
+        let connection = Connection::open(&aim, &root, seed, global).await?;
+        let others = others(&root, name, project.number)?;
+        let number = project.number;
+        let mut session = Self { connection, env: loaded.environment, number, others };
         if loaded.needs_project_number {
             let number = session.project_number().await?;
             let inputs = Inputs { project_number: Some(number) };
@@ -139,7 +175,7 @@ impl Session {
             session.others = self::others(&root, name, Some(number))?;
             session.number = Some(number);
         }
-        if session.on_sandbox {
+        if session.connection.on_sandbox {
             session.env.target = Target::Sandbox;
         }
         Ok(session)
@@ -148,7 +184,7 @@ impl Session {
     /// The number of the project, from Resource Manager, or from the YAML where that API is not enabled yet.
     async fn project_number(&self) -> Result<u64, CliError> {
         let project = &self.env.project;
-        match (self.gcp.project(&project.id).await, self.number) {
+        match (self.connection.gcp.project(&project.id).await, self.number) {
             (Ok(found), Some(number)) if found.number != number => Err(CliError::user(format!(
                 "the project {} has the number {}, not {number}",
                 project.id, found.number
@@ -166,7 +202,7 @@ impl Session {
     pub async fn place_of(&self, address: &Address) -> Result<Place, CliError> {
         let place = self.place_with(self.project_number().await?);
         let facts = Facts { own: self.ownership(), ..Facts::default() };
-        let (sharing, _) = Sharing::of(&self.registry, &self.env, &self.others, &facts)?;
+        let (sharing, _) = Sharing::of(&self.connection.registry, &self.env, &self.others, &facts)?;
         Ok(Place { ownership: sharing.mark(address), ..place })
     }
 
@@ -185,49 +221,56 @@ impl Session {
 
     /// Observes everything at once and compares it with what is declared.
     pub async fn plan(&self, selection: &Selection) -> Result<Plan, CliError> {
+        Ok(self.planned(selection).await?.plan)
+    }
+
+    /// The same with what the plan was made from.
+    pub async fn planned(&self, selection: &Selection) -> Result<Planned, CliError> {
         self.plan_with(self.release_images(selection)?, &selection.options()).await
     }
 
     /// What it takes to delete everything that belongs to this environment alone.
     pub async fn plan_destruction(&self) -> Result<Plan, CliError> {
         let options = plan::Options { destroy: true, ..plan::Options::default() };
-        self.plan_with(BTreeMap::new(), &options).await
+        Ok(self.plan_with(BTreeMap::new(), &options).await?.plan)
     }
 
     async fn plan_with(
         &self,
         release_images: BTreeMap<String, String>,
         options: &plan::Options,
-    ) -> Result<Plan, CliError> {
-        let scope = self.registry.scope(&self.env);
-        let observed = async { Ok(self.registry.observe(&self.gcp, &scope, options.layer).await?) };
-        let (live, project_number) = futures::try_join!(observed, self.project_number())?;
+    ) -> Result<Planned, CliError> {
+        let Connection { registry, gcp, target, .. } = &self.connection;
+        let scope = registry.scope(&self.env);
+        let looked = async { Ok(registry.observe(gcp, &scope, options.layer).await?) };
+        let (live, project_number) = futures::try_join!(looked, self.project_number())?;
+        let observed = Observed::of(&live);
         let place = self.place_with(project_number);
-        let accounts = self.env.services.values().map(|service| service.service_account.clone());
         let known = Facts {
             own: self.ownership(),
             project_number,
             account_domain: service_account::email("", &place.project).trim_start_matches('@').to_owned(),
-            accounts: accounts.collect(),
+            accounts: service_account::declared(&self.env).into_keys().map(str::to_owned).collect(),
+            pools: identity_pool::declared(&self.env).map(str::to_owned).into_iter().collect(),
             release_images,
             placeholders: self.env.target == Target::Sandbox,
             ..Facts::default()
         };
         let declare = |live: &[Live]| {
-            let facts = self.registry.facts(live, known.clone())?;
-            Ok::<_, CliError>((self.registry.declare(&self.env, &facts)?, facts))
+            let facts = registry.facts(live, known.clone())?;
+            Ok::<_, CliError>((registry.declare(&self.env, &facts)?, facts))
         };
         let (desired, _) = declare(&live)?;
-        let live = plan::without_parts_of_replaced(&self.registry, &desired, live, options)?;
+        let live = plan::without_parts_of_replaced(registry, &desired, live, options)?;
         let (desired, facts) = declare(&live)?;
-        let (sharing, refusals) = Sharing::of(&self.registry, &self.env, &self.others, &facts)?;
+        let (sharing, refusals) = Sharing::of(registry, &self.env, &self.others, &facts)?;
         if !refusals.is_empty() {
             return Err(PlanError::Refused(refusals).into());
         }
         let sharing = if options.destroy { sharing.without_own() } else { sharing };
         let inputs = plan::Inputs {
             place: &place,
-            target: &self.target,
+            target,
             configuration: &self.env.digest,
             sources: &self.env.sources,
             show_env: &self.env.show_env,
@@ -236,7 +279,9 @@ impl Session {
             desired: &desired,
             live: &live,
         };
-        Ok(plan::plan(&self.registry, &inputs, options)?)
+        let plan = plan::plan(registry, &inputs, options)?;
+        let observed = observed.behind(&plan, registry, &desired, options)?;
+        Ok(Planned { scope, layer: options.layer, observed, plan })
     }
 
     fn release_images(&self, selection: &Selection) -> Result<BTreeMap<String, String>, CliError> {
@@ -253,11 +298,9 @@ impl Session {
         Ok(selection.images.iter().cloned().collect())
     }
 
-    /// Ends the embedded sandbox, if there is one.
+    /// See [`Connection::close`].
     pub async fn close(self) {
-        if let Some(sandbox) = self.embedded {
-            sandbox.stop().await;
-        }
+        self.connection.close().await;
     }
 }
 
@@ -268,8 +311,8 @@ fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<En
     names.map(|other| Ok(config::load(root, &other, &inputs)?.environment)).collect()
 }
 
-/// Where a session goes.
-enum Aim {
+/// Where a command goes.
+pub enum Aim {
     Sandbox,
     Endpoint(String),
     Google,
@@ -299,14 +342,44 @@ impl Aim {
         }
         Ok(Self::Google)
     }
+
+    /// Where a saved plan for `target` goes. An endpoint has to be named again: a file must not choose who is sent the
+    /// credentials of whoever applies it.
+    pub fn of_saved(reach: &Reach, target: &str) -> Result<Self, CliError> {
+        let asked = match (&reach.endpoint, reach.sandbox) {
+            (Some(url), _) => Some(url.as_str()),
+            (None, true) => Some(SANDBOX),
+            (None, false) => None,
+        };
+        let refused = |message: String, hint: &str| Err(CliError::user(message).hint(hint));
+        match (target, asked) {
+            (SANDBOX, None | Some(SANDBOX)) => Ok(Self::Sandbox),
+            (GOOGLE, None) => Ok(Self::Google),
+            (_, Some(asked)) if asked == target => Ok(Self::Endpoint(target.to_owned())),
+            (_, Some(asked)) => refused(
+                format!("the plan is for the target {target}, and not for {asked}"),
+                "leave out --sandbox and --endpoint (and DEPLOYER_ENDPOINT), or plan again with them",
+            ),
+            (_, None) => refused(
+                format!("the plan is for the endpoint {target}, which no flag names"),
+                &format!("if that is where it is to go, add --endpoint {target}"),
+            ),
+        }
+    }
 }
+
+/// The sandbox of a checkout, in [`Plan::target`].
+const SANDBOX: &str = "sandbox";
+
+/// Google itself, in [`Plan::target`].
+const GOOGLE: &str = "google";
 
 impl std::fmt::Display for Aim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Sandbox => f.write_str("sandbox"),
+            Self::Sandbox => f.write_str(SANDBOX),
             Self::Endpoint(url) => f.write_str(url),
-            Self::Google => f.write_str("google"),
+            Self::Google => f.write_str(GOOGLE),
         }
     }
 }
@@ -333,17 +406,16 @@ pub fn sandbox_state(root: &Path) -> PathBuf {
 /// The sandbox of this checkout: the one that runs, or a new one inside this process.
 async fn sandbox(
     root: &Path,
-    project: &Project,
+    project: gcp_sandbox::ProjectSeed,
 ) -> Result<(Option<String>, Option<gcp_sandbox::Sandbox>), CliError> {
     let state = sandbox_state(root);
     for _ in 0..50 {
         if let Some(address) = gcp_sandbox::holder(&state) {
             return Ok((Some(format!("http://{address}")), None));
         }
-        let seed = gcp_sandbox::ProjectSeed { id: project.id.clone(), number: project.number };
         let options = gcp_sandbox::Options {
             state: Some(state.clone()),
-            projects: vec![seed],
+            projects: vec![project.clone()],
             ..gcp_sandbox::Options::default()
         };
         match gcp_sandbox::start(options).await {

@@ -208,6 +208,13 @@ pub struct Metrics {
     pub interval: u32,
 }
 
+impl Metrics {
+    /// Name and size of the container that collects them.
+    pub const COLLECTOR: &str = "collector";
+    pub const CPU: &str = "250m";
+    pub const MEMORY: &str = "256Mi";
+}
+
 /// A Cloud Run job.
 #[derive(Clone, Debug)]
 pub struct Job {

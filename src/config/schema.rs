@@ -212,7 +212,7 @@ pub(crate) struct ServiceKeys {
     pub(crate) service_account: Option<String>,
     /// Roles that the run-time account has in the project, e.g. `roles/cloudtrace.agent`. Default: none. What secrets need comes by itself.
     pub(crate) roles: Option<Vec<Role>>,
-    /// Metrics in the format of Prometheus, which a sidecar collects. `{}` is enough. Default: none are collected.
+    /// Metrics in the format of Prometheus, which a sidecar of Google collects: for now `/metrics` on port 8080 every 30s, anything else is refused in the plan. Default: none are collected.
     pub(crate) metrics: Option<MetricsKeys>,
     /// Deleting the service is refused. Default: `false`.
     pub(crate) protect: Option<bool>,

@@ -6,6 +6,8 @@ pub(crate) enum Api {
     Run,
     SecretManager,
     Iam,
+    /// Workload identity pools and providers, which IAM counts apart.
+    Federation,
     ResourceManager,
     ServiceUsage,
 }
@@ -16,7 +18,7 @@ impl Api {
         match self {
             Self::Run => "run.googleapis.com",
             Self::SecretManager => "secretmanager.googleapis.com",
-            Self::Iam => "iam.googleapis.com",
+            Self::Iam | Self::Federation => "iam.googleapis.com",
             Self::ResourceManager => "cloudresourcemanager.googleapis.com",
             Self::ServiceUsage => "serviceusage.googleapis.com",
         }
@@ -29,9 +31,10 @@ impl Api {
             (Self::Run, Access::Read) => 3000,
             (Self::Run, Access::Write) => 180,
             (Self::SecretManager | Self::ResourceManager, Access::Read | Access::Write)
-            | (Self::Iam, Access::Write) => 600,
+            | (Self::Iam, Access::Write)
+            | (Self::ServiceUsage | Self::Federation, Access::Read) => 600,
             (Self::Iam, Access::Read) => 6000,
-            (Self::ServiceUsage, Access::Read) => 1000,
+            (Self::Federation, Access::Write) => 60,
             (Self::ServiceUsage, Access::Write) => 240,
         }
     }

@@ -1,18 +1,24 @@
-//! Application Default Credentials, shared by both transports, and a clear word when there are none.
+//! A token from the environment or Application Default Credentials, shared by both transports, and a clear word when
+//! there are none.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials, anonymous};
+use google_cloud_auth::credentials::{
+    Builder, CacheableResource, Credentials, CredentialsProvider, EntityTag, anonymous,
+};
 use google_cloud_auth::errors::CredentialsError;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderValue, header};
 
 use super::error::{ErrorKind, GcpError};
 use super::failure::{Failure, Stage, chain};
 
 /// The scope that covers every API that deployer calls.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+
+/// An access token that somebody has already; Terraform's provider for Google calls it so too.
+const TOKEN: &str = "GOOGLE_OAUTH_ACCESS_TOKEN";
 
 /// The metadata server of Google's machines (documented address), and how long it may take to answer.
 const METADATA: &str = "169.254.169.254";
@@ -38,8 +44,11 @@ enum Origin {
     CloudRun,
 }
 
-/// Credentials for calls to Google. `loopback`: none are needed, those that exist are used.
+/// Credentials for calls to Google. `loopback`: none are needed, those that exist are used. A token comes first.
 pub(crate) async fn credentials(loopback: bool) -> Result<Credentials, GcpError> {
+    if let Some(token) = std::env::var_os(TOKEN).filter(|token| !token.is_empty()) {
+        return Ok(Bearer::new(token.as_encoded_bytes())?.into());
+    }
     let origin = origin(&|name| std::env::var_os(name), &|path| path.is_file());
     let found = match origin {
         Some(Origin::Announced(host)) => metadata_answers(&host, ANNOUNCED_PATIENCE).await,
@@ -50,6 +59,46 @@ pub(crate) async fn credentials(loopback: bool) -> Result<Credentials, GcpError>
         true => application_default(),
         false if loopback => Ok(anonymous()),
         false => Err(none()),
+    }
+}
+
+/// A token that was given: it is sent until Google refuses it.
+#[derive(Debug)]
+struct Bearer {
+    /// Marked as sensitive: its debug form does not show it.
+    value: HeaderValue,
+    tag: EntityTag,
+}
+
+impl Bearer {
+    fn new(token: &[u8]) -> Result<Self, GcpError> {
+        // The text of the error of the library is about nothing but the value, which is not to be shown.
+        let mut value =
+            HeaderValue::from_bytes(&[b"Bearer ", token.trim_ascii()].concat()).map_err(|_| {
+                let what = format!("{TOKEN} holds something that is no access token");
+                GcpError::new(CALL, ErrorKind::Unauthenticated, what)
+                    .with_hint("set it to the output of: gcloud auth print-access-token")
+                    .with_hint(format!("or unset {TOKEN}, so that other credentials are looked for"))
+            })?;
+        value.set_sensitive(true);
+        Ok(Self { value, tag: EntityTag::new() })
+    }
+}
+
+impl CredentialsProvider for Bearer {
+    async fn headers(
+        &self,
+        extensions: Extensions,
+    ) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        if extensions.get::<EntityTag>() == Some(&self.tag) {
+            return Ok(CacheableResource::NotModified);
+        }
+        let data = HeaderMap::from_iter([(header::AUTHORIZATION, self.value.clone())]);
+        Ok(CacheableResource::New { entity_tag: self.tag.clone(), data })
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        None
     }
 }
 
@@ -113,6 +162,7 @@ fn none() -> GcpError {
     GcpError::new(CALL, ErrorKind::NoCredentials, "there are no credentials on this machine")
         .with_hint("log in: gcloud auth application-default login")
         .with_hint("or set GOOGLE_APPLICATION_CREDENTIALS to the path of a credentials file")
+        .with_hint(format!("or set {TOKEN} to an access token"))
         .with_hint("or rehearse without Google: add --sandbox")
 }
 
@@ -173,13 +223,31 @@ mod tests {
     }
 
     #[test]
-    fn without_any_source_the_message_says_three_ways_out() {
+    fn without_any_source_the_message_says_every_way_out() {
         let error = none();
         assert_eq!(error.kind, ErrorKind::NoCredentials);
         let hints = error.hints.join("\n");
-        for way in ["gcloud auth application-default login", "GOOGLE_APPLICATION_CREDENTIALS", "--sandbox"] {
+        for way in
+            ["gcloud auth application-default login", "GOOGLE_APPLICATION_CREDENTIALS", TOKEN, "--sandbox"]
+        {
             assert!(hints.contains(way), "{hints}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_sent_as_it_is_and_shown_nowhere() {
+        let bearer = Bearer::new(b"ya29.token\n").unwrap();
+        assert!(!format!("{bearer:?}").contains("ya29"), "{bearer:?}");
+        let credentials = Credentials::from(bearer);
+        assert!(!format!("{credentials:?}").contains("ya29"), "{credentials:?}");
+        assert_eq!(headers(&credentials).await.unwrap()["authorization"], "Bearer ya29.token");
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_without_being_shown() {
+        let error = Bearer::new(b"two\nlines").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unauthenticated);
+        assert!(error.message.contains(TOKEN) && !format!("{error:?}").contains("lines"), "{error:?}");
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use google_cloud_auth::credentials::Credentials;
-use google_cloud_run_v2::client::{Revisions, Services};
+use google_cloud_run_v2::client::{Jobs, Revisions, Services};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
-use tokio::sync::{Mutex as AsyncMutex, OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::api::Method;
 use super::auth;
@@ -19,6 +19,7 @@ use super::propagation::Fresh;
 use super::rate::Rates;
 use super::retry::{Limits, Retry, decide};
 use super::sleeper::{RealSleeper, Sleeper};
+use super::turns::Turns;
 
 /// How to reach Google.
 #[derive(Debug, Clone)]
@@ -82,11 +83,13 @@ struct Inner {
     /// `None`: not paced.
     rates: Option<Rates>,
     slots: Semaphore,
+    concurrency: usize,
     counts: Mutex<BTreeMap<&'static str, u64>>,
     trace: bool,
     fresh: Fresh,
-    policies: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
+    policies: Mutex<HashMap<String, Arc<Turns>>>,
     services: OnceCell<Services>,
+    jobs: OnceCell<Jobs>,
     revisions: OnceCell<Revisions>,
     secrets: OnceCell<SecretManagerService>,
 }
@@ -126,7 +129,7 @@ impl Gcp {
         } else {
             auth::credentials(endpoint.is_loopback()).await?
         };
-        let concurrency = options.concurrency.max(1);
+        let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         let inner = Inner {
             http: http_client(&endpoint, &options.user_agent, concurrency, limits.attempt)?,
             credentials,
@@ -135,12 +138,14 @@ impl Gcp {
             sleeper: options.sleeper,
             limits,
             rates: options.paced.then(Rates::default),
-            slots: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
+            slots: Semaphore::new(concurrency),
+            concurrency,
             counts: Mutex::default(),
             trace: options.trace,
             fresh: Fresh::default(),
             policies: Mutex::default(),
             services: OnceCell::new(),
+            jobs: OnceCell::new(),
             revisions: OnceCell::new(),
             secrets: OnceCell::new(),
         };
@@ -168,6 +173,11 @@ impl Gcp {
             .iter()
             .map(|(method, count)| RequestCount { method: (*method).to_owned(), count: *count })
             .collect()
+    }
+
+    /// Requests that have been sent and not been answered.
+    pub fn in_flight(&self) -> usize {
+        self.inner.concurrency - self.inner.slots.available_permits()
     }
 
     /// Sends until it succeeds or repeating is no use. The error's `ambiguous` says whether any attempt may have
@@ -296,6 +306,10 @@ impl Gcp {
         &self.inner.services
     }
 
+    pub(crate) fn jobs_cell(&self) -> &OnceCell<Jobs> {
+        &self.inner.jobs
+    }
+
     pub(crate) fn revisions_cell(&self) -> &OnceCell<Revisions> {
         &self.inner.revisions
     }
@@ -305,9 +319,9 @@ impl Gcp {
     }
 
     /// The lock that serialises edits of one policy within this process.
-    pub(crate) fn policy_lock(&self, resource: &str) -> Arc<AsyncMutex<()>> {
-        let mut locks = self.inner.policies.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(locks.entry(resource.to_owned()).or_default())
+    pub(crate) fn policy_turns(&self, resource: &str) -> Arc<Turns> {
+        let mut all = self.inner.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(resource.to_owned()).or_default())
     }
 }
 

@@ -14,6 +14,8 @@ mod endpoint;
 mod error;
 mod failure;
 mod hints;
+mod identities;
+mod jobs;
 mod official;
 mod operation;
 mod payload;
@@ -29,13 +31,16 @@ mod run;
 mod sandbox_tests;
 pub mod secrets;
 mod services;
+mod settling;
 mod sleeper;
 #[cfg(test)]
 mod testserver;
+mod turns;
 
 pub use accounts::Account;
 pub use client::{Gcp, Options, Progress, RequestCount};
 pub use error::{ErrorKind, GcpError};
+pub use identities::{Identity, is_deleted};
 pub use operation::Patience;
 pub use payload::Payload;
 pub use policy::{Binding, Policy, PolicyOf, Triple};

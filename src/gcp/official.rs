@@ -3,7 +3,7 @@
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::retry_policy::NeverRetry;
-use google_cloud_run_v2::client::{Revisions, Services};
+use google_cloud_run_v2::client::{Jobs, Revisions, Services};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use serde_json::Value;
 
@@ -39,6 +39,10 @@ macro_rules! client {
 impl Gcp {
     pub(crate) async fn services_client(&self) -> Result<&Services, GcpError> {
         client!(self, self.services_cell(), Services, Api::Run)
+    }
+
+    pub(crate) async fn jobs_client(&self) -> Result<&Jobs, GcpError> {
+        client!(self, self.jobs_cell(), Jobs, Api::Run)
     }
 
     pub(crate) async fn revisions_client(&self) -> Result<&Revisions, GcpError> {

@@ -11,6 +11,7 @@ use super::api::{Api, Method};
 use super::client::Gcp;
 use super::error::{ErrorKind, GcpError};
 use super::rest::{Request, parse};
+use super::turns::Wish;
 
 /// How often an edit starts over when others change the same policy, or when something just made is not seen yet.
 const ROUNDS: u32 = 8;
@@ -150,7 +151,8 @@ impl Gcp {
     /// Adds and removes grants and leaves all others as they are. Writes nothing when nothing changes.
     ///
     /// Starts over when someone else wrote in between, and waits a little for a resource or a member that was made
-    /// moments ago. Edits of one policy from within this process come one after the other.
+    /// moments ago. Edits of one policy from within this process take turns, and are written together where they can be:
+    /// when Google refuses several at once, each is tried alone.
     pub async fn edit_policy(
         &self,
         of: &PolicyOf,
@@ -158,11 +160,37 @@ impl Gcp {
         remove: &[Triple],
     ) -> Result<(), GcpError> {
         let doing = format!("change who has access to {}", of.described());
-        let lock = self.policy_lock(&of.path());
-        let _turn = lock.lock().await;
+        let turns = self.policy_turns(&of.path());
+        let mine = turns.queue(add, remove);
+        let _turn = turns.turn().await;
+        if mine.is_granted() {
+            return Ok(());
+        }
+        let together = turns.take_along(&mine);
+        if together.len() > 1 {
+            let all = |part: fn(&Wish) -> &[Triple]| -> Vec<Triple> {
+                together.iter().flat_map(|wish| part(wish).iter().cloned()).collect()
+            };
+            let outcome =
+                self.edit_rounds(&doing, of, &all(|wish| &wish.add), &all(|wish| &wish.remove)).await;
+            if outcome.is_ok() {
+                together.iter().for_each(|wish| wish.grant());
+                return Ok(());
+            }
+        }
+        self.edit_rounds(&doing, of, add, remove).await
+    }
+
+    async fn edit_rounds(
+        &self,
+        doing: &str,
+        of: &PolicyOf,
+        add: &[Triple],
+        remove: &[Triple],
+    ) -> Result<(), GcpError> {
         let mut round = 1;
         loop {
-            let outcome = self.edit_once(&doing, of, add, remove).await;
+            let outcome = self.edit_once(doing, of, add, remove).await;
             match outcome {
                 Err(error) if add.is_empty() && error.kind == ErrorKind::NotFound => return Ok(()),
                 Err(error) if round < ROUNDS && starts_over(&error) => {
@@ -420,6 +448,35 @@ mod tests {
         }
         assert_eq!(gcp.policy(&of).await.unwrap().unwrap().bindings[0].members.len(), 10);
         assert!(server.sleeper.slept().is_empty(), "nobody had to start over");
+        let writes = server.requests().iter().filter(|seen| seen.target.contains(":setIamPolicy")).count();
+        assert!(writes <= 2, "those that waited were not written together: {writes} writes");
+    }
+
+    #[tokio::test]
+    async fn an_edit_that_is_refused_takes_no_other_with_it() {
+        let policy = Mutex::new(json!({"bindings": [], "etag": "1"}));
+        let server = Server::serve(move |seen| {
+            let mut policy = policy.lock().unwrap();
+            if seen.target.contains(":getIamPolicy") {
+                return Answer::json(200, policy.clone());
+            }
+            let sent = seen.json()["policy"].take();
+            if sent.to_string().contains("user:bad") {
+                return Answer::json(403, refusal(403, "PERMISSION_DENIED"));
+            }
+            policy.clone_from(&sent);
+            Answer::json(200, sent)
+        })
+        .await;
+        let gcp = server.gcp().await;
+        let of = secret();
+        let edits = ["user:a", "user:bad", "user:b", "user:c"].map(|member| {
+            let (gcp, of) = (gcp.clone(), of.clone());
+            async move { gcp.edit_policy(&of, &[Triple::new(ROLE, member)], &[]).await.is_ok() }
+        });
+        let outcomes = futures::future::join_all(edits).await;
+        assert_eq!(outcomes, [true, false, true, true]);
+        assert_eq!(gcp.policy(&of).await.unwrap().unwrap().bindings[0].members.len(), 3);
     }
 
     #[tokio::test]

@@ -4,18 +4,17 @@
 //! ends with an error, the service is asked, and believed.
 
 use google_cloud_run_v2::model::Service;
-use google_cloud_wkt::{Duration as WireDuration, FieldMask};
-use serde::Serialize;
+use google_cloud_wkt::FieldMask;
 use serde_json::Value;
 
 use super::api::{Api, Method};
 use super::client::{Call, Gcp};
-use super::documents::{contains, of_run, read, unreadable};
+use super::documents::{of_run, read, unreadable};
 use super::error::{ErrorKind, GcpError};
 use super::official::failure;
 use super::operation::Operation;
-use super::readiness::{self, Verdict};
 use super::rest::Request;
+use super::settling::{Object, found, operation, sent, short};
 
 const LIST: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.list");
 const GET: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.get");
@@ -23,35 +22,6 @@ const CREATE: Method = Method::write(Api::Run, "POST", "run.projects.locations.s
 const PATCH: Method = Method::write(Api::Run, "PATCH", "run.projects.locations.services.patch");
 const DELETE: Method = Method::write(Api::Run, "DELETE", "run.projects.locations.services.delete");
 const REVISION: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.revisions.get");
-const WAIT: Method = Method::read(Api::Run, "POST", "run.projects.locations.operations.wait");
-
-/// How long one `:wait` may hold its request open on Google's side, in seconds; our own loop goes on after it.
-const HOLD: i64 = 5;
-
-/// Top-level fields of a service that Google alone writes (`readOnly` in the discovery document), or that name the
-/// version of the document. They say nothing about whether a change arrived.
-const NOT_OURS: &[&str] = &[
-    "conditions",
-    "createTime",
-    "creator",
-    "deleteTime",
-    "etag",
-    "expireTime",
-    "generation",
-    "lastModifier",
-    "latestCreatedRevision",
-    "latestReadyRevision",
-    "name",
-    "observedGeneration",
-    "reconciling",
-    "satisfiesPzs",
-    "terminalCondition",
-    "trafficStatuses",
-    "uid",
-    "updateTime",
-    "uri",
-    "urls",
-];
 
 impl Gcp {
     /// All services of a region, as canonical documents.
@@ -114,26 +84,54 @@ impl Gcp {
         let name = format!("{parent}/services/{id}");
         let mut service: Service = read(&doing, doc)?;
         service.name.clear();
-        let client = self.services_client().await?;
-        let call = Call { method: &CREATE, doing: &doing, resource: &name };
-        let started = self
-            .call(&call, || {
-                let request = client
-                    .create_service()
-                    .set_parent(&parent)
-                    .set_service_id(id)
-                    .set_service(service.clone());
-                async { operation(self.signed(request).send().await) }
-            })
-            .await;
-        match started {
-            Ok(operation) => self.settle(&doing, &name, operation).await,
+        match self.send_create(&doing, &parent, id, &service, false).await {
+            Ok(operation) => self.settle(Object::Service, &doing, &name, operation).await,
             // A lost attempt of ours, or another run of the same plan: what is as it was to be made is made.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                self.settle_as_sent(&doing, &name, &sent(&doing, &service, &[])?, error).await
+                self.settle_as_sent(Object::Service, &doing, &name, &sent(&doing, &service, &[])?, error)
+                    .await
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Lets Cloud Run check `create_service` (`validateOnly`); nothing is created.
+    pub async fn check_create_service(
+        &self,
+        project: &str,
+        region: &str,
+        id: &str,
+        doc: Value,
+    ) -> Result<(), GcpError> {
+        let doing = format!("check whether service {id} can be created");
+        let mut service: Service = read(&doing, doc)?;
+        service.name.clear();
+        let parent = format!("projects/{project}/locations/{region}");
+        // There is nothing to wait for: the answer is the verdict.
+        self.send_create(&doing, &parent, id, &service, true).await?.into_response(&doing).map(drop)
+    }
+
+    async fn send_create(
+        &self,
+        doing: &str,
+        parent: &str,
+        id: &str,
+        service: &Service,
+        validate_only: bool,
+    ) -> Result<Operation, GcpError> {
+        let client = self.services_client().await?;
+        let name = format!("{parent}/services/{id}");
+        let call = Call { method: &CREATE, doing, resource: &name };
+        self.call(&call, || {
+            let request = client
+                .create_service()
+                .set_parent(parent)
+                .set_service_id(id)
+                .set_service(service.clone())
+                .set_validate_only(validate_only);
+            async { operation(self.signed(request).send().await) }
+        })
+        .await
     }
 
     /// Changes a service and waits until it is ready. `doc` is the whole service with the etag that was read;
@@ -142,25 +140,43 @@ impl Gcp {
         let doing = format!("change service {}", short(name));
         let mut service: Service = read(&doing, doc)?;
         name.clone_into(&mut service.name);
-        let paths = (!mask.is_empty()).then(|| FieldMask::default().set_paths(mask.iter().copied()));
-        let client = self.services_client().await?;
-        let call = Call { method: &PATCH, doing: &doing, resource: name };
-        let started = self
-            .call(&call, || {
-                let request = client
-                    .update_service()
-                    .set_service(service.clone())
-                    .set_or_clear_update_mask(paths.clone());
-                async { operation(self.signed(request).send().await) }
-            })
-            .await;
-        match started {
-            Ok(operation) => self.settle(&doing, name, operation).await,
+        match self.send_patch(&doing, &service, mask, false).await {
+            Ok(operation) => self.settle(Object::Service, &doing, name, operation).await,
             Err(error) if error.ambiguous && error.kind == ErrorKind::Conflict => {
-                self.settle_as_sent(&doing, name, &sent(&doing, &service, mask)?, error).await
+                self.settle_as_sent(Object::Service, &doing, name, &sent(&doing, &service, mask)?, error)
+                    .await
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Lets Cloud Run check `patch_service` (`validateOnly`); nothing is changed.
+    pub async fn check_patch_service(&self, name: &str, doc: Value, mask: &[&str]) -> Result<(), GcpError> {
+        let doing = format!("check whether service {} can be changed", short(name));
+        let mut service: Service = read(&doing, doc)?;
+        name.clone_into(&mut service.name);
+        self.send_patch(&doing, &service, mask, true).await?.into_response(&doing).map(drop)
+    }
+
+    async fn send_patch(
+        &self,
+        doing: &str,
+        service: &Service,
+        mask: &[&str],
+        validate_only: bool,
+    ) -> Result<Operation, GcpError> {
+        let paths = (!mask.is_empty()).then(|| FieldMask::default().set_paths(mask.iter().copied()));
+        let client = self.services_client().await?;
+        let call = Call { method: &PATCH, doing, resource: &service.name };
+        self.call(&call, || {
+            let request = client
+                .update_service()
+                .set_service(service.clone())
+                .set_or_clear_update_mask(paths.clone())
+                .set_validate_only(validate_only);
+            async { operation(self.signed(request).send().await) }
+        })
+        .await
     }
 
     /// Deletes a service with all its revisions; one that is not there is fine.
@@ -185,81 +201,9 @@ impl Gcp {
         }
     }
 
-    /// Waits for an operation on a service, and answers the service or why it is not ready.
-    async fn settle(&self, doing: &str, name: &str, operation: Operation) -> Result<Value, GcpError> {
-        let ended = self.wait_for_run(doing, operation).await?;
-        match ended.into_response(doing) {
-            Ok(response) if response.get("name").is_some() => {
-                of_run(doing, &read::<Service>(doing, response)?)
-            }
-            Ok(_) => self.service(name).await?.ok_or_else(|| gone(doing)),
-            Err(error) => match self.service(name).await? {
-                Some(service) => self.judge(doing, service, Some(error)).await,
-                None => Err(error),
-            },
-        }
-    }
-
-    /// After a lost attempt: waits for the live service, if it is what was sent; else the error that came.
-    async fn settle_as_sent(
-        &self,
-        doing: &str,
-        name: &str,
-        sent: &Value,
-        error: GcpError,
-    ) -> Result<Value, GcpError> {
-        let live = self.service(name).await?.unwrap_or_default();
-        if !contains(&live, sent) {
-            return Err(error);
-        }
-        let service = self.settled(doing, name).await?.ok_or_else(|| gone(doing))?;
-        self.judge(doing, service, None).await
-    }
-
     /// A service once Cloud Run is done with what it is doing to it, ready or not; `None` when there is none.
     pub async fn settled_service(&self, name: &str) -> Result<Option<Value>, GcpError> {
-        self.settled(&format!("wait for service {}", short(name)), name).await
-    }
-
-    async fn settled(&self, doing: &str, name: &str) -> Result<Option<Value>, GcpError> {
-        self.wait_until(doing, || async {
-            Ok(match self.service(name).await? {
-                Some(service) if readiness::is_reconciling(&service) => None,
-                settled => Some(settled),
-            })
-        })
-        .await
-    }
-
-    /// Believes the service: ready is fine whatever the operation said, and a failed revision is named.
-    async fn judge(&self, doing: &str, service: Value, error: Option<GcpError>) -> Result<Value, GcpError> {
-        match (readiness::verdict(&service), error) {
-            (Verdict::Ready, _) | (Verdict::Unknown, None) => Ok(service),
-            (Verdict::Unknown, Some(error)) => Err(error),
-            (Verdict::Failed(condition), _) => {
-                let name = readiness::candidate(&service);
-                // A revision that cannot be read only makes the message poorer.
-                let revision = match &name {
-                    Some(name) => self.revision(name).await.ok().flatten(),
-                    None => None,
-                };
-                Err(readiness::failed(doing, &condition, revision.as_ref()))
-            }
-        }
-    }
-
-    async fn wait_for_run(&self, doing: &str, operation: Operation) -> Result<Operation, GcpError> {
-        let client = self.services_client().await?;
-        self.wait(doing, operation, |name| async move {
-            let call = Call { method: &WAIT, doing, resource: &name };
-            self.call(&call, || {
-                let request =
-                    client.wait_operation().set_name(&name).set_timeout(WireDuration::clamp(HOLD, 0));
-                async { self::operation(self.signed(request).send().await) }
-            })
-            .await
-        })
-        .await
+        self.settled(Object::Service, &format!("wait for service {}", short(name)), name).await
     }
 
     /// Reads the list once more without types, to name what the official client could not read.
@@ -268,50 +212,6 @@ impl Gcp {
         let items = self.rest_list::<Value>(call.doing, request, "services").await.ok()?;
         unreadable::<Service>(call.doing, items)
     }
-}
-
-fn gone(doing: &str) -> GcpError {
-    GcpError::new(doing, ErrorKind::NotFound, "the service is gone, although nothing went wrong")
-}
-
-/// The last part of a resource name, which is what people call it.
-fn short(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
-}
-
-/// A document, or `None` for what is not there. The error of an unreadable one names it, since `doing` does.
-fn found<T: Serialize>(doing: &str, answer: Result<T, GcpError>) -> Result<Option<Value>, GcpError> {
-    match answer {
-        Ok(message) => of_run(doing, &message).map(Some),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The official operation type as ours.
-fn operation<T: Serialize>(
-    answer: Result<T, google_cloud_gax::error::Error>,
-) -> Result<Operation, super::failure::Failure> {
-    let answer = answer.map_err(failure)?;
-    serde_json::to_value(&answer).and_then(serde_json::from_value).map_err(|error| {
-        let message = "the operation in Google's answer cannot be read";
-        super::failure::Failure::without_answer(
-            super::failure::Stage::Unreadable,
-            message,
-            Some(error.into()),
-        )
-    })
-}
-
-/// What a write asked for: the fields of the mask, or all that are ours to write.
-fn sent(doing: &str, service: &Service, mask: &[&str]) -> Result<Value, GcpError> {
-    let mut document = of_run(doing, service)?;
-    if let Value::Object(fields) = &mut document {
-        fields.retain(|field, _| {
-            !NOT_OURS.contains(&field.as_str()) && (mask.is_empty() || mask.contains(&field.as_str()))
-        });
-    }
-    Ok(document)
 }
 
 #[cfg(test)]
@@ -384,6 +284,19 @@ mod tests {
         );
         assert_eq!(requests[2].json()["timeout"], "5s");
         assert_eq!(server.sleeper.slept().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_check_is_sent_once_and_waits_for_nothing() {
+        let server =
+            Server::start(vec![started(), Answer::json(400, refusal(400, "INVALID_ARGUMENT"))]).await;
+        let gcp = server.gcp().await;
+        gcp.check_create_service("p", "l", "api", wanted()).await.unwrap();
+        let error = gcp.check_patch_service(NAME, wanted(), &["template"]).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(requests.iter().all(|seen| seen.target.contains("validateOnly=true")), "{requests:?}");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod diff;
+pub mod file;
 pub mod order;
 pub mod sharing;
 #[cfg(test)]
@@ -227,6 +228,19 @@ impl Plan {
 
     pub fn change(&self, address: &Address) -> Option<&Change> {
         self.changes.iter().find(|change| change.address == *address)
+    }
+
+    /// Where a change of this plan happens, and whose mark the object gets.
+    pub fn place_of(&self, change: &Change) -> Place {
+        Place { ownership: change.mark.clone(), ..self.place.clone() }
+    }
+}
+
+impl Change {
+    /// JSON pointers of the fields of the spec that change.
+    pub fn pointers(&self) -> Vec<String> {
+        let fields = self.fields.iter().map(|field| field.pointer.clone());
+        fields.filter(|pointer| pointer != PROTECT).collect()
     }
 }
 
@@ -511,7 +525,10 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         let stays = kind.undeclared() == Undeclared::Note && !self.options.prune && !self.options.destroy;
-        match (kind.undeclared(), self.in_use.get(address)) {
+        let used_with = kind.used_with(&address.name, &live.spec)?;
+        let used = [Some(address), used_with.as_ref()].into_iter().flatten();
+        let user = used.into_iter().find_map(|address| self.in_use.get(address)).cloned();
+        match (kind.undeclared(), user) {
             (Undeclared::Keep, _) => {}
             (Undeclared::Note, _) if stays => {
                 let text = "is ours and no longer declared: it stays; `--prune` deletes it";

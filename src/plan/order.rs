@@ -96,6 +96,9 @@ fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Chang
             }
         }
     }
+    for (change, need) in used_unnamed(registry, &changes)? {
+        needs.entry(change).or_default().insert(need);
+    }
     for (user, kinds) in unseen_users(registry, &changes)? {
         let deleted = changes.iter().filter(|c| c.action == Action::Delete && c.address != user);
         for change in deleted.filter(|c| kinds.contains(&c.address.kind.as_str())) {
@@ -107,6 +110,39 @@ fn with_needs(registry: &Registry, mut changes: Vec<Change>) -> Result<Vec<Chang
     }
     Ok(changes)
 }
+
+/// `(change, need)` for what is used with an object that others refer to: it is there before its users come to be, and
+/// goes after they have changed.
+fn used_unnamed(registry: &Registry, changes: &[Change]) -> Result<Vec<(Address, Address)>, SpecError> {
+    let (mut users, mut former) = (Users::new(), Users::new());
+    for change in changes {
+        // A grant is no use of what it is to.
+        let kind = registry.kind(&change.address.kind);
+        let Some(kind) = kind.filter(|kind| kind.undeclared() == Undeclared::Note) else { continue };
+        for (spec, users) in [(&change.after, &mut users), (&change.before, &mut former)] {
+            let Some(spec) = spec else { continue };
+            for object in kind.references(&change.address.name, spec)? {
+                users.entry(object).or_default().push(&change.address);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for used in changes {
+        let Some(kind) = registry.kind(&used.address.kind) else { continue };
+        let stays = used.action.leaves_something();
+        let Some(spec) = (if stays { &used.after } else { &used.before }) else { continue };
+        let Some(object) = kind.used_with(&used.address.name, spec)? else { continue };
+        let users = if stays { users.get(&object) } else { former.get(&object) };
+        found.extend(users.into_iter().flatten().map(|user| {
+            let (change, need) = if stays { (*user, &used.address) } else { (&used.address, *user) };
+            (change.clone(), need.clone())
+        }));
+    }
+    Ok(found)
+}
+
+/// Changes by what they refer to.
+type Users<'a> = BTreeMap<Address, Vec<&'a Address>>;
 
 /// What every declared resource refers to.
 fn references(

@@ -414,6 +414,40 @@ fn an_undeclared_service_that_stays_keeps_its_grants() {
     assert_eq!(order, ["run_service/old", "secret_grant/a:secretAccessor:api"]);
 }
 
+/// A role of the project that the account of [`service`] has.
+const ROLE: &str = "project_grant/p-1:cloudtrace.agent:api";
+
+fn role() -> Value {
+    json!({"on": "p-1", "role": "roles/cloudtrace.agent",
+        "member": "serviceAccount:api@p-1.iam.gserviceaccount.com"})
+}
+
+#[test]
+fn an_account_keeps_its_roles_while_a_service_that_stays_runs_as_it() {
+    let live = [
+        live("run_service/old", service(&json!({}), "100% newest"), ours()),
+        live(ROLE, role(), Owner::Foreign),
+    ];
+    let plan = plain(&[], &live);
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(plan.notes.iter().any(|note| note.text.contains("run_service/old needs it")), "{:?}", plan.notes);
+    let pruned = planned(&[], &live, &Options { prune: true, ..Options::default() }).unwrap();
+    assert_eq!(pruned.change(&address(ROLE)).unwrap().needs, [address("run_service/old")]);
+}
+
+#[test]
+fn an_account_has_its_roles_before_a_service_runs_as_it_and_loses_them_after() {
+    let api = desired("run_service/api", service(&json!({}), "100% newest"));
+    let plan = plain(&[api.clone(), desired(ROLE, role())], &[]);
+    assert!(plan.change(&address("run_service/api")).unwrap().needs.contains(&address(ROLE)));
+
+    let mut other = service(&json!({}), "100% newest");
+    other["service_account"] = json!("worker@p-1.iam.gserviceaccount.com");
+    let live = [live("run_service/api", api.spec, ours()), live(ROLE, role(), Owner::Foreign)];
+    let plan = plain(&[desired("run_service/api", other)], &live);
+    assert_eq!(plan.change(&address(ROLE)).unwrap().needs, [address("run_service/api")]);
+}
+
 #[test]
 fn what_is_pruned_goes_after_everything_else() {
     let old = [live("secret/old", secret("x"), ours())];

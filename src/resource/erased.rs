@@ -44,11 +44,13 @@ pub trait AnyKind: Send + Sync {
     fn viewer(&self) -> &'static str;
     fn verbs(&self) -> Verbs;
     fn undeclared(&self) -> Undeclared;
+    fn server_check(&self) -> bool;
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
     fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError>;
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
     fn consequences(
         &self,
@@ -63,9 +65,18 @@ pub trait AnyKind: Send + Sync {
     fn update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a>;
     fn delete<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a>;
     fn restore<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Effect<'a>;
+    fn check_create<'a>(
+        &'a self,
+        gcp: &'a Gcp,
+        place: &'a Place,
+        name: &'a str,
+        spec: &'a Value,
+    ) -> Check<'a>;
+    fn check_update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Check<'a>;
 }
 
 type Effect<'a> = BoxFuture<'a, Result<Settle, GcpError>>;
+type Check<'a> = BoxFuture<'a, Result<(), GcpError>>;
 
 /// A spec that is not what its kind says: a plan of another version, or a bug.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +152,10 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::UNDECLARED
     }
 
+    fn server_check(&self) -> bool {
+        K::SERVER_CHECK
+    }
+
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError> {
         let declared = K::declare(env, facts).into_iter();
         declared
@@ -174,6 +189,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {
         Ok(K::uses_unseen(&read::<K, _>(spec)?))
+    }
+
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError> {
+        Ok(K::used_with(name, &read::<K, _>(spec)?))
     }
 
     fn field_policy(&self, pointer: &str) -> FieldPolicy {
@@ -238,5 +257,23 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn delete<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, name: &'a str, spec: &'a Value) -> Effect<'a> {
         async move { K::delete(gcp, place, name, &read::<K, _>(spec)?).await }.boxed()
+    }
+
+    fn check_create<'a>(
+        &'a self,
+        gcp: &'a Gcp,
+        place: &'a Place,
+        name: &'a str,
+        spec: &'a Value,
+    ) -> Check<'a> {
+        async move { K::check_create(gcp, place, name, &read::<K, _>(spec)?).await }.boxed()
+    }
+
+    fn check_update<'a>(&'a self, gcp: &'a Gcp, place: &'a Place, edit: Edit<'a, Value>) -> Check<'a> {
+        async move {
+            let specs = both::<K>(&edit)?;
+            K::check_update(gcp, place, typed_edit::<K>(&edit, &specs)).await
+        }
+        .boxed()
     }
 }

@@ -33,6 +33,8 @@ pub trait Kind: Send + Sync + 'static {
     const VIEWER: &'static str;
     /// How the plan calls what it does to objects of this kind.
     const VERBS: Verbs = Verbs { create: "create", update: "update", delete: "delete" };
+    /// Google can check a create or an update of this kind without doing it (`validateOnly`).
+    const SERVER_CHECK: bool = false;
     /// What happens to an object that is ours and no longer declared.
     const UNDECLARED: Undeclared = Undeclared::Note;
 
@@ -62,6 +64,12 @@ pub trait Kind: Send + Sync + 'static {
     /// until the object is changed. Pure.
     fn uses_unseen(_spec: &Self::Spec) -> &'static [&'static str] {
         &[]
+    }
+
+    /// The object whose users all use this too, though none of them names it: a service needs what its account may do in
+    /// the project. Pure.
+    fn used_with(_name: &str, _spec: &Self::Spec) -> Option<Address> {
+        None
     }
 
     /// What changing the field at a JSON pointer of the spec means.
@@ -100,6 +108,25 @@ pub trait Kind: Send + Sync + 'static {
         name: &str,
         spec: &Self::Spec,
     ) -> impl Future<Output = Result<Settle, GcpError>> + Send;
+
+    /// Sends what `create` would send, to be checked and not done. Only for kinds with [`Kind::SERVER_CHECK`].
+    fn check_create(
+        _gcp: &Gcp,
+        _place: &Place,
+        name: &str,
+        _spec: &Self::Spec,
+    ) -> impl Future<Output = Result<(), GcpError>> + Send {
+        std::future::ready(Err(unknown_to::<Self>("check", name)))
+    }
+
+    /// Sends what `update` would send, to be checked and not done. Only for kinds with [`Kind::SERVER_CHECK`].
+    fn check_update(
+        _gcp: &Gcp,
+        _place: &Place,
+        edit: Edit<'_, Self::Spec>,
+    ) -> impl Future<Output = Result<(), GcpError>> + Send {
+        std::future::ready(Err(unknown_to::<Self>("check", edit.name)))
+    }
 
     /// Only kinds whose specs have fields that may differ are ever updated.
     fn update(
@@ -330,7 +357,8 @@ impl<S> Observed<S> {
 }
 
 /// Whether an object is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Life {
     Present,
     /// Deleted, and for a while it can be restored; its name is taken.
@@ -340,7 +368,8 @@ pub enum Life {
 }
 
 /// Who an object belongs to, by its labels or description.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// Ours without a mark, for kinds that can tell (grants).
     Ours,

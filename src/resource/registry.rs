@@ -3,7 +3,10 @@
 use futures::future::try_join_all;
 
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
-use super::kinds::{api, run_grant, run_service, secret, secret_grant, secret_value, service_account};
+use super::kinds::{
+    account_grant, api, identity_pool, identity_provider, project_grant, run_grant, run_job, run_service,
+    secret, secret_grant, secret_value, service_account,
+};
 use super::{Facts, Kind, Layer, Scope};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError};
@@ -23,12 +26,17 @@ impl Registry {
         Self {
             kinds: vec![
                 of::<api::Api>(),
+                of::<identity_pool::IdentityPool>(),
+                of::<identity_provider::IdentityProvider>(),
                 of::<service_account::ServiceAccount>(),
+                of::<project_grant::ProjectGrant>(),
+                of::<account_grant::AccountGrant>(),
                 of::<secret::Secret>(),
                 of::<secret_value::SecretValue>(),
                 of::<secret_grant::SecretGrant>(),
                 of::<run_service::RunService>(),
                 of::<run_grant::RunGrant>(),
+                of::<run_job::RunJob>(),
             ],
         }
     }

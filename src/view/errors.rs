@@ -20,6 +20,7 @@ pub fn error_human(error: &CliError, style: &Style) -> String {
         CliError::User { message, hints } => message_human(message, hints, style),
         CliError::Google(error) => message_human(&error.to_string(), &error.hints, style),
         CliError::Plan(error) => refusals(error, style),
+        CliError::Refused { message, refusals } => refused(message, refusals, style),
         CliError::Config(found) => {
             problems::render(&found.diagnostics, &found.sources, style.color, style.width)
         }
@@ -38,6 +39,9 @@ pub fn error_json(error: &CliError) -> Value {
             };
             document(&error.to_string(), &hints(error), refusals.map(|list| ("refusals", list)))
         }
+        CliError::Refused { message, refusals } => {
+            document(message, &[], Some(("refusals", refusals.iter().map(refusal_json).collect())))
+        }
         CliError::Config(found) => {
             let problems = found.diagnostics.iter().map(problem_json).collect();
             document(&found.to_string(), &[], Some(("problems", problems)))
@@ -54,11 +58,15 @@ pub fn message_human(message: &str, hints: &[String], style: &Style) -> String {
 
 /// Why no plan can be made: every refusal with its place, its reason and the way out.
 pub fn refusals(error: &PlanError, style: &Style) -> String {
-    let mut text = style.labelled(Tone::Error, "error", &error.to_string());
-    if let PlanError::Refused(refusals) = error {
-        text.extend(refusals.iter().map(|refusal| refusal_human(refusal, style)));
-    }
+    let refusals = if let PlanError::Refused(refusals) = error { refusals.as_slice() } else { &[] };
+    let mut text = refused(&error.to_string(), refusals, style);
     text.extend(hints(error).iter().map(|hint| style.labelled(Tone::Hint, "hint", hint)));
+    text
+}
+
+fn refused(message: &str, refusals: &[Refusal], style: &Style) -> String {
+    let mut text = style.labelled(Tone::Error, "error", message);
+    text.extend(refusals.iter().map(|refusal| refusal_human(refusal, style)));
     text
 }
 
@@ -75,7 +83,7 @@ fn refusal_human(refusal: &Refusal, style: &Style) -> String {
 }
 
 /// What to do about an error that concerns the whole plan.
-fn hints(error: &PlanError) -> Vec<String> {
+pub(super) fn hints(error: &PlanError) -> Vec<String> {
     match error {
         PlanError::UnknownAddress(unknown, known) => {
             unknown.iter().filter_map(|address| resembling(address, known)).collect()

@@ -1,55 +1,100 @@
 //! The plan for people: what waits, what changes in the words of the YAML, and a count.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::Value;
-
-use super::lines::{self, Line};
-use super::settings::{inline, settings};
+use super::actions::{Counts, drift_word, places};
+use super::grouping::{Detail, reasons, tally, waiting};
+use super::rows::{Wording, rows};
 use super::style::{Style, Tone, counted, printable};
-use super::table::{Row, render};
-use crate::plan::{Action, Change, FieldChange, Note, Plan, diff};
-use crate::resource::Address;
+use super::table::render;
+use crate::plan::{Note, Plan};
 
-/// Columns between the edge and the fields of a change.
-const FIELD_INDENT: usize = 8;
-
-/// An address longer than this does not push what stands behind the others to the right.
-const MAX_ADDRESS: usize = 40;
-
-/// The whole plan.
-pub fn plan_human(plan: &Plan, style: &Style) -> String {
+/// The whole plan; `part` says in words what was looked at, where that is not everything.
+pub fn plan_human(plan: &Plan, detail: Detail, style: &Style) -> String {
     let mut text = String::new();
     if plan.is_empty() {
-        let _ = writeln!(text, "No changes. {} matches its YAML.", plan.place.ownership.environment);
+        let _ = writeln!(text, "{}", printable(&no_changes(plan)));
         text.push_str(&notes(&plan.notes, style));
         return text;
     }
     text.push_str(&heading(plan, style));
     text.push('\n');
     text.push_str(&blocked(plan, style));
-    text.push_str(&render(&rows(plan, style), style));
+    text.push_str(&render(&rows(plan, Wording::Plan, detail, style), style));
     text.push('\n');
-    let notes = notes(&plan.notes, style);
-    if !notes.is_empty() {
-        text.push_str(&notes);
-        text.push('\n');
-    }
+    text.push_str(&paragraph(&notes(&plan.notes, style)));
     text.push_str(&summary(plan));
+    text.push_str(&by_kind(plan, detail, style));
     text
 }
 
+/// That there is nothing to do, and for what that holds.
+pub(super) fn no_changes(plan: &Plan) -> String {
+    match plan.part.as_deref() {
+        None => format!("No changes. {} matches its YAML.", plan.place.ownership.environment),
+        Some(part) => format!("No changes in what was looked at: {part}."),
+    }
+}
+
+/// Where what exists is not as the YAML says.
+pub fn drift_human(plan: &Plan, detail: Detail, style: &Style) -> String {
+    let notes = notes(&plan.notes, style);
+    let headline = drift_headline(plan);
+    if plan.is_empty() {
+        return format!("{}\n{notes}", printable(&headline));
+    }
+    let mut text = format!("{}: {}\n\n", style.paint(Tone::Strong, &printable(&headline)), where_to(plan));
+    text.push_str(&render(&rows(plan, Wording::Drift, detail, style), style));
+    text.push('\n');
+    text.push_str(&paragraph(&notes));
+    let _ = writeln!(text, "Drift: {}. Values: live -> YAML.", drift_counts(plan));
+    text.push_str(&by_kind(plan, detail, style));
+    text
+}
+
+/// `production has drifted from its YAML in 3 places`
+pub(super) fn drift_headline(plan: &Plan) -> String {
+    let environment = &plan.place.ownership.environment;
+    match (places(plan), plan.part.as_deref()) {
+        (0, None) => format!("No drift: {environment} is as its YAML says."),
+        (0, Some(part)) => format!("No drift in what was looked at: {part}."),
+        (many, _) => format!("{environment} has drifted from its YAML in {}", counted(many, "place")),
+    }
+}
+
+/// `1 missing, 2 differ`
+pub(super) fn drift_counts(plan: &Plan) -> String {
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for word in plan.changes.iter().map(drift_word) {
+        match counts.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((word, 1)),
+        }
+    }
+    let words = counts.iter().map(|(word, count)| match (*word, count) {
+        ("differs", 2..) => format!("{count} differ"),
+        (word, count) => format!("{count} {word}"),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
 fn heading(plan: &Plan, style: &Style) -> String {
-    let place = &plan.place;
-    let whose = format!("{}/{}", place.ownership.system, place.ownership.environment);
-    let whose = style.paint(Tone::Strong, &printable(&whose));
-    let target = target_in_words(&plan.target);
-    format!("Plan for {whose}: project {}, region {}, {target}\n", place.project, place.region)
+    let whose = style.paint(Tone::Strong, &printable(&whose(plan)));
+    format!("Plan for {whose}: {}\n", where_to(plan))
+}
+
+/// `SYSTEM/ENVIRONMENT`
+pub(super) fn whose(plan: &Plan) -> String {
+    format!("{}/{}", plan.place.ownership.system, plan.place.ownership.environment)
+}
+
+fn where_to(plan: &Plan) -> String {
+    let (project, region) = (printable(&plan.place.project), printable(&plan.place.region));
+    format!("project {project}, region {region}, {}", target_in_words(&plan.target))
 }
 
 /// Where a plan goes, e.g. `on the sandbox`.
-fn target_in_words(target: &str) -> String {
+pub(super) fn target_in_words(target: &str) -> String {
     match target {
         "sandbox" => "on the sandbox".to_owned(),
         "google" => "on Google Cloud".to_owned(),
@@ -59,15 +104,7 @@ fn target_in_words(target: &str) -> String {
 
 /// What a person has to do first, each thing once, with the changes that wait for it.
 fn blocked(plan: &Plan, style: &Style) -> String {
-    let mut reasons: Vec<(&str, Vec<&Address>)> = Vec::new();
-    for (change, why) in plan.blocked() {
-        for reason in why.split("; ") {
-            match reasons.iter_mut().find(|(known, _)| *known == reason) {
-                Some((_, waiting)) => waiting.push(&change.address),
-                None => reasons.push((reason, vec![&change.address])),
-            }
-        }
-    }
+    let reasons = reasons(plan);
     if reasons.is_empty() {
         return String::new();
     }
@@ -82,147 +119,43 @@ fn blocked(plan: &Plan, style: &Style) -> String {
     text
 }
 
-fn rows(plan: &Plan, style: &Style) -> Vec<Row> {
-    let waiting = waiting(plan);
-    let verb_width = plan.changes.iter().map(|change| change.verb.len()).max().unwrap_or(0);
-    let named = plan.changes.iter().map(|change| {
-        let detail = detail(change, waiting.get(&change.address).map(String::as_str));
-        (change, printable(&change.address.to_string()), detail)
-    });
-    let named: Vec<_> = named.collect();
-    let with_detail = named.iter().filter(|(_, _, detail)| !detail.is_empty());
-    let lengths = with_detail.map(|(_, address, _)| address.chars().count());
-    let address_width = lengths.filter(|length| *length <= MAX_ADDRESS).max().unwrap_or(0);
-    let mut rows = Vec::new();
-    for (change, address, detail) in named {
-        let (sign, tone) = sign(change.action);
-        let mut row = Row::new(2);
-        row.cell(tone, &format!("{sign} {:verb_width$}  ", change.verb));
-        row.cell(
-            Tone::Plain,
-            &if detail.is_empty() { address } else { format!("{address:address_width$}  ") },
-        );
-        row.cell(Tone::Plain, &detail);
-        row.location = change.source.as_ref().and_then(|source| source.location.clone());
-        rows.push(row);
-        for field in &change.fields {
-            rows.extend(field_rows(field, style));
-        }
-        if change.action == Action::Create
-            && let Some(after) = &change.after
-        {
-            rows.extend(settings(&change.address.kind, after).iter().map(|setting| {
-                let mut row = Row::new(FIELD_INDENT);
-                row.cell(Tone::Plain, &printable(setting));
-                row
-            }));
-        }
-    }
-    rows
-}
-
-pub(super) fn sign(action: Action) -> (char, Tone) {
-    match action {
-        Action::Create | Action::Restore => ('+', Tone::Added),
-        Action::Update => ('~', Tone::Changed),
-        Action::Replace => ('!', Tone::Removed),
-        Action::Delete => ('-', Tone::Removed),
-    }
-}
-
-/// Changes that will be skipped, and the word for it.
-fn waiting(plan: &Plan) -> BTreeMap<&Address, String> {
-    let mut waiting: BTreeMap<&Address, String> = BTreeMap::new();
-    for change in &plan.changes {
-        if change.blocked.is_some() {
-            waiting.insert(&change.address, "waits".to_owned());
-        } else if let Some(need) = change.needs.iter().find(|need| waiting.contains_key(need)) {
-            waiting.insert(&change.address, format!("waits for {need}"));
-        }
-    }
-    waiting
-}
-
-/// What stands behind the address: that it waits, what is special about it, what it leads to.
-fn detail(change: &Change, waiting: Option<&str>) -> String {
-    let spec = change.after.as_ref().filter(|_| change.action == Action::Create);
-    let summary = spec.and_then(|spec| inline(&change.address.kind, spec));
-    let consequences = change.consequences.iter().map(ToString::to_string);
-    let parts = waiting.map(str::to_owned).into_iter().chain(summary).chain(consequences);
-    printable(&parts.collect::<Vec<_>>().join(", "))
-}
-
-/// `path: old -> new`; under each other where one line is too narrow, line by line where there are several.
-fn field_rows(field: &FieldChange, style: &Style) -> Vec<Row> {
-    let path = printable(if field.path.is_empty() { &field.pointer } else { &field.path });
-    let (old, new) = sides(field);
-    let mut head = Row::new(FIELD_INDENT);
-    head.location.clone_from(&field.location);
-    if let Some((old, new)) = several_lines(field) {
-        head.cell(Tone::Plain, &format!("{path}:"));
-        return std::iter::once(head).chain(line_rows(old, new)).collect();
-    }
-    let line = format!("{path}: {old} -> {new}");
-    if FIELD_INDENT + line.chars().count() <= style.width {
-        head.cell(Tone::Plain, &line);
-        return vec![head];
-    }
-    head.cell(Tone::Plain, &format!("{path}:"));
-    vec![head, side(Tone::Removed, '-', &old), side(Tone::Added, '+', &new)]
-}
-
-/// Both values in words; as JSON where the words would be the same (`"5"` and `5`).
-fn sides(field: &FieldChange) -> (String, String) {
-    let (old, new) = (diff::text(field.old.as_ref()), diff::text(field.new.as_ref()));
-    if old != new {
-        return (printable(&old), printable(&new));
-    }
-    let json = |value: &Option<Value>| value.as_ref().map_or_else(|| "(none)".to_owned(), Value::to_string);
-    (printable(&json(&field.old)), printable(&json(&field.new)))
-}
-
-fn several_lines(field: &FieldChange) -> Option<(&str, &str)> {
-    let text = |value: &'_ Option<Value>| value.as_ref().is_some_and(Value::is_string);
-    let (old, new) = (field.old.as_ref().and_then(Value::as_str), field.new.as_ref().and_then(Value::as_str));
-    let comparable = (text(&field.old) || field.old.is_none()) && (text(&field.new) || field.new.is_none());
-    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-    // Line ends that differ would not be seen.
-    let visible = !old.contains('\r') && !new.contains('\r') && old.ends_with('\n') == new.ends_with('\n');
-    (comparable && visible && (old.contains('\n') || new.contains('\n'))).then_some((old, new))
-}
-
-fn line_rows(old: &str, new: &str) -> Vec<Row> {
-    let rows = lines::diff(old, new).into_iter().map(|line| match line {
-        Line::Same(text) => side(Tone::Faint, ' ', &printable(text)),
-        Line::Added(text) => side(Tone::Added, '+', &printable(text)),
-        Line::Removed(text) => side(Tone::Removed, '-', &printable(text)),
-        Line::Gap(count) => side(Tone::Faint, ' ', &format!("({} unchanged)", counted(count, "line"))),
-    });
-    rows.collect()
-}
-
-fn side(tone: Tone, sign: char, text: &str) -> Row {
-    let mut row = Row::new(FIELD_INDENT + 4);
-    row.cell(tone, format!("{sign} {text}").trim_end());
-    row
+fn paragraph(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
 }
 
 fn notes(notes: &[Note], style: &Style) -> String {
     let texts = notes.iter().map(|note| {
-        let joint = if note.text.starts_with("is ") { " " } else { ": " };
-        style.labelled(Tone::Hint, "note", &format!("{}{joint}{}", note.address, note.text))
+        let (address, text) = note_in_words(note);
+        style.labelled(Tone::Hint, "note", &format!("{address}{text}"))
     });
     texts.collect()
 }
 
+/// What a note is about, and the note with what joins the two.
+pub(super) fn note_in_words(note: &Note) -> (String, String) {
+    let joint = if note.text.starts_with("is ") { " " } else { ": " };
+    (note.address.to_string(), format!("{joint}{}", note.text))
+}
+
 fn summary(plan: &Plan) -> String {
-    let count = |actions: &[Action]| plan.changes.iter().filter(|c| actions.contains(&c.action)).count();
-    let add = count(&[Action::Create, Action::Restore, Action::Replace]);
-    let (change, remove) = (count(&[Action::Update]), count(&[Action::Delete, Action::Replace]));
     let waiting = match waiting(plan).len() {
         0 => String::new(),
         1 => " 1 of them waits.".to_owned(),
         many => format!(" {many} of them wait."),
     };
-    format!("Plan: {add} to add, {change} to change, {remove} to remove.{waiting}\n")
+    format!("Plan: {}.{waiting}\n", Counts::of(plan).in_words())
+}
+
+/// What a large plan consists of, and how to see all of it.
+fn by_kind(plan: &Plan, detail: Detail, style: &Style) -> String {
+    if !detail.groups(plan) {
+        return String::new();
+    }
+    let tally = tally(plan.changes.iter());
+    let width = tally.iter().map(|(count, _, _)| count.to_string().len()).max().unwrap_or(0);
+    let lines = tally.iter().map(|(count, verb, kind)| format!("  {count:>width$} {verb} {kind}\n"));
+    let mut text: String = lines.map(|line| printable(&line)).collect();
+    let hint = "alike changes are told as one and new objects without their settings; `-v` or `--output json` shows all";
+    text.push_str(&style.labelled(Tone::Hint, "hint", hint));
+    text
 }

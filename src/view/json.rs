@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::actions::Counts;
 use super::redact::redacted;
-use crate::plan::{Action, Change, FieldChange, Note, Plan, Source};
+use crate::plan::{Change, FieldChange, Note, Plan, Source};
 
 /// Version of the documents; the first number grows when a key changes its meaning or goes away.
 pub const FORMAT_VERSION: &str = "1.0";
@@ -12,7 +13,7 @@ pub const FORMAT_VERSION: &str = "1.0";
 pub fn plan_json(plan: &Plan) -> Value {
     // A new field must be thought about here: shown, redacted or left out.
     let Plan { format: _, place, target, configuration, changes, notes, show_env, part } = plan;
-    let count = |actions: &[Action]| changes.iter().filter(|c| actions.contains(&c.action)).count();
+    let counts = Counts::of(plan);
     let blocked: Vec<_> =
         plan.blocked().map(|(change, why)| json!({"address": change.address, "why": why})).collect();
     let mut document = json!({
@@ -28,15 +29,22 @@ pub fn plan_json(plan: &Plan) -> Value {
         "notes": notes.iter().map(note_json).collect::<Vec<_>>(),
         "blocked": blocked,
         "summary": {
-            "add": count(&[Action::Create, Action::Restore, Action::Replace]),
-            "change": count(&[Action::Update]),
-            "remove": count(&[Action::Delete, Action::Replace]),
+            "add": counts.add,
+            "change": counts.change,
+            "remove": counts.remove,
             "blocked": plan.blocked().count(),
         },
     });
     if let Some(part) = part {
         document["part"] = json!(part);
     }
+    document
+}
+
+/// The plan, and whether it has anything to do.
+pub fn drift_json(plan: &Plan) -> Value {
+    let mut document = plan_json(plan);
+    document["drift"] = Value::from(!plan.is_empty());
     document
 }
 

@@ -1,17 +1,22 @@
 //! What people and programs see: the only code that prints. Views decide nothing.
 //!
 //! `out` knows where output goes; `human`, `report` and `errors` write for people; `json` and `report` write
-//! for programs, as `docs/plan-json.md` says; `progress` and `trace` tell what happens meanwhile.
+//! for programs, as `docs/plan-json.md` says; `markdown` writes for pull requests; `progress` and `trace` tell what happens meanwhile.
 
+mod actions;
 mod errors;
+mod fields;
+mod grouping;
 mod human;
 mod json;
 mod lines;
+mod markdown;
 mod out;
 pub mod problems;
 mod progress;
 mod redact;
 mod report;
+mod rows;
 mod settings;
 pub mod style;
 mod table;
@@ -24,8 +29,10 @@ mod validation;
 mod verbs;
 
 pub use errors::{error_human, error_json, refusals};
-pub use human::plan_human;
-pub use json::plan_json;
+pub use grouping::Detail;
+pub use human::{drift_human, plan_human};
+pub use json::{drift_json, plan_json};
+pub use markdown::{drift_markdown, error_markdown, plan_markdown, report_markdown};
 pub use out::{Answer, Format, Out};
 pub use progress::Progress;
 pub use report::{report_human, report_json};

@@ -1,7 +1,8 @@
 //! Where output goes: data, plans and reports to standard output, everything else to standard error.
 //!
 //! With `--output json` standard output holds exactly one JSON document for each command, whether it
-//! succeeds or fails; what people want to read meanwhile still goes to standard error.
+//! succeeds or fails, and with `--output markdown` one text; what people want to read meanwhile still goes
+//! to standard error.
 
 use std::fmt;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -14,6 +15,7 @@ use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde_json::Value;
 
 use super::errors::message_human;
+use super::grouping::Detail;
 use super::style::{Color, PIPED_WIDTH, Style, Tone};
 
 /// The form of what a command answers.
@@ -24,6 +26,8 @@ pub enum Format {
     Human,
     /// One JSON document for programs
     Json,
+    /// GitHub-flavoured markdown, for a comment on a pull request
+    Markdown,
 }
 
 /// What came of a question.
@@ -44,20 +48,21 @@ pub struct Out {
 
 struct Inner {
     format: Format,
+    detail: Detail,
     stdout: Sink,
     stderr: Sink,
     style: Style,
     notes: Style,
     live: bool,
     bars: MultiProgress,
-    /// The JSON document of this command has been written.
+    /// The one document of this command has been written.
     answered: AtomicBool,
     lost: AtomicBool,
 }
 
 impl Out {
     /// Output of this process.
-    pub fn new(color: Color, format: Format) -> Self {
+    pub fn new(color: Color, format: Format, detail: Detail) -> Self {
         let (stdout, stderr) = (io::stdout(), io::stderr());
         let (colored, notes_colored) = (choice(color, &stdout), choice(color, &stderr));
         let style = style(colored, stdout.is_terminal(), terminal_size::terminal_size_of(&stdout));
@@ -65,7 +70,7 @@ impl Out {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let live = stderr.is_terminal() && !dumb;
         Self::over(
-            format,
+            (format, detail),
             Box::new(AutoStream::new(stdout, colored)),
             Box::new(AutoStream::new(stderr, notes_colored)),
             (style, notes),
@@ -74,7 +79,7 @@ impl Out {
     }
 
     fn over(
-        format: Format,
+        (format, detail): (Format, Detail),
         stdout: Box<dyn Write + Send>,
         stderr: Box<dyn Write + Send>,
         (style, notes): (Style, Style),
@@ -85,11 +90,17 @@ impl Out {
         let (stdout, stderr) = (Mutex::new(stdout), Mutex::new(stderr));
         let answered = AtomicBool::new(false);
         let lost = AtomicBool::new(false);
-        Self { inner: Arc::new(Inner { format, stdout, stderr, style, notes, live, bars, answered, lost }) }
+        let inner = Inner { format, detail, stdout, stderr, style, notes, live, bars, answered, lost };
+        Self { inner: Arc::new(inner) }
     }
 
     pub fn format(&self) -> Format {
         self.inner.format
+    }
+
+    /// How much of a large plan people want to see.
+    pub(super) fn detail(&self) -> Detail {
+        self.inner.detail
     }
 
     /// How text on standard output is to look.
@@ -117,15 +128,24 @@ impl Out {
     /// A line of data. In JSON it goes to standard error, because standard output holds one document only.
     pub fn line(&self, text: &str) {
         match self.inner.format {
-            Format::Human => self.text(&format!("{text}\n")),
+            Format::Human | Format::Markdown => self.text(&format!("{text}\n")),
             Format::Json => self.status(text),
         }
     }
 
     /// The JSON document that answers the command. Only the first one is written.
     pub fn json(&self, document: &Value) {
+        self.once(&format!("{document:#}\n"));
+    }
+
+    /// The markdown that answers the command. Only the first one is written.
+    pub(super) fn markdown(&self, text: &str) {
+        self.once(text);
+    }
+
+    fn once(&self, text: &str) {
         if !self.inner.answered.swap(true, Ordering::Relaxed) {
-            self.text(&format!("{document:#}\n"));
+            self.text(text);
         }
     }
 
@@ -240,7 +260,13 @@ pub(super) mod captured {
     pub(crate) fn out(format: Format) -> (Out, Buffer, Buffer) {
         let (stdout, stderr) = (Buffer::default(), Buffer::default());
         let styles = (Style::PLAIN, Style::PLAIN);
-        let out = Out::over(format, Box::new(stdout.clone()), Box::new(stderr.clone()), styles, false);
+        let out = Out::over(
+            (format, Detail::Grouped),
+            Box::new(stdout.clone()),
+            Box::new(stderr.clone()),
+            styles,
+            false,
+        );
         (out, stdout, stderr)
     }
 }

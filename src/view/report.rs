@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::grouping::each_reason;
 use super::json::{FORMAT_VERSION, plan_json, set};
 use super::style::{Style, Tone, counted, printable};
 use crate::apply::{Failure, Outcome, Report, Skipped};
@@ -14,10 +15,16 @@ use crate::resource::Address;
 /// service whose label would be longer does not exist.
 const MAX_LABEL: usize = 63;
 
+/// Stands in place of a URL that does not exist.
+pub(super) const NO_URL: &str = "(the name is too long for a predictable URL)";
+
+/// What is true of every URL on the sandbox.
+pub(super) const NO_ANSWER: &str = "The sandbox does not run containers yet: these URLs do not answer.";
+
 /// A service that this run made or changed.
-struct Service<'a> {
-    name: &'a str,
-    url: Option<String>,
+pub(super) struct Service<'a> {
+    pub name: &'a str,
+    pub url: Option<String>,
 }
 
 /// The report of an apply, with what to do next.
@@ -42,17 +49,25 @@ pub fn report_human(plan: &Plan, report: &Report, style: &Style) -> String {
 }
 
 fn headline(report: &Report, style: &Style) -> String {
+    let (word, text) = headline_in_words(report);
+    if report.all_applied() {
+        return format!("{} {text}.\n", style.paint(Tone::Added, word));
+    }
+    format!("{}: {text}.\n", style.paint(Tone::Error, word))
+}
+
+/// How it went, in a word, and the counts.
+pub(super) fn headline_in_words(report: &Report) -> (&'static str, String) {
     let applied = report.applied();
     if report.all_applied() {
-        return format!("{} {}.\n", style.paint(Tone::Added, "Applied"), counted(applied, "change"));
+        return ("Applied", counted(applied, "change"));
     }
     let tally = Tally::of(report);
     let mut text = format!("applied {applied}, failed {}, skipped {}", tally.failed, tally.skipped);
     if tally.unknown > 0 {
         let _ = write!(text, ", unknown {}", tally.unknown);
     }
-    let word = if report.interrupted { "Interrupted" } else { "Not complete" };
-    format!("{}: {text}.\n", style.paint(Tone::Error, word))
+    (if report.interrupted { "Interrupted" } else { "Not complete" }, text)
 }
 
 #[derive(Clone, Copy, Default)]
@@ -98,18 +113,30 @@ fn skipped(report: &Report, style: &Style) -> String {
         if text.is_empty() {
             text.push_str("\nskipped:\n");
         }
-        let line = format!("{address}: {}", why_skipped(why));
-        let _ = writeln!(text, "  {}", style.fill(&printable(&line), 2, 4));
+        let reasons = why_skipped(why);
+        match reasons.as_slice() {
+            [reason] => {
+                let line = format!("{address}: {reason}");
+                let _ = writeln!(text, "  {}", style.fill(&printable(&line), 2, 4));
+            }
+            several => {
+                let _ = writeln!(text, "  {}:", printable(&address.to_string()));
+                for reason in several {
+                    let _ = writeln!(text, "    {}", style.fill(&printable(reason), 4, 6));
+                }
+            }
+        }
     }
     text
 }
 
-fn why_skipped(why: &Skipped) -> String {
+/// At least one reason; a change may wait for several things.
+pub(super) fn why_skipped(why: &Skipped) -> Vec<String> {
     match why {
-        Skipped::Needs(need) => format!("needs {need}"),
-        Skipped::Blocked(why) => why.clone(),
-        Skipped::Stopped => "an earlier change failed".to_owned(),
-        Skipped::Interrupted => "interrupted before it was started".to_owned(),
+        Skipped::Needs(need) => vec![format!("needs {need}")],
+        Skipped::Blocked(why) => each_reason(why).map(str::to_owned).collect(),
+        Skipped::Stopped => vec!["an earlier change failed".to_owned()],
+        Skipped::Interrupted => vec!["interrupted before it was started".to_owned()],
     }
 }
 
@@ -136,17 +163,16 @@ fn existing(plan: &Plan, report: &Report, style: &Style) -> String {
     let width = services.iter().map(|service| service.name.chars().count()).max().unwrap_or(0);
     let mut text = String::from("\nWhat exists now:\n");
     for service in &services {
-        let url = service.url.as_deref().unwrap_or("(the name is too long for a predictable URL)");
+        let url = service.url.as_deref().unwrap_or(NO_URL);
         let _ = writeln!(text, "  service {:width$}  {url}", printable(service.name));
     }
     if plan.target == "sandbox" {
-        let why = "The sandbox does not run containers yet: these URLs do not answer.";
-        let _ = writeln!(text, "{}", style.fill(why, 0, 0));
+        let _ = writeln!(text, "{}", style.fill(NO_ANSWER, 0, 0));
     }
     text
 }
 
-fn services<'a>(plan: &'a Plan, report: &Report) -> Vec<Service<'a>> {
+pub(super) fn services<'a>(plan: &'a Plan, report: &Report) -> Vec<Service<'a>> {
     let applied = |change: &&Change| {
         let outcome = report.outcomes.iter().find(|(address, _)| *address == change.address);
         matches!(outcome, Some((_, Outcome::Applied)))
@@ -162,7 +188,8 @@ fn url(plan: &Plan, service: &Address) -> Option<String> {
     (label.len() <= MAX_LABEL).then(|| format!("https://{label}.{}.run.app", plan.place.region))
 }
 
-fn next_steps(report: &Report, environment: &str) -> Vec<String> {
+/// What to do next, one step each.
+pub(super) fn next_steps(report: &Report, environment: &str) -> Vec<String> {
     let again = format!("run `deployer apply {environment}` again");
     let has = |wanted: fn(&Outcome) -> bool| report.outcomes.iter().any(|(_, outcome)| wanted(outcome));
     let mut steps = Vec::new();
@@ -206,7 +233,8 @@ fn outcome_json(address: &Address, outcome: &Outcome) -> Value {
             json!({"address": address, "outcome": "failed", "message": message, "hints": hints})
         }
         Outcome::Skipped(why) => {
-            let mut document = json!({"address": address, "outcome": "skipped", "message": why_skipped(why)});
+            let mut document =
+                json!({"address": address, "outcome": "skipped", "message": why_skipped(why).join("; ")});
             let (because, need) = match why {
                 Skipped::Needs(need) => ("needs", Some(need)),
                 Skipped::Blocked(_) => ("blocked", None),

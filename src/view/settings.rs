@@ -3,42 +3,66 @@
 use serde_json::{Map, Value};
 
 use crate::plan::diff;
-
-/// Kinds whose address says it all.
-const NAME_SAYS_ALL: [&str; 3] = ["api", "run_grant", "secret_grant"];
+use crate::resource::Address;
 
 /// Settings of a new object that describe its state, not a wish.
-const STATE: [&str; 2] = ["newest_revision", "traffic"];
+const STATE: [&str; 3] = ["newest_revision", "readiness", "traffic"];
 
-/// Specs with up to this many settings are told in one line.
+/// Specs with up to this many settings are told in one line, when they are short.
 const FEW: usize = 4;
+
+/// More characters than that are not.
+const SHORT: usize = 120;
 
 /// What a reviewer looks for first; the rest follows by name.
 const FIRST: [&str; 7] = ["image", "command", "args", "port", "cpu", "memory", "service_account"];
 
-/// The few settings of a small spec, e.g. `version 1 (hex32)`.
-pub fn inline(kind: &str, spec: &Value) -> Option<String> {
+/// The few settings of a small spec, e.g. `version 1 (hex32)`; without those that its name says already.
+pub fn inline(address: &Address, spec: &Value) -> Option<String> {
     let fields = spec.as_object()?;
-    if kind == "secret_value" {
+    if address.kind == "secret_value" {
         let version = diff::text(fields.get("version"));
         let generator = fields.get("generate").map(|generator| format!(" ({})", diff::text(Some(generator))));
         return Some(format!("version {version}{}", generator.unwrap_or_default()));
     }
-    let told = told(fields);
-    if NAME_SAYS_ALL.contains(&kind) || told.is_empty() || told.len() > FEW {
-        return None;
-    }
-    Some(told.join(", "))
+    let unsaid = unsaid(address, fields);
+    (is_small(fields, &unsaid) && !unsaid.is_empty()).then(|| unsaid.join(", "))
 }
 
 /// One line for each setting of a large spec; nothing for a small one.
-pub fn settings(kind: &str, spec: &Value) -> Vec<String> {
+pub fn settings(address: &Address, spec: &Value) -> Vec<String> {
     let Some(fields) = spec.as_object() else { return Vec::new() };
-    let told = told(fields);
-    if NAME_SAYS_ALL.contains(&kind) || kind == "secret_value" || told.len() <= FEW {
-        return Vec::new();
-    }
-    told
+    if is_small(fields, &unsaid(address, fields)) { Vec::new() } else { told(fields) }
+}
+
+fn unsaid(address: &Address, fields: &Map<String, Value>) -> Vec<String> {
+    let unsaid = fields.iter().filter(|(_, value)| !says(&address.name, value));
+    told(&unsaid.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+fn is_small(fields: &Map<String, Value>, unsaid: &[String]) -> bool {
+    told(fields).len() <= FEW && unsaid.iter().map(String::len).sum::<usize>() <= SHORT
+}
+
+/// A part of the name (`ON:ROLE:MEMBER`) is the value or its essence: `roles/run.invoker` is told by
+/// `invoker`, and `serviceAccount:api@...` by `api`. Or the name has the value whole.
+fn says(name: &str, value: &Value) -> bool {
+    let Some(value) = value.as_str() else { return false };
+    let essence = |part: &str| {
+        let ends = value.split_once('@').map_or(value, |(account, _)| account);
+        ends.strip_suffix(part).is_some_and(|before| before.is_empty() || before.ends_with([':', '/', '.']))
+    };
+    let whole = name == value || name.ends_with(&format!(":{value}")) || name.contains(&format!(":{value}:"));
+    whole || name.split(':').any(|part| !part.is_empty() && essence(part))
+}
+
+/// `key: value` of everything that is set in an object, at any depth.
+pub fn spread(fields: &Map<String, Value>) -> Vec<String> {
+    let lines = fields.iter().filter(|(_, value)| !is_nothing(value)).flat_map(|(key, value)| match value {
+        Value::Object(inner) => spread(inner).iter().map(|line| format!("{key}.{line}")).collect(),
+        value => vec![format!("{key}: {}", diff::text(Some(value)))],
+    });
+    lines.collect()
 }
 
 /// `key: value` of everything that is set. Maps whose values are no maps get a line for each entry.
@@ -66,18 +90,21 @@ fn by_name(key: &str) -> bool {
 }
 
 fn entry(key: &str, name: &str, value: &Value) -> String {
-    let nothing = |value: &Value| match value {
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    };
     match value {
         Value::Object(fields) => {
-            let fields = fields.iter().filter(|(_, value)| !nothing(value));
+            let fields = fields.iter().filter(|(_, value)| !is_nothing(value));
             let kept: Map<_, _> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
             format!("{key}.{name}: {}", diff::text(Some(&Value::Object(kept))))
         }
         value => format!("{key}.{name}: {}", diff::text(Some(value))),
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
     }
 }
 
@@ -87,26 +114,53 @@ mod tests {
 
     use super::*;
 
+    fn inline(at: &str, spec: &Value) -> Option<String> {
+        super::inline(&at.parse().unwrap(), spec)
+    }
+
     #[test]
     fn a_value_to_be_made_is_told_by_version_and_generator() {
-        let told = inline("secret_value", &json!({"version": 3, "generate": "hex32"}));
+        let told = inline("secret_value/jwt", &json!({"version": 3, "generate": "hex32"}));
         assert_eq!(told.as_deref(), Some("version 3 (hex32)"));
     }
 
     #[test]
-    fn a_grant_is_told_by_its_name() {
-        let grant = json!({"on": "x", "role": "roles/run.invoker", "member": "allUsers"});
-        assert_eq!(inline("run_grant", &grant), None);
-        assert_eq!(settings("run_grant", &grant), Vec::<String>::new());
+    fn what_the_name_says_is_not_said_again() {
+        let public = json!({"on": "x", "role": "roles/run.invoker", "member": "allUsers"});
+        assert_eq!(inline("run_grant/x:invoker:allUsers", &public), None);
+        let mut ours = json!({
+            "on": "db-dev", "role": "roles/secretmanager.secretAccessor",
+            "member": "serviceAccount:api-dev@p.iam.gserviceaccount.com",
+        });
+        let address = "secret_grant/db-dev:secretAccessor:api-dev";
+        assert_eq!(inline(address, &ours), None);
+        assert_eq!(settings(&address.parse().unwrap(), &ours), Vec::<String>::new());
+        ours["condition"] = json!({"title": "office"});
+        assert_eq!(inline(address, &ours).as_deref(), Some("condition: {title: office}"));
+    }
+
+    #[test]
+    fn a_name_that_only_resembles_a_value_does_not_say_it() {
+        let told = inline("service_account/api", &json!({"display_name": "apis", "on": "web-api"}));
+        assert_eq!(told.as_deref(), Some("display_name: apis, on: web-api"));
     }
 
     #[test]
     fn a_small_spec_stands_on_the_line_of_its_address() {
+        let account = json!({"display_name": "agent-army api"});
         assert_eq!(
-            inline("service_account", &json!({"display_name": "api"})).as_deref(),
-            Some("display_name: api")
+            inline("service_account/api-dev", &account).as_deref(),
+            Some("display_name: agent-army api")
         );
-        assert_eq!(inline("secret", &json!({"labels": {}, "locations": []})), None);
+        assert_eq!(inline("secret/a", &json!({"labels": {}, "locations": []})), None);
+    }
+
+    #[test]
+    fn few_settings_that_are_long_get_lines() {
+        let long = json!({"condition": "x".repeat(200)});
+        let address = "identity_provider/github";
+        assert_eq!(inline(address, &long), None);
+        assert_eq!(settings(&address.parse().unwrap(), &long).len(), 1);
     }
 
     #[test]
@@ -116,7 +170,7 @@ mod tests {
             "startup_probe": {"path": "/h"}, "traffic": "100% newest", "secrets": {"DB": "db:1"},
             "sidecars": {"proxy": {"image": "p", "args": []}},
         });
-        insta::assert_snapshot!(settings("run_service", &spec).join("\n"), @r#"
+        insta::assert_snapshot!(settings(&"run_service/api".parse().unwrap(), &spec).join("\n"), @r#"
         image: i
         cpu: 1
         memory: 1Gi

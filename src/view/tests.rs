@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
-use super::{Format, Out, SecretRow, plan_human, plan_json, refusals, report_human, report_json};
+use super::{
+    Detail, Format, Out, SecretRow, drift_human, drift_json, plan_human, plan_json, refusals, report_human,
+    report_json,
+};
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
@@ -19,7 +22,7 @@ use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
 fn human(plan: &Plan) -> String {
-    plan_human(plan, &Style::PLAIN)
+    plan_human(plan, Detail::Grouped, &Style::PLAIN)
 }
 
 fn report(outcomes: Vec<(&str, Outcome)>) -> Report {
@@ -45,6 +48,70 @@ fn an_empty_plan_is_one_sentence_and_its_notes() {
 }
 
 #[test]
+fn a_plan_of_a_part_says_that_only_a_part_was_looked_at() {
+    let nothing = Plan { part: Some("--target secret/a".into()), ..plan(vec![]) };
+    assert_eq!(
+        plan_human(&nothing, Detail::Grouped, &Style::PLAIN),
+        "No changes in what was looked at: --target secret/a.\n"
+    );
+    assert_eq!(
+        drift_human(&nothing, Detail::Grouped, &Style::PLAIN),
+        "No drift in what was looked at: --target secret/a.\n"
+    );
+}
+
+/// What exists is not as the YAML says in five places.
+fn drifted() -> Plan {
+    let mut service = update(
+        "run_service/api",
+        json!({"memory": "512Mi", "traffic": "api-1=100"}),
+        json!({"memory": "1Gi", "traffic": "100% newest"}),
+    )
+    .leads_to(Consequence::NewRevision);
+    service.field("/memory").location = Some("environments/base.yaml:44:13".into());
+    let mut adopted = update("secret/b", json!({}), json!({}));
+    adopted.verb = "adopt".into();
+    let mut plan = plan(vec![
+        create("secret/a", "create", json!({})).at("environments/base.yaml:21:3").blocked("do it"),
+        adopted,
+        service,
+        delete("run_grant/api:invoker:allUsers", "revoke", json!({"on": "x"})),
+    ]);
+    plan.notes.push(note("secret/old-key", "is ours and no longer declared"));
+    plan
+}
+
+#[test]
+fn drift_says_how_what_exists_differs_and_not_what_apply_would_do() {
+    insta::assert_snapshot!(drift_human(&drifted(), Detail::Grouped, &Style::PLAIN), @r"
+    dev has drifted from its YAML in 5 places: project agent-army-example, region us-central1, on the sandbox
+
+      + missing       secret/a                 environments/base.yaml:21:3
+      ~ not marked    secret/b
+      ~ differs       run_service/api
+            services.api.memory: 512Mi -> 1Gi  environments/base.yaml:44:13
+            services.api.traffic: api-1=100 -> 100% newest
+      - not declared  run_grant/api:invoker:allUsers
+
+    note: secret/old-key is ours and no longer declared
+
+    Drift: 1 missing, 1 not marked, 1 differs, 1 not declared. Values: live -> YAML.
+    ");
+    let nothing = drift_human(&plan(vec![]), Detail::Grouped, &Style::PLAIN);
+    assert_eq!(nothing, "No drift: dev is as its YAML says.\n");
+}
+
+#[test]
+fn drift_in_json_is_the_plan_and_whether_there_is_any() {
+    assert_eq!(drift_json(&drifted())["drift"], true);
+    let none = drift_json(&plan(vec![]));
+    assert_eq!(none["drift"], false);
+    let found = emitted(&drift_json(&full_plan()));
+    let own: BTreeSet<_> = found.difference(&documented("The plan")).cloned().collect();
+    assert_eq!(own, documented("Drift"));
+}
+
+#[test]
 fn a_plan_is_a_table_in_the_words_of_the_yaml() {
     let mut service = update(
         "run_service/agent-army-api-dev",
@@ -62,7 +129,11 @@ fn a_plan_is_a_table_in_the_words_of_the_yaml() {
         create(
             "secret_grant/database-url-dev:secretAccessor:agent-army-api-dev",
             "grant",
-            json!({"on": "x"}),
+            json!({
+                "on": "database-url-dev",
+                "role": "roles/secretmanager.secretAccessor",
+                "member": "serviceAccount:agent-army-api-dev@agent-army-example.iam.gserviceaccount.com",
+            }),
         ),
         service,
         delete("run_grant/agent-army-api-dev:invoker:allUsers", "revoke", json!({"on": "x"}))
@@ -189,7 +260,7 @@ fn colour_changes_nothing_but_colour() {
         create("secret/a", "create", json!({})).at("x.yaml:1:1"),
         update("run_service/api", json!({"memory": "1Gi"}), json!({"memory": "2Gi"})),
     ]);
-    let colored = plan_human(&plan, &Style { color: true, ..Style::PLAIN });
+    let colored = plan_human(&plan, Detail::Grouped, &Style { color: true, ..Style::PLAIN });
     assert!(colored.contains('\u{1b}'));
     let mut stripped = Vec::new();
     std::io::Write::write_all(&mut anstream::StripStream::new(&mut stripped), colored.as_bytes()).unwrap();
@@ -291,6 +362,35 @@ fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
 
     next: mend what failed, then run `deployer apply dev` again: what is applied stays, the rest follows
     next: do what the skipped changes wait for, then run `deployer apply dev` again
+    ");
+}
+
+#[test]
+fn each_thing_that_a_skipped_change_waits_for_has_its_line() {
+    let why = "secret a has no value: do a; secret b has no value: do b";
+    let report = report(vec![("run_grant/x", Outcome::Skipped(Skipped::Blocked(why.into())))]);
+    let text = report_human(&service_plan(), &report, &Style::PLAIN);
+    assert!(
+        text.contains("  run_grant/x:\n    secret a has no value: do a\n    secret b has no value: do b\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_removed_as_a_whole_is_told_line_by_line() {
+    let proxy = json!({"args": [], "image": "us-docker.pkg.dev/cloudrun/container/proxy:v1", "env": {"MODE": "fast"}, "memory": "256Mi"});
+    let before = json!({"sidecars": {"proxy": proxy}});
+    let plan = plan(vec![update("run_service/api", before, json!({"sidecars": {}}))]);
+    insta::assert_snapshot!(human(&plan), @r"
+    Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+      ~ update  run_service/api
+            services.api.sidecars.proxy:
+                - env.MODE: fast
+                - image: us-docker.pkg.dev/cloudrun/container/proxy:v1
+                - memory: 256Mi
+
+    Plan: 0 to add, 1 to change, 0 to remove.
     ");
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::errors::problem_json;
 use super::json::FORMAT_VERSION;
+use super::markdown::validation_markdown;
 use super::{Format, Out, problems};
 use crate::config::Checked;
 
@@ -12,6 +13,7 @@ impl Out {
     pub fn validated(&self, checked: &Checked) {
         match self.format() {
             Format::Human => self.validated_human(checked),
+            Format::Markdown => self.markdown(&validation_markdown(checked)),
             Format::Json => self.json(&json!({
                 "format_version": FORMAT_VERSION,
                 "environments": checked.verdicts().map(|(name, good)| environment_json(checked, name, good)).collect::<Vec<_>>(),

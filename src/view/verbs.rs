@@ -5,11 +5,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::errors::{error_human, error_json};
-use super::json::{FORMAT_VERSION, plan_json, set};
+use super::json::{FORMAT_VERSION, drift_json, plan_json, set};
+use super::markdown::{drift_markdown, error_markdown, plan_markdown, report_markdown, secrets_markdown};
 use super::progress::Progress;
 use super::report::{report_human, report_json};
 use super::style::printable;
-use super::{Format, Out, plan_human, problems};
+use super::{Format, Out, drift_human, plan_human, problems};
 use crate::apply::Report;
 use crate::config::Loaded;
 use crate::error::CliError;
@@ -29,29 +30,54 @@ pub struct SecretRow {
     pub created: Option<String>,
 }
 
+impl SecretRow {
+    /// Name, id, number of versions, newest version, when that was made.
+    pub(super) fn cells(&self) -> [String; 5] {
+        let newest = self.newest_enabled.map_or_else(|| "no value".to_owned(), |version| version.to_string());
+        let created = self.created.clone().unwrap_or_default();
+        [self.name.clone(), self.id.clone(), self.versions.to_string(), newest, created]
+    }
+}
+
 impl Out {
-    /// The answer of `plan`.
+    /// The answer of `plan`; `part` says in words what was looked at, where that is not everything.
     pub fn plan(&self, plan: &Plan) {
         match self.format() {
-            Format::Human => self.text(&plan_human(plan, self.style())),
+            Format::Human => self.text(&plan_human(plan, self.detail(), self.style())),
             Format::Json => self.json(&plan_json(plan)),
+            Format::Markdown => self.markdown(&plan_markdown(plan)),
         }
     }
 
-    /// The plan that `apply` is about to carry out. In JSON the report has it.
+    /// The answer of `drift`.
+    pub fn drift(&self, plan: &Plan) {
+        match self.format() {
+            Format::Human => self.text(&drift_human(plan, self.detail(), self.style())),
+            Format::Json => self.json(&drift_json(plan)),
+            Format::Markdown => self.markdown(&drift_markdown(plan)),
+        }
+    }
+
+    /// The plan that `apply` is about to carry out. In JSON and markdown the report has it.
     pub fn plan_before_apply(&self, plan: &Plan) {
         match self.format() {
-            Format::Human => self.text(&format!("{}\n", plan_human(plan, self.style()))),
-            Format::Json => {}
+            Format::Human => {
+                self.text(&format!("{}\n", plan_human(plan, self.detail(), self.style())));
+            }
+            Format::Json | Format::Markdown => {}
         }
     }
 
     /// The answer of `apply`.
     pub fn applied(&self, plan: &Plan, report: &Report) {
         match self.format() {
-            Format::Human if plan.is_empty() => self.text(&plan_human(plan, self.style())),
+            Format::Human if plan.is_empty() => {
+                self.text(&plan_human(plan, self.detail(), self.style()));
+            }
             Format::Human => self.text(&format!("\n{}", report_human(plan, report, self.style()))),
             Format::Json => self.json(&report_json(plan, report)),
+            Format::Markdown if plan.is_empty() => self.markdown(&plan_markdown(plan)),
+            Format::Markdown => self.markdown(&report_markdown(plan, report)),
         }
     }
 
@@ -65,11 +91,14 @@ impl Out {
         self.status("finishing what is in flight; press Ctrl-C again to stop at once");
     }
 
-    /// The last words of a command that failed: on standard error, and in JSON also as the one document.
+    /// The last words of a command that failed: on standard error, and in JSON and markdown also as
+    /// the one document.
     pub fn failure(&self, error: &CliError) {
         self.note(&error_human(error, self.notes_style()));
-        if self.format() == Format::Json {
-            self.json(&error_json(error));
+        match self.format() {
+            Format::Human => {}
+            Format::Json => self.json(&error_json(error)),
+            Format::Markdown => self.markdown(&error_markdown(error)),
         }
     }
 
@@ -86,6 +115,7 @@ impl Out {
     pub fn secrets(&self, rows: &[SecretRow]) {
         match self.format() {
             Format::Human => self.text(&secrets_human(rows)),
+            Format::Markdown => self.markdown(&secrets_markdown(rows)),
             Format::Json => self.json(&json!({
                 "format_version": FORMAT_VERSION,
                 "secrets": rows.iter().map(secret_json).collect::<Vec<_>>(),
@@ -96,7 +126,7 @@ impl Out {
     /// The answer of `secrets set`.
     pub fn secret_set(&self, environment: &str, name: &str, id: &str, version: u64) {
         match self.format() {
-            Format::Human => {
+            Format::Human | Format::Markdown => {
                 self.line(&format!("Added version {version} of {name} ({id})."));
                 self.line(&format!("Services get it with the next `deployer apply {environment}`."));
             }
@@ -110,7 +140,7 @@ impl Out {
     /// The answer of `sandbox`, which then runs until it is stopped.
     pub fn sandbox_started(&self, url: &str, state: &Path) {
         match self.format() {
-            Format::Human => {
+            Format::Human | Format::Markdown => {
                 self.line(&format!(
                     "The sandbox listens on {url} and keeps its state in {}.",
                     state.display()
@@ -130,11 +160,7 @@ fn secrets_human(rows: &[SecretRow]) -> String {
         return "The YAML declares no secrets.\n".to_owned();
     }
     let heads = ["NAME", "ID", "VERSIONS", "NEWEST", "MADE"].map(str::to_owned);
-    let cells = rows.iter().map(|row| {
-        let newest = row.newest_enabled.map_or_else(|| "no value".to_owned(), |version| version.to_string());
-        let created = row.created.clone().unwrap_or_default();
-        [printable(&row.name), printable(&row.id), row.versions.to_string(), newest, printable(&created)]
-    });
+    let cells = rows.iter().map(|row| row.cells().map(|cell| printable(&cell)));
     let table: Vec<_> = std::iter::once(heads).chain(cells).collect();
     let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..5).map(width).collect();

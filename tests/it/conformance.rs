@@ -51,6 +51,29 @@ services:
     labels: {tier: front}
     vpc: {network: default, subnet: default, tags: [a], egress: all-traffic}
     v2: {customAudiences: [https://one.example.com]}
+    roles: [roles/cloudtrace.agent]
+github:
+  repository: octo-org/shop
+  repository_id: 900000001
+  owner_id: 900000002
+  identity: {pool: github, provider: actions, plan: ci-plan, deploy: ci-deploy}
+jobs:
+  nightly:
+    name: nightly
+    service_account: night-runner
+    image: us-docker.pkg.dev/cloudrun/container/job
+    command: [work, --all]
+    cpu: 4
+    memory: 4Gi
+    env: {KIND: full}
+    secrets: {NIGHT_KEY: beta}
+    volumes: {/scratch: {in_memory: 32Mi}}
+    timeout: 700s
+    max_retries: 2
+    tasks: 2
+    parallelism: 1
+    labels: {kind: backup}
+    vpc: {connector: projects/agent-army-example/locations/us-central1/connectors/one}
 "#;
 
 const DEV: &str = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
@@ -112,8 +135,28 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("network: default, subnet: other", "network: wide, subnet: other", &["/vpc/network"]),
     ("tags: [a]", "tags: [b, a]", &["/vpc/tags"]),
     ("egress: all-traffic", "egress: private-ranges-only", &["/vpc/egress"]),
+    ("    labels: {}\n", "    labels: {}\n    metrics: {port: 8080}\n", &["/metrics"]),
+    ("    metrics: {port: 8080}\n", "", &["/metrics"]),
     ("https://one.example.com", "https://two.example.com", &["/v2/customAudiences"]),
     ("    v2: {customAudiences: [https://two.example.com]}\n", "", &["/v2/customAudiences"]),
+];
+
+/// The same for the job `nightly`.
+const JOB_EDITS: &[(&str, &str, &[&str])] = &[
+    ("container/job\n", "container/job:v2\n", &["/image"]),
+    ("command: [work, --all]", "command: [work, --some]", &["/args"]),
+    ("command: [work, --some]", "command: [toil, --some]", &["/command"]),
+    ("cpu: 4\n", "cpu: 6\n", &["/cpu"]),
+    ("memory: 4Gi", "memory: 5Gi", &["/memory"]),
+    ("KIND: full", "KIND: part", &["/env/KIND"]),
+    ("NIGHT_KEY: beta", "NIGHT_KEY: \"beta:latest\"", &["/secrets/NIGHT_KEY"]),
+    ("in_memory: 32Mi", "in_memory: 48Mi", &["/volumes/~1scratch/in_memory"]),
+    ("timeout: 700s", "timeout: 800s", &["/timeout"]),
+    ("max_retries: 2", "max_retries: 0", &["/max_retries"]),
+    ("tasks: 2", "tasks: 3", &["/tasks"]),
+    ("parallelism: 1", "parallelism: 2", &["/parallelism"]),
+    ("labels: {kind: backup}", "labels: {kind: copy}", &["/labels/kind"]),
+    ("connectors/one", "connectors/two", &["/vpc/connector"]),
 ];
 
 /// Edits that are about other objects than the service alone: `(from, to, changes)`, a change being
@@ -144,13 +187,37 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
     ("access: private", "access: public", &["grant run_grant/web:invoker:allUsers"]),
     ("access: public", "access: private", &["revoke run_grant/web:invoker:allUsers"]),
     (
+        "repository_id: 900000001",
+        "repository_id: 900000003",
+        &[
+            "update identity_provider/github/actions /condition",
+            "grant account_grant/ci-plan:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000003",
+            "grant account_grant/ci-deploy:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000003",
+            "revoke account_grant/ci-plan:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000001",
+            "revoke account_grant/ci-deploy:iam.workloadIdentityUser:principalSet:123456789012/github/attribute.repository_id/900000001",
+        ],
+    ),
+    (
         "    service_account: web-runner\n",
         "    service_account: web-worker\n",
         &[
             "create service_account/web-worker",
             "grant secret_grant/alpha:secretAccessor:web-worker",
+            "grant project_grant/agent-army-example:cloudtrace.agent:web-worker",
+            "revoke project_grant/agent-army-example:cloudtrace.agent:web-runner",
+            "grant account_grant/web-worker:iam.serviceAccountUser:ci-deploy",
             "revoke secret_grant/alpha:secretAccessor:web-runner",
             "update run_service/web /service_account",
+        ],
+    ),
+    (
+        "    service_account: night-runner\n",
+        "    service_account: day-runner\n",
+        &[
+            "create service_account/day-runner",
+            "grant secret_grant/beta:secretAccessor:day-runner",
+            "revoke secret_grant/beta:secretAccessor:night-runner",
+            "update run_job/nightly /service_account",
         ],
     ),
     (
@@ -161,8 +228,11 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Fields that no edit can change in place, and why.
-const OTHERWISE: [(&str, &[&str]); 6] = [
+const OTHERWISE: [(&str, &[&str]); 11] = [
     ("api", &[]),
+    // Always the same; `identity` mends what others change.
+    ("identity_pool", &["display_name"]),
+    ("identity_provider", &["display_name", "issuer", "mapping"]),
     // Immutable, see `an_immutable_field_is_refused`.
     ("secret", &["locations"]),
     // Made once; `version` and `generate` matter for the first value only.
@@ -170,8 +240,12 @@ const OTHERWISE: [(&str, &[&str]); 6] = [
     // All of a grant is in its name: another one is a grant and a revoke.
     ("secret_grant", &["on", "role", "member"]),
     ("run_grant", &["on", "role", "member"]),
+    ("project_grant", &["on", "role", "member"]),
+    ("account_grant", &["on", "role", "member"]),
     // Drift that the YAML cannot ask for, see `drift_that_the_yaml_has_no_word_for_is_seen_and_mended`.
     ("run_service", &["traffic", "newest_revision"]),
+    // Jobs have one environment; for `readiness` see `jobs`.
+    ("run_job", &["execution_environment", "readiness"]),
 ];
 
 /// The changes of a plan in the form of the tables.
@@ -220,10 +294,12 @@ async fn every_field_of_every_kind_changes_alone_and_settles() {
         let kind = address.split('/').next().unwrap();
         covered.insert((kind.to_owned(), pointer.split('/').nth(1).unwrap().to_owned()));
     };
-    for (from, to, pointers) in SERVICE_EDITS {
-        pointers.iter().for_each(|pointer| cover("run_service", pointer));
-        let change = format!("update run_service/web {}", pointers.join(" "));
-        edit_and_apply(&rig, from, to, BTreeSet::from([change])).await;
+    for (address, edits) in [("run_service/web", SERVICE_EDITS), ("run_job/nightly", JOB_EDITS)] {
+        for (from, to, pointers) in edits {
+            pointers.iter().for_each(|pointer| cover(address, pointer));
+            let change = format!("update {address} {}", pointers.join(" "));
+            edit_and_apply(&rig, from, to, BTreeSet::from([change])).await;
+        }
     }
     for (from, to, expected) in OTHER_EDITS {
         for words in expected.iter().map(|change| change.split(' ').collect::<Vec<_>>()) {
@@ -263,7 +339,7 @@ async fn everything_goes(rig: &Rig) {
     rig.apply().arg("--prune").ok().await;
     rig.settled("after pruning").await;
     let state = rig.cloud.state().await;
-    for collection in ["run.services", "secretmanager.secrets", "iam.serviceAccounts"] {
+    for collection in ["run.services", "run.jobs", "secretmanager.secrets", "iam.serviceAccounts"] {
         let left = state[collection].as_object().map_or(0, serde_json::Map::len);
         assert_eq!(left, 0, "{collection}: {}", state[collection]);
     }

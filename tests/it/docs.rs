@@ -132,9 +132,18 @@ async fn every_command_is_in_the_readme() {
 #[tokio::test]
 async fn every_flag_of_the_readme_exists() {
     let mut known = String::new();
-    for verb in
-        ["plan", "apply", "validate", "schema", "sandbox", "secrets list", "secrets set", "completions"]
-    {
+    for verb in [
+        "plan",
+        "apply",
+        "show",
+        "drift",
+        "validate",
+        "schema",
+        "sandbox",
+        "secrets list",
+        "secrets set",
+        "completions",
+    ] {
         known.push_str(&Workplace::empty().deployer(&format!("{verb} --help")).ok().await.stdout);
     }
     let options: BTreeSet<_> = known

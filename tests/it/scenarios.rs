@@ -51,8 +51,10 @@ scenarios![
     change_without_restart,
     closing_the_door,
     colour,
+    drift,
     environments_side_by_side,
     exit_codes,
+    identity_of_ci,
     immutable_field,
     newcomer,
     objects_of_another_system,
@@ -62,9 +64,12 @@ scenarios![
     patch_of_the_api,
     pinned_traffic,
     released_image,
+    pull_request,
     removed_variable,
     rotation,
+    saved_plan,
     secret_files,
+    server_check,
     sidecar,
     undeclared_objects,
     value_before_the_first_apply,
@@ -350,7 +355,7 @@ impl Stage {
                 lines.push(format!("({finished} done)"));
                 finished = 0;
             }
-            lines.push(without_times(line));
+            lines.push(without_uids(&without_times(line)));
         }
         if finished > 0 {
             lines.push(format!("({finished} done)"));
@@ -369,6 +374,15 @@ fn is_progress(line: &str) -> bool {
     let head = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(head, _)| head);
     head.and_then(|head| head.split_once('/')).is_some_and(|(count, total)| {
         [count.trim(), total].iter().all(|number| number.parse::<u32>().is_ok())
+    })
+}
+
+/// What policies keep of deleted accounts, `?uid=NUMBER`, becomes `?uid={uid}`.
+fn without_uids(line: &str) -> String {
+    let mut parts = line.split("?uid=");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |line, part| {
+        format!("{line}?uid={{uid}}{}", part.trim_start_matches(|c: char| c.is_ascii_digit()))
     })
 }
 

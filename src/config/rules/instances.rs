@@ -1,7 +1,7 @@
 //! Scaling, CPU and memory: the combinations that Cloud Run refuses.
 
 use super::super::diagnostic::Diagnostic;
-use super::super::model::{Job, Service};
+use super::super::model::{Job, Metrics, Service};
 use super::super::scalars;
 use super::super::tree::{Findings, join};
 use super::{at_value, containers};
@@ -16,12 +16,16 @@ pub(super) fn check(path: &str, service: &Service, findings: &mut Findings) {
     if broken {
         return;
     }
-    let cpu: u32 =
-        containers(path, service).filter_map(|(_, container)| scalars::millicpus(&container.cpu)).sum();
-    let memory: u64 =
-        containers(path, service).filter_map(|(_, container)| scalars::kibibytes(&container.memory)).sum();
-    let together = if service.sidecars.is_empty() { "" } else { " (all containers of an instance together)" };
-    if is_cpu(cpu, service.sidecars.is_empty()) {
+    let sizes = || {
+        let collector = service.metrics.as_ref().map(|_| (Metrics::CPU, Metrics::MEMORY));
+        let sidecars = service.sidecars.values().map(|sidecar| (&*sidecar.cpu, &*sidecar.memory));
+        std::iter::once((&*service.main.cpu, &*service.main.memory)).chain(sidecars).chain(collector)
+    };
+    let cpu: u32 = sizes().filter_map(|(cpu, _)| scalars::millicpus(cpu)).sum();
+    let memory: u64 = sizes().filter_map(|(_, memory)| scalars::kibibytes(memory)).sum();
+    let alone = sizes().nth(1).is_none();
+    let together = if alone { "" } else { " (all containers of an instance together)" };
+    if is_cpu(cpu, alone) {
         check_memory(path, cpu, memory, &service.execution_environment, together, findings);
     } else {
         let message = format!("no instance can have {} CPUs{together}", scalars::cpu(cpu));

@@ -2,7 +2,7 @@
 
 use super::super::circle::{Waits, circles};
 use super::super::diagnostic::{Diagnostic, did_you_mean};
-use super::super::model::{Container, Service};
+use super::super::model::{Container, Metrics, Service};
 use super::super::tree::{Findings, join};
 use super::names::is_dashed_word;
 use super::{at_key, at_value, containers};
@@ -13,12 +13,18 @@ const MAIN: &str = "main";
 const MAX_CONTAINERS: usize = 10;
 
 pub(super) fn check(path: &str, key: &str, service: &Service, findings: &mut Findings) {
-    if service.sidecars.len() + 1 > MAX_CONTAINERS {
-        let message = format!(
-            "an instance has at most {MAX_CONTAINERS} containers, and these are {}",
-            service.sidecars.len() + 1
-        );
+    let containers_of_all = service.sidecars.len() + 1 + usize::from(service.metrics.is_some());
+    if containers_of_all > MAX_CONTAINERS {
+        let message =
+            format!("an instance has at most {MAX_CONTAINERS} containers, and these are {containers_of_all}");
         at_key(&join(path, "sidecars"), Diagnostic::error("sidecar", message).label("too many"), findings);
+    }
+    if service.metrics.is_some() && service.sidecars.contains_key(Metrics::COLLECTOR) {
+        let message = format!("`{}` is the container that collects `metrics`", Metrics::COLLECTOR);
+        let diagnostic = Diagnostic::error("sidecar", message)
+            .label("not this name")
+            .hint("give it another name, or take out `metrics`");
+        at_key(&format!("{path}.sidecars.{}", Metrics::COLLECTOR), diagnostic, findings);
     }
     for name in service.sidecars.keys() {
         check_name(&format!("{path}.sidecars.{name}"), name, key, findings);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::identity_pool;
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
@@ -17,6 +18,9 @@ pub struct Spec {}
 /// APIs that reading a project needs, whatever is declared in it.
 const ALWAYS: [&str; 2] = ["cloudresourcemanager.googleapis.com", "serviceusage.googleapis.com"];
 
+/// APIs through which workflows of GitHub get tokens, beside the one in which their identity is declared.
+const TOKENS: [&str; 2] = ["iamcredentials.googleapis.com", "sts.googleapis.com"];
+
 impl Kind for Api {
     const NAME: &'static str = "api";
     const API: &'static str = "serviceusage.googleapis.com";
@@ -30,9 +34,13 @@ impl Kind for Api {
         let asked = env.apis.iter().enumerate();
         let asked: Vec<_> =
             asked.map(|(at, name)| Declared::new(name, format!("apis.{at}"), Spec {})).collect();
-        let derived = ALWAYS.into_iter().chain(facts.needed_apis.iter().map(String::as_str));
-        let derived = derived.filter(|name| !env.apis.iter().any(|asked| asked == name));
-        let mut derived: Vec<_> = derived.map(|name| Declared::new(name, "project", Spec {})).collect();
+        let needed = ALWAYS.into_iter().chain(facts.needed_apis.iter().map(String::as_str));
+        let tokens = TOKENS.into_iter().filter(|_| identity_pool::declared(env).is_some());
+        let derived = needed.map(|name| (name, "project"));
+        let derived = derived.chain(tokens.map(|name| (name, "github.identity")));
+        let derived = derived.filter(|(name, _)| !env.apis.iter().any(|asked| asked == name));
+        let mut derived: Vec<_> =
+            derived.map(|(name, source)| Declared::new(name, source, Spec {})).collect();
         derived.sort_by(|a, b| a.name.cmp(&b.name));
         derived.dedup_by(|a, b| a.name == b.name);
         asked.into_iter().chain(derived).collect()

@@ -1,4 +1,4 @@
-//! Grants on one object: what `secret_grant` and `run_grant` have in common.
+//! Grants on one object: what the kinds `*_grant` have in common.
 //!
 //! A grant is one (role, member, condition) of an IAM policy. Grants are not objects: on anything that
 //! deployer manages, an undeclared grant to one of our accounts or to the public is revoked, and grants to
@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::service_account;
+use super::identity_pool::IdentityPool;
+use super::service_account::{self, ServiceAccount};
 use crate::gcp::{Gcp, GcpError, PolicyOf, Triple};
-use crate::resource::{Consequence, Facts, Observed, Owner};
+use crate::resource::{Address, Consequence, Facts, Observed, Owner};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -28,6 +29,14 @@ pub struct Spec {
 
 const PUBLIC: [&str; 2] = ["allUsers", "allAuthenticatedUsers"];
 
+/// Between the number of a project and the id of its pool, in the name of a set of identities.
+const POOLS: &str = "/locations/global/workloadIdentityPools/";
+
+/// The identities of a pool of the project that have this value of a mapped attribute.
+pub fn identities(project_number: u64, pool: &str, attribute: &str, value: &str) -> String {
+    format!("principalSet://iam.googleapis.com/projects/{project_number}{POOLS}{pool}/{attribute}/{value}")
+}
+
 impl Spec {
     pub fn new(on: &str, role: &str, member: &str) -> Self {
         Self { on: on.to_owned(), role: role.to_owned(), member: member.to_owned(), condition: None }
@@ -35,11 +44,18 @@ impl Spec {
 
     /// A short name that is unique on the object: `database-url:secretAccessor:api`.
     pub fn name(&self, project: &str) -> String {
-        let role = self.role.strip_prefix("roles/").unwrap_or(&self.role);
-        let role = role.strip_prefix("secretmanager.").or_else(|| role.strip_prefix("run.")).unwrap_or(role);
-        let short = self.account(project).map(|id| match self.member.split_once("?uid=") {
+        let role = match self.role.strip_prefix("roles/").unwrap_or(&self.role) {
+            "run.invoker" => "invoker",
+            "secretmanager.secretAccessor" => "secretAccessor",
+            role => role,
+        };
+        let account = self.account(project).map(|id| match self.member.split_once("?uid=") {
             Some((_, uid)) => format!("deleted:{id}?uid={uid}"),
             None => id.to_owned(),
+        });
+        let short = account.or_else(|| {
+            let (number, rest) = self.identities()?;
+            Some(format!("principalSet:{number}/{rest}"))
         });
         let member = short.as_deref().unwrap_or(&self.member);
         let condition = self.condition.as_ref().map(|condition| {
@@ -64,13 +80,28 @@ impl Spec {
         email.split('?').next()?.split_once('@')
     }
 
-    /// The pool of identities that the member is a set of.
-    fn pool(&self) -> Option<&str> {
-        let (_, pool) = self.member.strip_prefix("principalSet://")?.split_once("/workloadIdentityPools/")?;
-        pool.split('/').next()
+    /// The project number, and then `POOL/ATTRIBUTE/VALUE`, of a member that is a set of identities of a pool.
+    fn identities(&self) -> Option<(&str, &str)> {
+        let place = self.member.strip_prefix("principalSet://iam.googleapis.com/projects/")?;
+        place.split_once(POOLS)
     }
 
-    fn public(&self) -> bool {
+    /// The pool of identities of this project that the member is a set of.
+    fn pool(&self, number: u64) -> Option<&str> {
+        let (project, rest) = self.identities()?;
+        rest.split('/').next().filter(|_| project == number.to_string())
+    }
+
+    /// The account or pool that the member is, as far as its text tells: in what is declared, it is of this project.
+    pub fn referred(&self) -> Option<Address> {
+        if let Some((_, rest)) = self.identities() {
+            return Some(Address::of::<IdentityPool>(rest.split('/').next()?));
+        }
+        let email = self.member.strip_prefix("serviceAccount:")?;
+        Some(Address::of::<ServiceAccount>(email.split_once('@')?.0))
+    }
+
+    pub fn public(&self) -> bool {
         PUBLIC.contains(&self.member.as_str())
     }
 
@@ -79,7 +110,7 @@ impl Spec {
         let account = self
             .account_and_domain()
             .is_some_and(|(id, domain)| domain == facts.account_domain && facts.accounts.contains(id));
-        let pool = self.pool().is_some_and(|pool| facts.pools.contains(pool));
+        let pool = self.pool(facts.project_number).is_some_and(|pool| facts.pools.contains(pool));
         if self.public() || account || pool { Owner::Ours } else { Owner::Foreign }
     }
 
@@ -155,6 +186,29 @@ mod tests {
     }
 
     #[test]
+    fn roles_of_different_apis_and_pools_of_different_projects_have_names_of_their_own() {
+        let of_role = |role: &str| Spec::new("p-1", role, "allUsers").name("p-1");
+        let roles =
+            ["roles/viewer", "roles/run.viewer", "roles/secretmanager.viewer", "projects/p-1/roles/viewer"];
+        let names: std::collections::BTreeSet<_> = roles.into_iter().map(of_role).collect();
+        assert_eq!(names.len(), roles.len(), "{names:?}");
+        let pool = |number| identities(number, "github", "attribute.repository_id", "9");
+        let name = |number| Spec::new("ci", "roles/iam.workloadIdentityUser", &pool(number)).name("p-1");
+        assert_eq!(name(1), "ci:iam.workloadIdentityUser:principalSet:1/github/attribute.repository_id/9");
+        assert_ne!(name(1), name(2));
+    }
+
+    #[test]
+    fn what_a_member_is_has_to_be_there_first() {
+        let referred = |member: &str| Spec::new("x", "roles/x", member).referred().map(|a| a.to_string());
+        let pool = identities(1, "github", "attribute.repository_id", "9");
+        assert_eq!(referred(&pool).as_deref(), Some("identity_pool/github"));
+        let account = referred("serviceAccount:api@p-1.iam.gserviceaccount.com");
+        assert_eq!(account.as_deref(), Some("service_account/api"));
+        assert_eq!(referred("allUsers"), None);
+    }
+
+    #[test]
     fn grants_under_conditions_of_one_title_have_names_of_their_own() {
         let under = |expression: &str| Spec {
             condition: Some(serde_json::json!({"title": "t", "expression": expression})),
@@ -168,11 +222,16 @@ mod tests {
     fn grants_to_the_public_and_to_our_accounts_are_ours_and_others_are_not() {
         let mut facts = Facts { account_domain: "p-1.iam.gserviceaccount.com".into(), ..Facts::default() };
         facts.accounts.insert("api".into());
+        facts.pools.insert("github".into());
+        facts.project_number = 1;
         let owner = |member: &str| Spec::new("db", "roles/x", member).owner(&facts);
         assert_eq!(owner("allUsers"), Owner::Ours);
         assert_eq!(owner("serviceAccount:api@p-1.iam.gserviceaccount.com"), Owner::Ours);
         assert_eq!(owner("serviceAccount:api@p-2.iam.gserviceaccount.com"), Owner::Foreign);
         assert_eq!(owner("serviceAccount:other@p-1.iam.gserviceaccount.com"), Owner::Foreign);
         assert_eq!(owner("user:ann@example.com"), Owner::Foreign);
+        assert_eq!(owner(&identities(1, "github", "group", "g")), Owner::Ours);
+        assert_eq!(owner(&identities(2, "github", "group", "g")), Owner::Foreign);
+        assert_eq!(owner(&identities(1, "gitlab", "group", "g")), Owner::Foreign);
     }
 }

@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::resource::Ownership;
 
+/// The annotation of Cloud Run's services and jobs.
+pub const RUN: &str = "deployer/labels";
+
 /// The labels that the annotation `key` says are from the YAML.
 pub fn read(doc: &Value, key: &str) -> BTreeMap<String, String> {
     let written = doc["annotations"][key].as_str().unwrap_or_default();

@@ -84,9 +84,9 @@ impl Kind for Secret {
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
-        let secrets = env.secrets.iter();
+        let secrets = env.secrets.values();
         secrets
-            .map(|(alias, secret)| Declared::new(&secret.id, format!("secrets.{alias}"), spec(secret)))
+            .map(|secret| Declared::new(&secret.id, &secret.path, spec(secret)).protected(secret.protect))
             .collect()
     }
 

@@ -17,7 +17,41 @@ const ACCESSOR: &str = "roles/secretmanager.secretAccessor";
 
 /// The grant that lets an account of the project read a secret.
 pub fn accessor(secret: &str, account: &str, project: &str) -> Spec {
-    Spec::new(secret, ACCESSOR, &format!("serviceAccount:{}", service_account::email(account, project)))
+    Spec::new(secret, ACCESSOR, &service_account::member(account, project))
+}
+
+/// Who has to read a secret, and where the YAML says so.
+struct Reader<'a> {
+    secret: &'a str,
+    account: &'a str,
+    source: String,
+}
+
+/// The accounts of all containers that refer to secrets, and those that the YAML names as readers.
+fn readers(env: &Environment) -> Vec<Reader<'_>> {
+    let services = env.services.iter().flat_map(|(key, service)| {
+        let main = std::iter::once((format!("services.{key}"), &service.main));
+        let sidecars = service.sidecars.iter();
+        let sidecars = sidecars.map(move |(name, c)| (format!("services.{key}.sidecars.{name}"), c));
+        main.chain(sidecars).map(|(path, container)| (path, container, &service.service_account))
+    });
+    let jobs = env.jobs.values().map(|job| (job.path.clone(), &job.container, &job.service_account));
+    let referring = services.chain(jobs).flat_map(|(path, container, account)| {
+        let references = container.secrets.iter().chain(&container.files);
+        references.filter_map(move |(target, reference)| {
+            let secret = &env.secrets.get(&reference.alias)?.id;
+            Some(Reader { secret, account, source: format!("{path}.secrets.{target}") })
+        })
+    });
+    let named = env.secrets.values().flat_map(|secret| {
+        let services = secret.readers.iter().filter_map(|key| env.services.get(key));
+        services.map(|service| Reader {
+            secret: &secret.id,
+            account: &service.service_account,
+            source: "tenants.readers".to_owned(),
+        })
+    });
+    referring.chain(named).collect()
 }
 
 fn policy(place_project: &str, secret: &str) -> PolicyOf {
@@ -36,28 +70,15 @@ impl Kind for SecretGrant {
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
         let project = &env.project.id;
         let mut declared = BTreeMap::new();
-        for (key, service) in &env.services {
-            let containers = std::iter::once((format!("services.{key}"), &service.main)).chain(
-                service.sidecars.iter().map(|(name, c)| (format!("services.{key}.sidecars.{name}"), c)),
-            );
-            for (path, container) in containers {
-                for (target, reference) in container.secrets.iter().chain(&container.files) {
-                    let Some(secret) = env.secrets.get(&reference.alias) else { continue };
-                    let spec = accessor(&secret.id, &service.service_account, project);
-                    let source = format!("{path}.secrets.{target}");
-                    declared
-                        .entry(spec.name(project))
-                        .or_insert_with_key(|name| Declared::new(name, source, spec));
-                }
-            }
+        for Reader { secret, account, source } in readers(env) {
+            let spec = accessor(secret, account, project);
+            declared.entry(spec.name(project)).or_insert_with_key(|name| Declared::new(name, source, spec));
         }
         declared.into_values().collect()
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        let account = spec.member.strip_prefix("serviceAccount:").and_then(|email| email.split_once('@'));
-        let account = account.map(|(id, _)| Address::of::<service_account::ServiceAccount>(id));
-        std::iter::once(Address::of::<secret::Secret>(&spec.on)).chain(account).collect()
+        std::iter::once(Address::of::<secret::Secret>(&spec.on)).chain(spec.referred()).collect()
     }
 
     fn part_of(_: &str, spec: &Spec) -> Option<Address> {

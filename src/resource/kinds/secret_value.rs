@@ -59,6 +59,7 @@ fn watched(env: &Environment) -> impl Iterator<Item = &crate::config::model::Sec
         .services
         .values()
         .flat_map(|service| std::iter::once(&service.main).chain(service.sidecars.values()));
+    let containers = containers.chain(env.jobs.values().map(|job| &job.container));
     let references = containers.flat_map(|c| c.secrets.values().chain(c.files.values()));
     let (mut pinned, mut open) = (BTreeSet::new(), BTreeSet::new());
     for reference in references {
@@ -89,7 +90,7 @@ impl Kind for SecretValue {
     type Spec = Spec;
 
     fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
-        let declared = env.secrets.iter().filter_map(|(alias, secret)| {
+        let declared = env.secrets.values().filter_map(|secret| {
             let generator = match secret.generate {
                 Some(generate) => generate.into(),
                 None if facts.placeholders && !secret.optional => Generator::Placeholder,
@@ -97,10 +98,9 @@ impl Kind for SecretValue {
             };
             let versions = facts.secrets.get(&secret.id).copied().unwrap_or_default();
             let version = if versions.any_left { versions.highest } else { versions.highest + 1 };
-            let source = if secret.generate.is_some() {
-                format!("secrets.{alias}.generate")
-            } else {
-                format!("secrets.{alias}")
+            let source = match secret.generate {
+                Some(_) => format!("{}.generate", secret.path),
+                None => secret.path.clone(),
             };
             let spec = Spec { generate: Some(generator), version, newest_enabled: None };
             Some(Declared::new(&secret.id, source, spec))

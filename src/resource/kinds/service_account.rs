@@ -1,4 +1,4 @@
-//! Service accounts (IAM v1): the run-time identities of the services.
+//! Service accounts (IAM v1): the identities that services and jobs run as, and those that workflows of GitHub become.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +25,37 @@ pub fn email(id: &str, project: &str) -> String {
     format!("{id}@{project}.iam.gserviceaccount.com")
 }
 
+/// A member of a policy that is an account of the project.
+pub fn member(id: &str, project: &str) -> String {
+    format!("serviceAccount:{}", email(id, project))
+}
+
+/// The ids of the accounts that services and jobs run as, each with the YAML path that asks for it first.
+pub fn run_time(env: &Environment) -> BTreeMap<&str, String> {
+    let services =
+        env.services.iter().map(|(key, service)| (&service.service_account, format!("services.{key}")));
+    let jobs = env.jobs.values().map(|job| (&job.service_account, job.path.clone()));
+    let mut found = BTreeMap::new();
+    for (id, path) in services.chain(jobs) {
+        found.entry(id.as_str()).or_insert_with(|| format!("{path}.service_account"));
+    }
+    found
+}
+
+/// The same with the accounts that workflows of GitHub become.
+pub fn declared(env: &Environment) -> BTreeMap<&str, String> {
+    let mut found = run_time(env);
+    let identity = env.github.as_ref().and_then(|github| github.identity.as_ref());
+    if let Some(identity) = identity {
+        for (role, id) in [("plan", &identity.plan), ("deploy", &identity.deploy)] {
+            if let Some(id) = id {
+                found.entry(id.as_str()).or_insert_with(|| format!("github.identity.{role}"));
+            }
+        }
+    }
+    found
+}
+
 impl Kind for ServiceAccount {
     const NAME: &'static str = "service_account";
     const API: &'static str = "iam.googleapis.com";
@@ -33,12 +64,7 @@ impl Kind for ServiceAccount {
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
-        let mut first_users: BTreeMap<&str, String> = BTreeMap::new();
-        for (key, service) in &env.services {
-            let source = || format!("services.{key}.service_account");
-            first_users.entry(&service.service_account).or_insert_with(source);
-        }
-        let declared = first_users.into_iter().map(|(id, source)| {
+        let declared = declared(env).into_iter().map(|(id, source)| {
             // Nothing of who uses it: environments that share an account may use it for different services.
             let display_name = format!("{} {id}", env.system);
             Declared::new(id, source, Spec { display_name })

@@ -158,23 +158,93 @@ impl Cloud {
         base64::engine::general_purpose::STANDARD.decode(answer["payload"]["data"].as_str().unwrap()).unwrap()
     }
 
-    /// The policy of a resource, e.g. that of `service_path`.
+    /// The policy of a resource, e.g. that of `service_path`, with its conditions.
     pub async fn policy(&self, path: &str) -> Value {
-        self.read(&format!("{path}:getIamPolicy")).await
+        let asked = "options.requestedPolicyVersion=3";
+        if path.starts_with("/iam.") {
+            let path = format!("{path}:getIamPolicy?{asked}");
+            return self.expect(Method::POST, &path, Some(&json!({}))).await;
+        }
+        if path.starts_with("/cloudresourcemanager.") {
+            let body = json!({"options": {"requestedPolicyVersion": 3}});
+            return self.expect(Method::POST, &format!("{path}:getIamPolicy"), Some(&body)).await;
+        }
+        self.read(&format!("{path}:getIamPolicy?{asked}")).await
     }
 
     /// Adds a grant as a person in the console does.
     pub async fn grant(&self, path: &str, role: &str, member: &str) {
+        self.bind(path, json!({"role": role, "members": [member]})).await;
+    }
+
+    /// The same for a whole binding, which may have a condition.
+    pub async fn bind(&self, path: &str, binding: Value) {
         let mut policy = self.policy(path).await;
-        let binding = json!({"role": role, "members": [member]});
         match policy["bindings"].as_array_mut() {
             Some(bindings) => bindings.push(binding),
             None => policy["bindings"] = json!([binding]),
         }
-        let (status, answer) =
-            self.console("POST", &format!("{path}:setIamPolicy"), Some(&json!({"policy": policy}))).await;
+        self.write_policy(path, policy).await;
+    }
+
+    /// Takes a grant away.
+    pub async fn revoke(&self, path: &str, role: &str, member: &str) {
+        let mut policy = self.policy(path).await;
+        let mut found = 0;
+        for binding in policy["bindings"].as_array_mut().into_iter().flatten() {
+            let fits = binding["role"] == role;
+            let members = binding["members"].as_array_mut().unwrap();
+            let before = members.len();
+            members.retain(|holder| !fits || holder != member);
+            found += before - members.len();
+        }
+        assert_eq!(found, 1, "{role} of {member} on {path}: {policy}");
+        self.write_policy(path, policy).await;
+    }
+
+    async fn write_policy(&self, path: &str, mut policy: Value) {
+        policy["version"] = json!(3);
+        let body = json!({ "policy": policy });
+        let (status, answer) = self.console("POST", &format!("{path}:setIamPolicy"), Some(&body)).await;
         assert_eq!(status, 200, "{answer}");
     }
+
+    /// `ROLE MEMBER` of all grants on a resource, sorted.
+    pub async fn grants(&self, path: &str) -> Vec<String> {
+        let policy = self.policy(path).await;
+        let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
+        let each = bindings.iter().flat_map(|binding| {
+            let members = binding["members"].as_array().unwrap().iter();
+            members
+                .map(|member| format!("{} {}", binding["role"].as_str().unwrap(), member.as_str().unwrap()))
+        });
+        let mut grants: Vec<_> = each.collect();
+        grants.sort_unstable();
+        grants
+    }
+
+    /// An access token of a service account, as its owner gets one.
+    pub async fn token_of(&self, account: &str) -> String {
+        let path = format!(
+            "/iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{account}@{PROJECT}.iam.gserviceaccount.com:generateAccessToken"
+        );
+        let body = json!({"scope": ["https://www.googleapis.com/auth/cloud-platform"]});
+        let (status, answer) = self.console("POST", &path, Some(&body)).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["accessToken"].as_str().unwrap().to_owned()
+    }
+}
+
+/// The path of the repository's project, for its policy.
+pub fn project_path() -> String {
+    format!("/cloudresourcemanager.googleapis.com/v3/projects/{PROJECT}")
+}
+
+/// The path of a service account in the repository's project.
+pub fn account_path(id: &str) -> String {
+    format!(
+        "/iam.googleapis.com/v1/projects/{PROJECT}/serviceAccounts/{id}@{PROJECT}.iam.gserviceaccount.com"
+    )
 }
 
 /// The path of a Cloud Run service in the repository's project.

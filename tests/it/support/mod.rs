@@ -7,7 +7,7 @@ mod cloud;
 mod run;
 mod workplace;
 
-pub use cloud::{Cloud, Recorded, service_path};
+pub use cloud::{Cloud, Recorded, account_path, project_path, service_path};
 pub use run::{Done, Run};
 pub use workplace::{Workplace, repository};
 

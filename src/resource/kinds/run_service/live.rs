@@ -1,22 +1,21 @@
 //! A v2 Service as Google answers it, read as a [`Spec`]: server noise has no field to go to.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use super::spec::{ContainerSpec, NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
-use super::v2;
-use crate::config::scalars;
+use super::spec::{NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, ServiceContainer, Spec};
+use super::{metrics, v2};
 use crate::gcp::GcpError;
+use crate::resource::kinds::container::live::{
+    Reader, lower, number, seconds, short, sorted, strings, text, text_or, vpc,
+};
 use crate::resource::kinds::labels;
 
-/// Annotations of the service.
-pub const LABELS: &str = "deployer/labels";
+/// Annotation of the service.
 pub const IMAGE_REPLACES: &str = "deployer/image-replaces";
 
 /// Fails with the service's name when a field that Google always sends is not there.
 pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
-    let reader = Reader { name: text(&doc["name"]) };
+    let reader = Reader::of(doc);
     let template = &doc["template"];
     let containers =
         template["containers"].as_array().ok_or_else(|| reader.missing("template.containers"))?;
@@ -27,11 +26,12 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
     let others = containers.iter().filter(|container| !std::ptr::eq(*container, main));
     let sidecars = others.map(|container| {
         let name = container["name"].as_str().ok_or_else(|| reader.missing("name of a container"))?;
-        Ok((name.to_owned(), reader.container(container, volumes)?))
+        Ok((name.to_owned(), container_spec(&reader, container, volumes)?))
     });
-    Ok(Spec {
-        main: reader.container(main, volumes)?,
+    let mut spec = Spec {
+        main: container_spec(&reader, main, volumes)?,
         sidecars: sidecars.collect::<Result<_, GcpError>>()?,
+        metrics: None,
         service_account: text(&template["serviceAccount"]),
         min_instances: number(&doc["scaling"]["minInstanceCount"]).unwrap_or(0),
         max_instances: number(&template["scaling"]["maxInstanceCount"]).unwrap_or(100),
@@ -41,13 +41,15 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         session_affinity: template["sessionAffinity"].as_bool().unwrap_or(false),
         ingress: ingress(&doc["ingress"]),
         access: (doc["invokerIamDisabled"] == true).then(|| NO_IAM_CHECK.to_owned()),
-        labels: labels::read(doc, LABELS),
+        labels: labels::read(doc, labels::RUN),
         vpc: vpc(&template["vpcAccess"]),
         v2: v2::read(doc),
         image_replaces: doc["annotations"][IMAGE_REPLACES].as_str().map(str::to_owned),
         traffic: traffic(doc),
         newest_revision: newest_revision(doc),
-    })
+    };
+    metrics::recognize(&mut spec, &text_or(&main["name"], metrics::MAIN));
+    Ok(spec)
 }
 
 /// Whether the service is asked to send everything to `revision`, and does.
@@ -61,94 +63,18 @@ pub fn serves_only(doc: &Value, revision: &str) -> bool {
     only(&doc["traffic"]) && only(&doc["trafficStatuses"])
 }
 
-type Texts = BTreeMap<String, String>;
-
-struct Reader {
-    name: String,
-}
-
-impl Reader {
-    fn missing(&self, what: &str) -> GcpError {
-        GcpError::unreadable(self.name.clone(), format!("it has no {what}"))
-    }
-
-    fn container(&self, doc: &Value, volumes: &[Value]) -> Result<ContainerSpec, GcpError> {
-        let resources = &doc["resources"];
-        let limit = |name: &str, default: &str| text_or(&resources["limits"][name], default);
-        let (mut secrets, env) = self.environment(doc)?;
-        let mut in_memory = BTreeMap::new();
-        for mount in doc["volumeMounts"].as_array().into_iter().flatten() {
-            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
-            let Some(volume) = volume else { return Err(self.missing("volume for a mount")) };
-            let path = text(&mount["mountPath"]);
-            secrets.extend(self.files(&path, &volume["secret"]));
-            if volume["emptyDir"].is_object() {
-                let size = memory(text(&volume["emptyDir"]["sizeLimit"]));
-                in_memory.insert(path, VolumeSpec { in_memory: size });
-            }
-        }
-        let cpu = limit("cpu", "1");
-        let memory = limit("memory", "512Mi");
-        Ok(ContainerSpec {
-            image: doc["image"].as_str().ok_or_else(|| self.missing("image"))?.to_owned(),
-            command: strings(&doc["command"]),
-            args: strings(&doc["args"]),
-            port: doc["ports"][0]["containerPort"].as_u64().and_then(|port| u16::try_from(port).ok()),
-            cpu: scalars::millicpus(&cpu).map_or(cpu, scalars::cpu),
-            memory: self::memory(memory),
-            cpu_idle: resources["cpuIdle"].as_bool().unwrap_or(!resources.is_object()),
-            startup_cpu_boost: resources["startupCpuBoost"].as_bool().unwrap_or(false),
-            env,
-            secrets,
-            volumes: in_memory,
-            startup_probe: probe(&doc["startupProbe"], doc).filter(|probe| !is_default_startup_probe(probe)),
-            liveness_probe: probe(&doc["livenessProbe"], doc),
-            readiness_probe: probe(&doc["readinessProbe"], doc),
-            depends_on: sorted(strings(&doc["dependsOn"])),
-        })
-    }
-
-    /// Variables from secrets, and plain ones.
-    fn environment(&self, doc: &Value) -> Result<(Texts, Texts), GcpError> {
-        let (mut secrets, mut env) = (Texts::new(), Texts::new());
-        for variable in doc["env"].as_array().into_iter().flatten() {
-            let name =
-                variable["name"].as_str().ok_or_else(|| self.missing("name of a variable"))?.to_owned();
-            let source = &variable["valueSource"]["secretKeyRef"];
-            if source.is_object() {
-                secrets.insert(name, self.reference(source));
-            } else {
-                env.insert(name, text(&variable["value"]));
-            }
-        }
-        Ok((secrets, env))
-    }
-
-    /// The files of one secret volume; a volume without items is one file named like the secret.
-    fn files(&self, path: &str, volume: &Value) -> Vec<(String, String)> {
-        let Some(id) = volume["secret"].as_str().map(|id| self.secret_id(id)) else { return Vec::new() };
-        match volume["items"].as_array().filter(|items| !items.is_empty()) {
-            Some(items) => {
-                let file = |item: &Value| {
-                    let version = text_or(&item["version"], "latest");
-                    (format!("{path}/{}", text(&item["path"])), format!("{id}:{version}"))
-                };
-                items.iter().map(file).collect()
-            }
-            None => vec![(format!("{path}/{id}"), format!("{id}:latest"))],
-        }
-    }
-
-    fn reference(&self, source: &Value) -> String {
-        format!("{}:{}", self.secret_id(&text(&source["secret"])), text_or(&source["version"], "latest"))
-    }
-
-    /// A secret of the service's own project is called by its id.
-    fn secret_id(&self, name: &str) -> String {
-        let project = self.name.split('/').nth(1).unwrap_or_default();
-        let prefix = format!("projects/{project}/secrets/");
-        name.strip_prefix(&prefix).unwrap_or(name).to_owned()
-    }
+fn container_spec(reader: &Reader, doc: &Value, volumes: &[Value]) -> Result<ServiceContainer, GcpError> {
+    let resources = &doc["resources"];
+    Ok(ServiceContainer {
+        common: reader.container(doc, volumes)?,
+        port: doc["ports"][0]["containerPort"].as_u64().and_then(|port| u16::try_from(port).ok()),
+        cpu_idle: resources["cpuIdle"].as_bool().unwrap_or(!resources.is_object()),
+        startup_cpu_boost: resources["startupCpuBoost"].as_bool().unwrap_or(false),
+        startup_probe: probe(&doc["startupProbe"], doc).filter(|probe| !is_default_startup_probe(probe)),
+        liveness_probe: probe(&doc["livenessProbe"], doc),
+        readiness_probe: probe(&doc["readinessProbe"], doc),
+        depends_on: sorted(strings(&doc["dependsOn"])),
+    })
 }
 
 fn probe(doc: &Value, container: &Value) -> Option<ProbeSpec> {
@@ -202,24 +128,6 @@ fn ingress(value: &Value) -> String {
     .to_owned()
 }
 
-fn vpc(doc: &Value) -> Option<VpcSpec> {
-    if !doc.is_object() {
-        return None;
-    }
-    let interface = &doc["networkInterfaces"][0];
-    let optional = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-    Some(VpcSpec {
-        connector: optional(&doc["connector"]),
-        network: optional(&interface["network"]),
-        subnet: optional(&interface["subnetwork"]),
-        tags: sorted(strings(&interface["tags"])),
-        egress: match doc["egress"].as_str() {
-            Some("ALL_TRAFFIC") => "all-traffic".to_owned(),
-            _ => "private-ranges-only".to_owned(),
-        },
-    })
-}
-
 /// Who is asked to serve, when that is not the newest revision alone. What is asked counts, not only what
 /// is: a stale target makes the next good deployment fail.
 fn traffic(doc: &Value) -> String {
@@ -249,46 +157,4 @@ fn newest_revision(doc: &Value) -> String {
     let reason =
         ["revisionReason", "reason", "executionReason"].iter().find_map(|key| condition[key].as_str());
     format!("{newest} failed ({})", reason.unwrap_or("no reason given"))
-}
-
-fn short(name: &Value) -> String {
-    name.as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default().to_owned()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn text_or(value: &Value, default: &str) -> String {
-    value.as_str().filter(|text| !text.is_empty()).unwrap_or(default).to_owned()
-}
-
-fn number(value: &Value) -> Option<u32> {
-    value.as_u64().and_then(|number| u32::try_from(number).ok())
-}
-
-/// A protobuf duration without a fraction: Google may answer `300s` as `300.000s`.
-fn seconds(value: &Value) -> Option<String> {
-    let whole = value.as_str()?.strip_suffix('s')?.split('.').next()?;
-    Some(format!("{whole}s"))
-}
-
-fn lower(value: &Value, prefix: &str, default: &str) -> String {
-    let name =
-        value.as_str().and_then(|name| name.strip_prefix(prefix)).filter(|name| *name != "UNSPECIFIED");
-    name.map_or_else(|| default.to_owned(), str::to_lowercase)
-}
-
-fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().map(text).collect()
-}
-
-fn sorted(mut items: Vec<String>) -> Vec<String> {
-    items.sort_unstable();
-    items
-}
-
-/// In the format's spelling; what is no such amount stays as Google has it.
-fn memory(amount: String) -> String {
-    scalars::kibibytes(&amount).map_or(amount, scalars::memory)
 }

@@ -1,6 +1,7 @@
 //! Cloud Run services (run v2): shape, image and traffic. Who may call one is `run_grant`.
 
 mod live;
+mod metrics;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -13,8 +14,9 @@ use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
+pub(super) use spec::choose_image;
 
-use super::{secret, secret_grant, secret_value, service_account};
+use super::{container, project_grant, secret, secret_grant, service_account};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
@@ -41,6 +43,7 @@ impl Kind for RunService {
     const NAME: &'static str = "run_service";
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const SERVER_CHECK: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
     type Spec = Spec;
 
@@ -49,24 +52,18 @@ impl Kind for RunService {
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        let account = spec.service_account.split('@').next().unwrap_or_default();
-        let project = spec.service_account.split(['@', '.']).nth(1).unwrap_or_default();
-        let mut found = vec![Address::of::<service_account::ServiceAccount>(account)];
-        let secrets: BTreeSet<_> = spec.secret_ids().collect();
-        for id in secrets {
-            let grant = secret_grant::accessor(id, account, project);
-            found.push(Address::of::<secret::Secret>(id));
-            found.push(Address::of::<secret_value::SecretValue>(id));
-            found.push(Address::of::<secret_grant::SecretGrant>(grant.name(project)));
-        }
-        found
+        container::needs(&spec.service_account, spec.secret_ids())
     }
 
     /// The spec shows the newest template. As long as an older revision serves, that one's account and secrets
     /// are needed too.
     fn uses_unseen(spec: &Spec) -> &'static [&'static str] {
-        const KINDS: [&str; 3] =
-            [secret_grant::SecretGrant::NAME, secret::Secret::NAME, service_account::ServiceAccount::NAME];
+        const KINDS: [&str; 4] = [
+            secret_grant::SecretGrant::NAME,
+            secret::Secret::NAME,
+            service_account::ServiceAccount::NAME,
+            project_grant::ProjectGrant::NAME,
+        ];
         if spec.traffic == spec::NEWEST_SERVES { &[] } else { &KINDS }
     }
 
@@ -118,17 +115,14 @@ impl Kind for RunService {
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
         facts.images.extend(observed.iter().map(|service| {
-            let image = service.spec.main.image.clone();
+            let image = service.spec.main.common.image.clone();
             let instead_of = service.spec.image_replaces.clone();
             (service.name.clone(), RunningImage { image, instead_of })
         }));
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let mut doc = json!({});
-        write::manage(&mut doc, spec, place, true);
-        write::name_revision(&mut doc, name, "");
-        doc["traffic"] = write::all_traffic_to(revision(&doc));
+        let doc = first(name, spec, place);
         let revision = revision(&doc).to_owned();
         let created = gcp.create_service(&place.project, &place.region, name, doc).await;
         let full_name = full_name(&place.project, &place.region, name);
@@ -137,25 +131,14 @@ impl Kind for RunService {
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
-        let live = gcp.service(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
-        if live::spec(&live)? != *edit.before {
-            return Err(GcpError::moved(&full_name));
-        }
-        let touches =
-            |policy: FieldPolicy| edit.fields.iter().any(|pointer| Self::field_policy(pointer) == policy);
-        let mut doc = live.clone();
-        write::manage(&mut doc, edit.after, place, touches(FieldPolicy::Revision));
-        if touches(FieldPolicy::Revision) {
-            write::name_revision(&mut doc, edit.name, live["generation"].as_str().unwrap_or_default());
-            doc["traffic"] = write::hold_traffic(&live, revision(&doc));
-        }
+        let (live, doc) = edited(gcp, place, &full_name, &edit).await?;
         if doc == live {
             return Ok(rollout(edit.name, &live)); // only the traffic is to move
         }
         let (body, mask) = write::patch(&live, &doc);
         let patched = gcp.patch_service(&full_name, body, &mask).await;
         let patched = ready(gcp, &full_name, revision(&doc), patched).await?;
-        if touches(FieldPolicy::Revision) || touches(FieldPolicy::Traffic) {
+        if touches(&edit, FieldPolicy::Revision) || touches(&edit, FieldPolicy::Traffic) {
             return Ok(rollout(edit.name, &patched));
         }
         Ok(Settle::Done)
@@ -170,6 +153,51 @@ impl Kind for RunService {
         gcp.delete_service(&full_name, live["etag"].as_str()).await?;
         Ok(Settle::Done)
     }
+
+    async fn check_create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<(), GcpError> {
+        gcp.check_create_service(&place.project, &place.region, name, first(name, spec, place)).await
+    }
+
+    async fn check_update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<(), GcpError> {
+        let full_name = full_name(&place.project, &place.region, edit.name);
+        let (live, doc) = edited(gcp, place, &full_name, &edit).await?;
+        let (body, mask) = write::patch(&live, &doc);
+        if mask.is_empty() { Ok(()) } else { gcp.check_patch_service(&full_name, body, &mask).await }
+    }
+}
+
+/// What a new service is created from.
+fn first(name: &str, spec: &Spec, place: &Place) -> Value {
+    let mut doc = json!({});
+    write::manage(&mut doc, spec, place, true);
+    write::name_revision(&mut doc, name, "");
+    doc["traffic"] = write::all_traffic_to(revision(&doc));
+    doc
+}
+
+/// The service as it is, which has to be what the edit was made from, and as it is to be.
+async fn edited(
+    gcp: &Gcp,
+    place: &Place,
+    full_name: &str,
+    edit: &Edit<'_, Spec>,
+) -> Result<(Value, Value), GcpError> {
+    let live = gcp.service(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+    if live::spec(&live)? != *edit.before {
+        return Err(GcpError::moved(full_name));
+    }
+    let revises = touches(edit, FieldPolicy::Revision);
+    let mut doc = live.clone();
+    write::manage(&mut doc, edit.after, place, revises);
+    if revises {
+        write::name_revision(&mut doc, edit.name, live["generation"].as_str().unwrap_or_default());
+        doc["traffic"] = write::hold_traffic(&live, revision(&doc));
+    }
+    Ok((live, doc))
+}
+
+fn touches(edit: &Edit<'_, Spec>, policy: FieldPolicy) -> bool {
+    edit.fields.iter().any(|pointer| RunService::field_policy(pointer) == policy)
 }
 
 /// The service once its newest revision is ready. A revision that failed only because access that was granted a

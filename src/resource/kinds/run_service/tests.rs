@@ -4,10 +4,12 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::live;
-use super::spec::{ContainerSpec, NEWEST_SERVES, ProbeSpec, READY, Spec, VolumeSpec, VpcSpec};
+use super::metrics::{self, MetricsSpec};
+use super::spec::{NEWEST_SERVES, ProbeSpec, READY, ServiceContainer, Spec};
 use super::write;
 use super::{RunService, full_name, shift_traffic};
 use crate::gcp::{ErrorKind, Gcp, Options};
+use crate::resource::kinds::container::{ContainerSpec, VolumeSpec, VpcSpec};
 use crate::resource::{Kind, Ownership, Place};
 
 fn place() -> Place {
@@ -76,14 +78,20 @@ prop_compose! {
         startup_probe in prop::option::of(probe()),
         liveness_probe in prop::option::of(probe()),
         readiness_probe in prop::option::of(probe()),
-    ) -> ContainerSpec {
-        ContainerSpec {
-            image, command: Vec::new(), args, port: main.then_some(8080), cpu: cpu.into(), memory: memory.into(),
-            cpu_idle, startup_cpu_boost, env, secrets: variables.into_iter().chain(files).collect(),
+    ) -> ServiceContainer {
+        let common = ContainerSpec {
+            image, command: Vec::new(), args, cpu: cpu.into(), memory: memory.into(),
+            env, secrets: variables.into_iter().chain(files).collect(),
             volumes: volumes.into_iter().map(|(path, size)| (path, VolumeSpec { in_memory: size.into() })).collect(),
-            startup_probe, liveness_probe, readiness_probe, depends_on: Vec::new(),
+        };
+        ServiceContainer {
+            common, port: main.then_some(8080), cpu_idle, startup_cpu_boost, startup_probe, liveness_probe, readiness_probe, depends_on: Vec::new(),
         }
     }
+}
+
+fn metrics() -> MetricsSpec {
+    metrics::spec(&crate::config::model::Metrics { path: "/metrics".into(), port: 8080, interval: 30 })
 }
 
 prop_compose! {
@@ -91,6 +99,7 @@ prop_compose! {
         main in container(true),
         sidecars in prop::collection::btree_map("[a-z]{2,5}", container(false), 0..3),
         (min_instances, max_instances, concurrency) in (0_u32..3, 3_u32..9, 1_u32..100),
+        metrics in prop::option::of(Just(metrics())),
         session_affinity in any::<bool>(),
         ingress in prop_oneof![Just("all"), Just("internal"), Just("internal-and-cloud-load-balancing")],
         access in prop::option::of(Just("no_iam_check".to_owned())),
@@ -106,7 +115,7 @@ prop_compose! {
             egress: "all-traffic".into(),
         });
         Spec {
-            main, sidecars, service_account: "api@p-1.iam.gserviceaccount.com".into(), min_instances, max_instances,
+            main, sidecars, metrics, service_account: "api@p-1.iam.gserviceaccount.com".into(), min_instances, max_instances,
             concurrency, timeout: "60s".into(), execution_environment: "gen2".into(), session_affinity,
             ingress: ingress.into(), access, labels, vpc,
             v2: audience.map(|a| ("customAudiences".to_owned(), json!([a]))).into_iter().collect(),
@@ -153,6 +162,19 @@ proptest! {
 }
 
 #[test]
+fn a_collector_that_somebody_changed_is_a_container_like_others() {
+    let spec = Spec { metrics: Some(metrics()), ..plain_spec() };
+    let mut doc = stored(json!({}), &spec);
+    doc["template"]["containers"][0]["name"] = json!("app");
+    let mut doc = stored(doc, &spec);
+    assert_eq!(doc["template"]["containers"][1]["dependsOn"], json!(["app"]));
+    assert_eq!(live::spec(&doc).unwrap(), spec);
+    doc["template"]["containers"][1]["resources"]["limits"]["memory"] = json!("1Gi");
+    let changed = live::spec(&doc).unwrap();
+    assert_eq!((changed.metrics, changed.sidecars["collector"].common.memory.as_str()), (None, "1Gi"));
+}
+
+#[test]
 fn server_defaults_and_order_are_no_difference() {
     let doc = json!({
         "name": "projects/p-1/locations/r/services/api", "ingress": "INGRESS_TRAFFIC_ALL", "launchStage": "GA",
@@ -164,8 +186,8 @@ fn server_defaults_and_order_are_no_difference() {
                     "tcpSocket": {"port": 8080}}}]}
     });
     let spec = live::spec(&doc).unwrap();
-    assert_eq!((spec.main.cpu.as_str(), spec.main.startup_probe), ("1", None));
-    assert_eq!(spec.main.env.len(), 2);
+    assert_eq!((spec.main.common.cpu.as_str(), spec.main.startup_probe), ("1", None));
+    assert_eq!(spec.main.common.env.len(), 2);
 }
 
 #[test]

@@ -1,0 +1,182 @@
+//! Saved plans on disk, and whether one may still be carried out. Each refusal says how to plan again.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::CliError;
+use super::session::Connection;
+use crate::config::{self, Environment, Inputs, scalars};
+use crate::plan::Plan;
+use crate::plan::file::{FileError, Observed, Planned, Saved};
+
+/// Moved objects that one message names; the rest is counted.
+const MAX_NAMED: usize = 20;
+
+/// Writes the whole file or nothing: next to it first, then in its place. Only its owner may read it, since values of
+/// environment variables stand in it as they are.
+pub fn write(path: &Path, saved: &Saved) -> Result<(), CliError> {
+    let text = saved.to_text().map_err(|error| refused(path, &error))?;
+    if fs::read(path).is_ok_and(|bytes| matches!(Saved::parse(&bytes), Err(FileError::NoPlan))) {
+        return Err(CliError::user(format!("{} is there and is no saved plan: it stays", path.display()))
+            .hint("name another file with -o, or delete this one"));
+    }
+    let beside = beside(path);
+    let written = write_new(&beside, text.as_bytes()).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| {
+        // What is half written is no use to anybody; that it may not even exist is no news.
+        let _ = fs::remove_file(&beside);
+        CliError::user(format!("the plan cannot be saved as {}: {error}", path.display()))
+    })
+}
+
+/// A hidden name in the same folder, so that renaming stays within one file system.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Reads a saved plan of this version that nobody has touched.
+pub fn read(path: &Path) -> Result<Saved, CliError> {
+    let bytes = fs::read(path).map_err(|error| {
+        let error = CliError::user(format!("the saved plan {} cannot be read: {error}", path.display()));
+        error.hint("deployer plan ENV -o FILE saves one")
+    })?;
+    Saved::parse(&bytes).map_err(|error| refused(path, &error))
+}
+
+fn refused(path: &Path, error: &FileError) -> CliError {
+    let hint = match error {
+        FileError::Future(_) => "set the clock right, or make the plan again".to_owned(),
+        FileError::NoPlan => "deployer plan ENV -o FILE saves one".to_owned(),
+        _ => format!("make it again: deployer plan ENV -o {}", path.display()),
+    };
+    CliError::user(format!("{} cannot be used: {error}", path.display())).hint(hint)
+}
+
+/// An age on the command line: a number and `s`, `m`, `h` or `d`.
+pub fn age(text: &str) -> Result<SignedDuration, String> {
+    let seconds = match text.strip_suffix('d') {
+        Some(days) => days.parse::<u32>().ok().and_then(|days| days.checked_mul(86_400)),
+        None if text.ends_with(['s', 'm', 'h']) => scalars::seconds(text),
+        None => None,
+    };
+    let seconds = seconds.ok_or("it is a number with a unit: 90m, 24h, 7d")?;
+    Ok(SignedDuration::from_secs(seconds.into()))
+}
+
+/// Fails when the plan is older than `max_age`.
+pub fn in_time(path: &Path, saved: &Saved, now: Timestamp, max_age: SignedDuration) -> Result<(), CliError> {
+    saved.in_time(now, max_age).map_err(|error| match error {
+        FileError::Old(..) => again(path, &saved.planned.plan, &error.to_string()),
+        _ => refused(path, &error),
+    })
+}
+
+/// Fails when the plan is for another environment than the one that was named.
+pub fn for_environment(path: &Path, plan: &Plan, named: Option<&str>) -> Result<(), CliError> {
+    let own = &plan.place.ownership.environment;
+    match named {
+        Some(named) if named != own => Err(CliError::user(format!(
+            "{} cannot be used: it is a plan for {own}, not for {named}",
+            path.display()
+        ))
+        .hint(format!("deployer plan {named} -o FILE makes one for {named}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Compares the plan with the YAML in `root`; false when there is none.
+pub fn matches_yaml(path: &Path, plan: &Plan, root: &Path) -> Result<bool, CliError> {
+    if !root.join("environments").is_dir() {
+        return Ok(false);
+    }
+    let name = &plan.place.ownership.environment;
+    let known = config::names(root)?;
+    if !known.contains(name) {
+        let message = format!("it is a plan for {name}, which is no environment here");
+        return Err(CliError::user(format!("{} cannot be used: {message}", path.display()))
+            .hint(format!("environments: {}", known.join(", "))));
+    }
+    let env = environment(root, name, plan.place.project_number)?;
+    match difference(plan, &env) {
+        Some(why) => Err(again(path, plan, &why)),
+        None => Ok(true),
+    }
+}
+
+/// The environment as a session would have it.
+fn environment(root: &Path, name: &str, project_number: u64) -> Result<Environment, CliError> {
+    let loaded = config::load(root, name, &Inputs::default())?;
+    if !loaded.needs_project_number {
+        return Ok(loaded.environment);
+    }
+    Ok(config::load(root, name, &Inputs { project_number: Some(project_number) })?.environment)
+}
+
+/// Why the YAML is not the one that the plan was made from.
+fn difference(plan: &Plan, env: &Environment) -> Option<String> {
+    let (place, own) = (&plan.place, &plan.place.ownership);
+    if own.system != env.system {
+        return Some(format!("it is a plan for another system: {}, and not {}", own.system, env.system));
+    }
+    if place.project != env.project.id {
+        let (theirs, ours) = (&place.project, &env.project.id);
+        return Some(format!("it is a plan for another project: {theirs}, and not {ours}"));
+    }
+    (plan.configuration != env.digest).then(|| "the YAML has changed since it was made".to_owned())
+}
+
+/// Fails when anything that the plan was made from is not as it was then.
+pub async fn still_holds(path: &Path, planned: &Planned, connection: &Connection) -> Result<(), CliError> {
+    let Planned { scope, layer, observed, plan } = planned;
+    let live = connection.registry.observe(&connection.gcp, scope, *layer).await?;
+    let moved = observed.moved(&Observed::of(&live));
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let named = moved.iter().take(MAX_NAMED).map(|(address, moved)| format!("`{address}` {moved}"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match moved.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Err(again(path, plan, &format!("what it was made from has moved: {named}{more}")))
+}
+
+/// The plan has to be made again, with the command for it.
+fn again(path: &Path, plan: &Plan, why: &str) -> CliError {
+    let environment = &plan.place.ownership.environment;
+    let part = plan.part.as_ref().map(|part| format!(" {part}")).unwrap_or_default();
+    let file = path.display();
+    CliError::user(format!("{file} cannot be used: {why}"))
+        .hint(format!("plan again, look at it, and apply that: deployer plan {environment}{part} -o {file}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_a_unit() {
+        assert_eq!(age("90m"), Ok(SignedDuration::from_mins(90)));
+        assert_eq!(age("24h"), Ok(SignedDuration::from_hours(24)));
+        assert_eq!(age("7d"), Ok(SignedDuration::from_hours(168)));
+        assert_eq!(age("0s"), Ok(SignedDuration::ZERO));
+        for bad in ["24", "", "d", "-1h", "1.5h", "99999999d", "1w"] {
+            assert!(age(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Cloud Run jobs (run v2), migrations and the jobs of tenants among them: their shape. Nothing here runs one.
+
+mod live;
+mod spec;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join_all;
+use serde_json::{Value, json};
+
+pub use spec::Spec;
+
+use super::container;
+use crate::config::Environment;
+use crate::gcp::{Gcp, GcpError};
+use crate::resource::{
+    Address, Consequence, Declared, Edit, Facts, Kind, Layer, Observed, Ownership, Place, Scope, Settle,
+};
+
+pub struct RunJob;
+
+/// `projects/P/locations/R/jobs/NAME`.
+pub fn full_name(project: &str, region: &str, job: &str) -> String {
+    format!("projects/{project}/locations/{region}/jobs/{job}")
+}
+
+impl Kind for RunJob {
+    const NAME: &'static str = "run_job";
+    const API: &'static str = "run.googleapis.com";
+    const LAYER: Layer = Layer::Release;
+    const VIEWER: &'static str = "roles/run.viewer";
+    type Spec = Spec;
+
+    fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
+        env.jobs.values().map(|job| spec::declare(env, facts, job)).collect()
+    }
+
+    fn references(_: &str, spec: &Spec) -> Vec<Address> {
+        container::needs(&spec.service_account, spec.container.secret_ids())
+    }
+
+    fn consequences(_: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
+        // The record of its executions goes with a job.
+        if after.is_none() { vec![Consequence::Irreversible] } else { Vec::new() }
+    }
+
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let docs = gcp.list_jobs(&scope.project, &scope.region).await?;
+        let declared: BTreeSet<_> = scope.names::<Self>().collect();
+        let settled = docs.into_iter().map(|doc| async {
+            let reconciling = doc["reconciling"].as_bool().unwrap_or(false);
+            if reconciling && declared.contains(short_name(&doc)) {
+                let name = doc["name"].as_str().unwrap_or_default().to_owned();
+                return gcp.settled_job(&name).await;
+            }
+            Ok(Some(doc))
+        });
+        let docs = try_join_all(settled).await?;
+        let observed = docs.iter().flatten().map(|doc| {
+            let owner = Ownership::owner_by_labels(doc);
+            Ok(Observed::new(short_name(doc), live::spec(doc)?, owner))
+        });
+        observed.collect()
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let mut doc = json!({});
+        write::manage(&mut doc, spec, place);
+        let created = gcp.create_job(&place.project, &place.region, name, doc).await;
+        ready(gcp, &full_name(&place.project, &place.region, name), created).await
+    }
+
+    async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
+        let full_name = full_name(&place.project, &place.region, edit.name);
+        let live = gcp.job(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
+        if live::spec(&live)? != *edit.before {
+            return Err(GcpError::moved(&full_name));
+        }
+        let mut doc = live;
+        write::manage(&mut doc, edit.after, place);
+        if edit.before.readiness != edit.after.readiness {
+            write::look_again(&mut doc);
+        }
+        let patched = gcp.patch_job(&full_name, doc).await;
+        ready(gcp, &full_name, patched).await
+    }
+
+    async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let full_name = full_name(&place.project, &place.region, name);
+        let Some(live) = gcp.job(&full_name).await? else { return Ok(Settle::Done) };
+        if live::spec(&live)? != *spec || !place.ownership.same_system(&live) {
+            return Err(GcpError::moved(&full_name));
+        }
+        gcp.delete_job(&full_name, live["etag"].as_str()).await?;
+        Ok(Settle::Done)
+    }
+}
+
+/// Waits until a job that was written is ready. One that failed only because access that was granted a moment ago is
+/// not known yet is written again: Cloud Run looks at a job when it changes.
+async fn ready(gcp: &Gcp, full_name: &str, mut outcome: Result<Value, GcpError>) -> Result<Settle, GcpError> {
+    let mut patience = gcp.patience();
+    loop {
+        match outcome {
+            Err(error) if gcp.access_is_on_its_way(&error) => {
+                patience.pause("granted access to take effect").await?;
+            }
+            other => return other.map(|_| Settle::Done),
+        }
+        let mut doc = gcp.job(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+        write::look_again(&mut doc);
+        outcome = gcp.patch_job(full_name, doc).await;
+    }
+}
+
+fn short_name(doc: &Value) -> &str {
+    doc["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default()
+}

@@ -1,0 +1,289 @@
+//! Large plans: changes that are alike are told as one, so that what is special can still be seen.
+//!
+//! What takes away, replaces, widens access or waits for a person always stands alone.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::plan::{Action, Change, Plan};
+use crate::resource::{Address, Consequence};
+
+/// A plan with more changes than this is told in groups.
+const MANY: usize = 40;
+
+/// So many changes that are alike stand alone; more of them are told as one.
+const FEW: usize = 4;
+
+/// How much of a large plan is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// Changes that are alike are counted.
+    #[default]
+    Grouped,
+    /// Every change with everything about it.
+    Full,
+}
+
+impl Detail {
+    /// Whether this plan is told in groups.
+    pub fn groups(self, plan: &Plan) -> bool {
+        self == Self::Grouped && plan.changes.len() > MANY
+    }
+}
+
+/// One change, or several that are alike.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    pub first: &'a Change,
+    /// The others, in the order of the plan; empty when the change stands alone.
+    pub others: Vec<&'a Change>,
+    /// That it is skipped, and why.
+    pub waiting: Option<&'a str>,
+}
+
+impl<'a> Entry<'a> {
+    pub fn count(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    pub fn alone(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// The names of its objects.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        std::iter::once(self.first)
+            .chain(self.others.iter().copied())
+            .map(|change| change.address.name.as_str())
+    }
+}
+
+/// The changes of a plan, those that are alike as one when `grouped`; a group stands where its first member stood.
+pub fn entries<'a>(plan: &'a Plan, waiting: &'a BTreeMap<&Address, String>, grouped: bool) -> Vec<Entry<'a>> {
+    let why = |change: &Change| waiting.get(&change.address).map(String::as_str);
+    let keys: Vec<_> =
+        plan.changes.iter().map(|change| alike(change, why(change)).filter(|_| grouped)).collect();
+    let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+    for key in keys.iter().flatten() {
+        *sizes.entry(key).or_default() += 1;
+    }
+    let mut entries: Vec<Entry<'_>> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for (change, key) in plan.changes.iter().zip(&keys) {
+        let key = key.as_deref().filter(|key| sizes.get(key).is_some_and(|size| *size > FEW));
+        let known = key.and_then(|key| places.get(key).copied());
+        if let Some(entry) = known.and_then(|place| entries.get_mut(place)) {
+            entry.others.push(change);
+            continue;
+        }
+        if let Some(key) = key {
+            places.insert(key, entries.len());
+        }
+        entries.push(Entry { first: change, others: Vec::new(), waiting: why(change) });
+    }
+    entries
+}
+
+/// Changes with the same text are told alike; `None` stands alone.
+fn alike(change: &Change, waiting: Option<&str>) -> Option<String> {
+    let special = [Consequence::AccessWidened, Consequence::Irreversible, Consequence::TrafficMoves];
+    if change.blocked.is_some() || change.consequences.iter().any(|found| special.contains(found)) {
+        return None;
+    }
+    if !matches!(change.action, Action::Create | Action::Update) {
+        return None;
+    }
+    let fields = change.fields.iter().map(|field| json!([field.pointer, field.old, field.new]));
+    let fields: Vec<_> = fields.collect();
+    let Change { address, action, verb, consequences, .. } = change;
+    Some(json!([address.kind, action, verb, consequences, waiting, fields]).to_string())
+}
+
+/// Changes that apply will skip, and the words for it.
+pub fn waiting(plan: &Plan) -> BTreeMap<&Address, String> {
+    let mut waiting: BTreeMap<&Address, String> = BTreeMap::new();
+    for change in &plan.changes {
+        // In the order of the plan, so that what is needed has been judged already.
+        if change.blocked.is_some() {
+            waiting.insert(&change.address, "waits".to_owned());
+        } else if let Some(need) = change.needs.iter().find(|need| waiting.contains_key(need)) {
+            waiting.insert(&change.address, format!("waits for {need}"));
+        }
+    }
+    waiting
+}
+
+/// What a person has to do first, each thing once, with the changes that wait for it.
+pub fn reasons(plan: &Plan) -> Vec<(&str, Vec<&Address>)> {
+    let mut reasons: Vec<(&str, Vec<&Address>)> = Vec::new();
+    for (change, why) in plan.blocked() {
+        for reason in each_reason(why) {
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, waiting)) => waiting.push(&change.address),
+                None => reasons.push((reason, vec![&change.address])),
+            }
+        }
+    }
+    reasons
+}
+
+/// The reasons of one change, which the plan joins.
+pub fn each_reason(why: &str) -> impl Iterator<Item = &str> {
+    why.split("; ")
+}
+
+/// How many changes of which verb and kind there are, in the order of their first.
+pub fn tally<'a>(changes: impl Iterator<Item = &'a Change>) -> Vec<(usize, &'a str, &'a str)> {
+    let mut tally: Vec<(usize, &str, &str)> = Vec::new();
+    for change in changes {
+        let (verb, kind) = (change.verb.as_str(), change.address.kind.as_str());
+        match tally.iter_mut().find(|(_, v, k)| *v == verb && *k == kind) {
+            Some((count, _, _)) => *count += 1,
+            None => tally.push((1, verb, kind)),
+        }
+    }
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::plan_human;
+    use crate::view::style::Style;
+    use crate::view::testing::{create, delete, plan, update};
+
+    fn grants(count: usize) -> Vec<Change> {
+        let grant =
+            |at| create(&format!("secret_grant/key-{at}:secretAccessor:api"), "grant", json!({"on": "x"}));
+        (0..count).map(grant).collect()
+    }
+
+    fn services(count: usize) -> Vec<Change> {
+        let spec = json!({"image": "i", "cpu": "1", "memory": "1Gi", "port": 8080, "env": {"A": "1"}});
+        (0..count).map(|at| create(&format!("run_service/web-{at}"), "create", spec.clone())).collect()
+    }
+
+    fn released(at: usize) -> Change {
+        let mut change =
+            update(&format!("run_service/old-{at}"), json!({"image": "app:v1"}), json!({"image": "app:v2"}))
+                .leads_to(Consequence::NewRevision);
+        change.field("/image").path = format!("services.old-{at}.image");
+        change
+    }
+
+    fn told(plan: &Plan, detail: Detail) -> String {
+        plan_human(plan, detail, &Style::PLAIN)
+    }
+
+    #[test]
+    fn five_changes_stand_alone() {
+        let text = told(&plan(grants(5)), Detail::Grouped);
+        assert_eq!(text.matches("+ grant").count(), 5);
+        assert!(!text.contains("hint:"), "{text}");
+    }
+
+    #[test]
+    fn forty_one_changes_are_told_in_groups() {
+        let mut changes = grants(36);
+        changes.extend(services(5));
+        insta::assert_snapshot!(told(&plan(changes.clone()), Detail::Grouped), @r"
+        Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+          + grant   secret_grant  36
+                key-0:secretAccessor:api, key-1:secretAccessor:api, key-2:secretAccessor:api,
+                ... and 33 more
+          + create  run_service   5
+                web-0, web-1, web-2, ... and 2 more
+
+        Plan: 41 to add, 0 to change, 0 to remove.
+          36 grant secret_grant
+           5 create run_service
+        hint: alike changes are told as one and new objects without their settings; `-v` or `--output json` shows all
+        ");
+        changes.pop();
+        let text = told(&plan(changes), Detail::Grouped);
+        assert_eq!(text.matches("+ grant").count(), 36);
+        assert_eq!(text.matches("memory: 1Gi").count(), 4);
+    }
+
+    #[test]
+    fn two_hundred_changes_can_be_read_and_nothing_dangerous_is_hidden() {
+        let mut changes = services(20);
+        changes.extend((0..50).map(released));
+        let mut other = released(50);
+        other.fields[0].old = Some("app:v0".into());
+        changes.push(other);
+        changes.extend(grants(120));
+        changes.push(
+            create("run_grant/web-0:invoker:allUsers", "grant", json!({}))
+                .leads_to(Consequence::AccessWidened),
+        );
+        changes.push(create("run_service/stuck", "create", json!({})).blocked("secret a has no value"));
+        let gone = |at| delete(&format!("run_grant/gone-{at}:invoker:allUsers"), "revoke", json!({}));
+        changes.extend((0..7).map(gone));
+        assert_eq!(changes.len(), 200);
+        let plan = plan(changes);
+        insta::assert_snapshot!(told(&plan, Detail::Grouped), @r"
+        Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+        Waiting for you:
+          secret a has no value
+            needed by run_service/stuck
+
+          + create  run_service                       20
+                web-0, web-1, web-2, ... and 17 more
+          ~ update  run_service                       50, new revision
+                image: app:v1 -> app:v2
+                old-0, old-1, old-2, old-3, old-4, old-5, old-6, old-7, old-8, old-9, old-10, old-11,
+                old-12, old-13, old-14, old-15, old-16, old-17, old-18, old-19, old-20, old-21, old-22,
+                old-23, old-24, old-25, old-26, old-27, old-28, old-29, old-30, old-31, old-32, old-33,
+                old-34, old-35, old-36, old-37, old-38, old-39, old-40, old-41, old-42, old-43, old-44,
+                old-45, old-46, old-47, old-48, old-49
+          ~ update  run_service/old-50                new revision
+                services.old-50.image: app:v0 -> app:v2
+          + grant   secret_grant                      120
+                key-0:secretAccessor:api, key-1:secretAccessor:api, key-2:secretAccessor:api,
+                ... and 117 more
+          + grant   run_grant/web-0:invoker:allUsers  access widened
+          + create  run_service/stuck                 waits
+          - revoke  run_grant/gone-0:invoker:allUsers
+          - revoke  run_grant/gone-1:invoker:allUsers
+          - revoke  run_grant/gone-2:invoker:allUsers
+          - revoke  run_grant/gone-3:invoker:allUsers
+          - revoke  run_grant/gone-4:invoker:allUsers
+          - revoke  run_grant/gone-5:invoker:allUsers
+          - revoke  run_grant/gone-6:invoker:allUsers
+
+        Plan: 142 to add, 51 to change, 7 to remove. 1 of them waits.
+           21 create run_service
+           51 update run_service
+          120 grant secret_grant
+            1 grant run_grant
+            7 revoke run_grant
+        hint: alike changes are told as one and new objects without their settings; `-v` or `--output json` shows all
+        ");
+    }
+
+    #[test]
+    fn asked_for_in_full_nothing_is_grouped() {
+        let mut changes = services(20);
+        changes.extend(grants(120));
+        let text = told(&plan(changes), Detail::Full);
+        assert_eq!(text.matches("+ grant").count(), 120);
+        assert_eq!(text.matches("memory: 1Gi").count(), 20);
+    }
+
+    #[test]
+    fn changes_that_wait_for_something_are_not_counted_among_the_others() {
+        let mut changes = grants(45);
+        changes.insert(0, create("secret/a", "create", json!({})).blocked("do it"));
+        let waits = changes.split_off(26);
+        changes.extend(waits.into_iter().map(|change| change.needing("secret/a")));
+        let text = told(&plan(changes), Detail::Grouped);
+        assert!(
+            text.contains("secret_grant  25\n") && text.contains("secret_grant  20, waits for secret/a\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Errors, problems of the configuration and lists of secrets as markdown.
+
+use std::fmt::Write as _;
+
+use super::document::{Item, LIMIT, Section, assemble};
+use super::text::{cell, clipped, code, prose};
+use crate::config::{Checked, Diagnostic, Severity};
+use crate::error::CliError;
+use crate::plan::{PlanError, Refusal};
+use crate::view::SecretRow;
+use crate::view::errors::hints;
+use crate::view::style::counted;
+
+/// Characters of a name in a headline.
+const MAX_NAMES: usize = 2_000;
+
+/// An error that ends the command.
+pub fn error_markdown(error: &CliError) -> String {
+    match error {
+        CliError::User { message, hints } => failure(message, hints, Vec::new()),
+        CliError::Google(error) => failure(&error.to_string(), &error.hints, Vec::new()),
+        CliError::Plan(error) => {
+            let refused = match error {
+                PlanError::Refused(refusals) => refusals.iter().map(refusal).collect(),
+                _ => Vec::new(),
+            };
+            failure(&error.to_string(), &hints(error), vec![Section::new("Refused", refused)])
+        }
+        CliError::Refused { message, refusals } => {
+            failure(message, &[], vec![Section::new("Refused", refusals.iter().map(refusal).collect())])
+        }
+        CliError::Config(found) => {
+            let head = format!("### Error: {}\n", prose(&clipped(&found.to_string(), MAX_NAMES)));
+            assemble(&head, &problems(&found.diagnostics), LIMIT)
+        }
+    }
+}
+
+/// A message is an item of its own, so that one that is too long is left out whole.
+fn failure(message: &str, hints: &[String], more: Vec<Section>) -> String {
+    let mut sections = vec![Section::new("Why", vec![Item::line("message", 0, &prose(message))])];
+    sections.extend(more);
+    let hints = hints.iter().map(|hint| Item::line("hint", 1, &prose(hint))).collect();
+    sections.push(Section::new("What to do", hints));
+    assemble("### Error: `deployer` could not do its work\n", &sections, LIMIT)
+}
+
+fn refusal(refusal: &Refusal) -> Item {
+    let Refusal { address, why, hint, location } = refusal;
+    let place = location.as_ref().map(|place| format!(" ({})", code(place))).unwrap_or_default();
+    let text = format!("{}{place}: {}<br>hint: {}", code(&address.to_string()), prose(why), prose(hint));
+    Item::line(&address.kind, 1, &text)
+}
+
+/// The answer of `validate`: which environments can be used, and every problem once.
+pub fn validation_markdown(checked: &Checked) -> String {
+    let named = |wanted: bool| {
+        let names = checked.verdicts().filter(|(_, good)| *good == wanted).map(|(name, _)| code(name));
+        names.collect::<Vec<_>>()
+    };
+    let (good, bad) = (named(true), named(false));
+    let headline =
+        if bad.is_empty() { "The configuration is valid" } else { "The configuration is not valid" };
+    let mut sections = Vec::new();
+    for (word, names) in [("Not ok", bad), ("Ok", good)] {
+        let items = names.iter().map(|name| Item::line("environment", 0, name)).collect();
+        sections.push(Section::new(word, items));
+    }
+    sections.extend(problems(&checked.diagnostics()));
+    assemble(&format!("### {headline}\n"), &sections, LIMIT)
+}
+
+/// Errors, then warnings.
+fn problems(found: &[Diagnostic]) -> Vec<Section> {
+    let of = |severity: Severity, rank: u8, word: &str| {
+        let items: Vec<_> = found
+            .iter()
+            .filter(|problem| problem.severity == severity)
+            .map(|found| problem(found, rank))
+            .collect();
+        Section::new(counted(items.len(), word), items)
+    };
+    vec![of(Severity::Error, 1, "error"), of(Severity::Warning, 2, "warning")]
+}
+
+fn problem(problem: &Diagnostic, rank: u8) -> Item {
+    let mut text = code(problem.rule);
+    if let Some(place) = &problem.location {
+        text = format!("{text} at {}", code(&place.to_string()));
+    }
+    text = format!("{text}: {}", prose(&problem.message));
+    if !problem.path.is_empty() {
+        text = format!("{text}<br>key: {}", code(&problem.path));
+    }
+    if let Some(hint) = &problem.hint {
+        text = format!("{text}<br>hint: {}", prose(hint));
+    }
+    Item::line(problem.rule, rank, &text)
+}
+
+/// The answer of `secrets list`; never a value.
+pub fn secrets_markdown(rows: &[SecretRow]) -> String {
+    if rows.is_empty() {
+        return "The YAML declares no secrets.\n".to_owned();
+    }
+    let head = "### Secrets\n\n| Name | Id | Versions | Newest | Made |\n|---|---|---|---|---|\n";
+    let mut text = head.to_owned();
+    for (at, row) in rows.iter().enumerate() {
+        let cells = row.cells().map(|text| if text.is_empty() { String::new() } else { cell(&text) });
+        let line = format!("| {} |\n", cells.join(" | "));
+        if text.len() + line.len() + 100 > LIMIT {
+            let _ = writeln!(text, "\nAnd {} more.", rows.len() - at);
+            break;
+        }
+        text.push_str(&line);
+    }
+    text
+}

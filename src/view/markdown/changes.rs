@@ -1,0 +1,211 @@
+//! The changes of a plan as sections of markdown: what goes first, then what changes, then what comes.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::document::{Item, Section};
+use super::text::{code, details, diff_block, html, prose};
+use crate::plan::{Action, Change, FieldChange, Plan};
+use crate::resource::Consequence;
+use crate::view::actions::{Counts, Face, drift_word, face};
+use crate::view::fields::sides;
+use crate::view::grouping::{Detail, Entry, entries, reasons, waiting};
+use crate::view::human::note_in_words;
+use crate::view::redact::redacted;
+use crate::view::rows::{Wording, shared_fields};
+use crate::view::settings::{inline, settings};
+use crate::view::style::counted;
+
+/// Names of a group that its line tells.
+const NAMED: usize = 3;
+
+/// Changes that are named behind what they wait for; each of them is told by itself too.
+const MAX_NEEDED_BY: usize = 10;
+
+/// What a person has to do first, with what waits for it.
+pub fn waiting_section(plan: &Plan) -> Section {
+    let items = reasons(plan).into_iter().map(|(reason, waiting)| {
+        let mut names: Vec<_> =
+            waiting.iter().take(MAX_NEEDED_BY).map(|address| code(&address.to_string())).collect();
+        if waiting.len() > MAX_NEEDED_BY {
+            names.push(format!("and {} more", waiting.len() - MAX_NEEDED_BY));
+        }
+        Item::line("waiting", 0, &format!("{}<br>needed by {}", prose(reason), names.join(", ")))
+    });
+    Section::new("Waiting for you", items.collect())
+}
+
+/// What was not done, and why.
+pub fn notes_section(plan: &Plan) -> Section {
+    let items = plan.notes.iter().map(|note| {
+        let (address, text) = note_in_words(note);
+        let kind = &note.address.kind;
+        Item::line(&format!("about {kind}"), 5, &format!("{}{}", code(&address), after(&text)))
+    });
+    Section::new("Notes", items.collect())
+}
+
+/// Text that follows a name and begins with what joins the two.
+fn after(text: &str) -> String {
+    let (joint, text) = text.split_once(' ').unwrap_or(("", text));
+    format!("{joint} {}", prose(text))
+}
+
+/// A section for each sort of change, in the order of what a reviewer wants to see.
+pub fn sections(plan: &Plan, wording: Wording) -> Vec<Section> {
+    let waiting = waiting(plan);
+    let grouped = Detail::Grouped.groups(plan);
+    let mut sorted: Vec<(Face, Vec<Item>, usize)> = Vec::new();
+    for entry in entries(plan, &waiting, grouped) {
+        let face = face(entry.first.action);
+        let item = item(&entry, wording, grouped, &plan.show_env);
+        if let Some((_, items, count)) = sorted.iter_mut().find(|(known, _, _)| known.heading == face.heading)
+        {
+            *count += item.count;
+            items.push(item);
+        } else {
+            let count = item.count;
+            sorted.push((face, vec![item], count));
+        }
+    }
+    sorted.sort_by_key(|(face, _, _)| face.rank);
+    let sections = sorted.into_iter().map(|(face, items, count)| {
+        let heading = match wording {
+            Wording::Plan => face.heading.to_owned(),
+            Wording::Drift => format!("What is {}", drift_heading(face)),
+        };
+        Section::new(format!("{heading} ({count})"), items)
+    });
+    sections.collect()
+}
+
+fn drift_heading(face: Face) -> &'static str {
+    if face.drift == "differs" { "not as declared" } else { face.drift }
+}
+
+/// `1 to add, 0 to change, 2 to remove`, and how many of them wait.
+pub fn counts(plan: &Plan) -> String {
+    let counts = Counts::of(plan).in_words();
+    match waiting(plan).len() {
+        0 => counts,
+        many => format!(
+            "{counts}; {} for a person",
+            if many == 1 { "1 waits".into() } else { format!("{many} wait") }
+        ),
+    }
+}
+
+fn item(entry: &Entry<'_>, wording: Wording, grouped: bool, shown: &[String]) -> Item {
+    let change = entry.first;
+    let face = face(change.action);
+    let verb = match wording {
+        Wording::Plan => change.verb.as_str(),
+        Wording::Drift => drift_word(change),
+    };
+    let address = if entry.alone() { change.address.to_string() } else { change.address.kind.clone() };
+    let specials = specials(entry, wording, shown);
+    let tail = if specials.is_empty() { String::new() } else { format!(": {}", specials.join(", ")) };
+    let mut line =
+        format!("{} {}{}", code(&format!("{} {verb}", face.sign)), code(&address), prose_after(&tail));
+    if let Some(place) = place(entry) {
+        let _ = write!(line, " ({})", code(place));
+    }
+    if !entry.alone() {
+        line.push_str(&names(entry));
+    }
+    let body = body(entry, grouped, shown);
+    let full = (!body.is_empty()).then(|| {
+        let what = html(&format!("{} {verb}", face.sign));
+        let summary = format!("<code>{what}</code> <code>{}</code>{}", html(&address), html_after(&tail));
+        let place = place(entry).map(|place| format!("Asked for at {}\n\n", code(place))).unwrap_or_default();
+        let names = if entry.alone() { String::new() } else { format!("\nIn {}\n", all_names(entry)) };
+        details(&summary, &format!("{place}{}{names}", diff_block(&body)))
+    });
+    Item {
+        what: format!("{verb} {}", change.address.kind),
+        count: entry.count(),
+        rank: if urgent(change) { 0 } else { face.rank },
+        short: format!("* {line}\n"),
+        full,
+    }
+}
+
+fn prose_after(tail: &str) -> String {
+    tail.strip_prefix(": ").map_or_else(String::new, |text| format!(": {}", prose(text)))
+}
+
+/// Inside of `summary` GitHub finds mentions outside of code.
+fn html_after(tail: &str) -> String {
+    tail.strip_prefix(": ").map_or_else(String::new, |text| format!(": <code>{}</code>", html(text)))
+}
+
+fn place<'a>(entry: &Entry<'a>) -> Option<&'a str> {
+    let source = entry.first.source.as_ref().filter(|_| entry.alone());
+    source.and_then(|source| source.location.as_deref())
+}
+
+/// What must not be left out before anything else is.
+fn urgent(change: &Change) -> bool {
+    change.blocked.is_some()
+        || change
+            .consequences
+            .iter()
+            .any(|found| matches!(found, Consequence::AccessWidened | Consequence::Irreversible))
+}
+
+/// What stands behind the address.
+fn specials(entry: &Entry<'_>, wording: Wording, shown: &[String]) -> Vec<String> {
+    let change = entry.first;
+    let mut found = Vec::new();
+    if !entry.alone() {
+        found.push(counted(entry.count(), "object"));
+    }
+    let spec = change.after.as_ref().filter(|_| change.action == Action::Create && entry.alone());
+    found.extend(spec.and_then(|spec| inline(&change.address, &redacted(spec, "", shown))));
+    if wording == Wording::Plan {
+        found.extend(entry.waiting.map(str::to_owned));
+        found.extend(change.consequences.iter().map(ToString::to_string));
+    }
+    found
+}
+
+fn names(entry: &Entry<'_>) -> String {
+    let names: Vec<_> = entry.names().take(NAMED).map(code).collect();
+    let more = entry.count().saturating_sub(names.len());
+    format!("<br>{} and {more} more", names.join(", "))
+}
+
+fn all_names(entry: &Entry<'_>) -> String {
+    entry.names().map(code).collect::<Vec<_>>().join(", ")
+}
+
+/// The lines of the block of code: fields that change, or the settings of what is new.
+fn body(entry: &Entry<'_>, grouped: bool, shown: &[String]) -> Vec<String> {
+    let change = entry.first;
+    let fields = if entry.alone() { change.fields.clone() } else { shared_fields(entry) };
+    let mut lines: Vec<_> = fields.iter().flat_map(|field| field_lines(field, shown)).collect();
+    if let (false, Action::Create, Some(after)) = (grouped, change.action, &change.after) {
+        lines.extend(
+            settings(&change.address, &redacted(after, "", shown))
+                .iter()
+                .map(|setting| format!("+ {setting}")),
+        );
+    }
+    lines
+}
+
+fn field_lines(field: &FieldChange, shown: &[String]) -> Vec<String> {
+    let path = if field.path.is_empty() { &field.pointer } else { &field.path };
+    let hidden = |value: &Option<Value>| value.as_ref().map(|value| redacted(value, &field.pointer, shown));
+    let (old, new) = (hidden(&field.old), hidden(&field.new));
+    let sides = sides(old.as_ref(), new.as_ref());
+    let plain = |sign: char, text: &str| format!("{sign} {path}: {text}");
+    if sides.several || sides.lines.len() > 2 {
+        let lines = sides.lines.iter().map(|(sign, text)| format!("{sign}   {text}"));
+        return std::iter::once(format!("  {path}:")).chain(lines).collect();
+    }
+    let old = old.map(|_| plain('-', &sides.old));
+    let new = new.map(|_| plain('+', &sides.new));
+    old.into_iter().chain(new).collect()
+}

@@ -1,0 +1,135 @@
+//! Answers as GitHub-flavoured markdown, for a comment on a pull request.
+//!
+//! Values of environment variables are hidden as in JSON, and no text from the YAML or from Google can be
+//! anything but text. An answer has at most `document::LIMIT` bytes.
+
+mod answers;
+mod changes;
+mod document;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::fmt::Write as _;
+
+pub use answers::{error_markdown, secrets_markdown, validation_markdown};
+
+use super::human::{drift_counts, drift_headline, no_changes, target_in_words, whose};
+use super::report::{NO_ANSWER, NO_URL, headline_in_words, next_steps, services, why_skipped};
+use super::rows::Wording;
+use crate::apply::{Failure, Outcome, Report};
+use crate::plan::Plan;
+use document::{Item, LIMIT, Section, assemble};
+use text::{clipped, code, prose};
+
+/// Characters of a name in a headline; the configuration allows fewer.
+const MAX_NAME: usize = 200;
+
+/// The whole plan.
+pub fn plan_markdown(plan: &Plan) -> String {
+    let headline = if plan.is_empty() {
+        no_changes(plan)
+    } else {
+        format!("Plan for {}: {}", whose(plan), changes::counts(plan))
+    };
+    let mut sections = vec![changes::waiting_section(plan)];
+    sections.extend(changes::sections(plan, Wording::Plan));
+    sections.push(changes::notes_section(plan));
+    assemble(&head(plan, &headline), &sections, LIMIT)
+}
+
+/// Where what exists is not as the YAML says.
+pub fn drift_markdown(plan: &Plan) -> String {
+    let mut head = head(plan, &drift_headline(plan));
+    if !plan.is_empty() {
+        let _ = writeln!(head, "\n{}. Values: `-` live, `+` YAML.", prose(&drift_counts(plan)));
+    }
+    let mut sections = changes::sections(plan, Wording::Drift);
+    sections.push(changes::notes_section(plan));
+    assemble(&head, &sections, LIMIT)
+}
+
+/// What became of a plan, and the plan.
+pub fn report_markdown(plan: &Plan, report: &Report) -> String {
+    let (word, counts) = headline_in_words(report);
+    let colon = if report.all_applied() { "" } else { ":" };
+    let headline = format!("{word}{colon} {counts} ({})", whose(plan));
+    let steps = next_steps(report, &plan.place.ownership.environment);
+    let steps = steps.iter().map(|step| Item::line("steps", 0, &prose(step))).collect();
+    let mut sections = vec![
+        Section::new("Failed", outcomes(report, 0, failed)),
+        Section::new("May be half done", outcomes(report, 0, half_done)),
+        Section::new("Skipped", outcomes(report, 1, skipped)),
+        Section::new("Next", steps),
+        existing(plan, report),
+    ];
+    let planned = changes::sections(plan, Wording::Plan).into_iter();
+    sections.extend(
+        planned.map(|section| Section { heading: format!("Planned: {}", section.heading), ..section }),
+    );
+    sections.push(changes::notes_section(plan));
+    assemble(&head(plan, &headline), &sections, LIMIT)
+}
+
+/// `### HEADLINE` and where it holds.
+fn head(plan: &Plan, headline: &str) -> String {
+    let place = &plan.place;
+    let short = |text: &str| clipped(text, MAX_NAME);
+    let mut text = format!("### {}\n\n", prose(&short(headline.trim_end_matches('.'))));
+    let (project, region) = (code(&short(&place.project)), code(&short(&place.region)));
+    let target = prose(&short(&target_in_words(&plan.target)));
+    let _ = write!(text, "Project {project}, region {region}, {target}");
+    // Without changes the headline says it.
+    if let Some(part) = plan.part.as_deref().filter(|_| !plan.is_empty()) {
+        let _ = write!(text, "; only a part was looked at: {}", code(&clipped(part, 4 * MAX_NAME)));
+    }
+    text.push_str(".\n");
+    text
+}
+
+/// The outcomes of one sort, each as its address and the words of `told`.
+fn outcomes(report: &Report, rank: u8, told: fn(&Outcome) -> Option<Vec<String>>) -> Vec<Item> {
+    let items = report.outcomes.iter().filter_map(|(address, outcome)| {
+        let lines: Vec<_> = told(outcome)?.iter().map(|line| prose(line)).collect();
+        let joint = if lines.is_empty() { "" } else { ": " };
+        let text = format!("{}{joint}{}", code(&address.to_string()), lines.join("<br>"));
+        Some(Item::line(&address.kind, rank, &text))
+    });
+    items.collect()
+}
+
+fn failed(outcome: &Outcome) -> Option<Vec<String>> {
+    let Outcome::Failed(Failure { message, hints }) = outcome else { return None };
+    Some(std::iter::once(message.clone()).chain(hints.iter().map(|hint| format!("hint: {hint}"))).collect())
+}
+
+fn half_done(outcome: &Outcome) -> Option<Vec<String>> {
+    matches!(outcome, Outcome::Unknown).then(Vec::new)
+}
+
+fn skipped(outcome: &Outcome) -> Option<Vec<String>> {
+    let Outcome::Skipped(why) = outcome else { return None };
+    Some(why_skipped(why))
+}
+
+/// The services that this run made or changed, and where they answer.
+fn existing(plan: &Plan, report: &Report) -> Section {
+    let mut items: Vec<_> = services(plan, report)
+        .iter()
+        .map(|service| {
+            // A name that fits into a URL is one label of a host name: nothing in it can end the link.
+            let url = service.url.as_deref().map_or_else(|| NO_URL.to_owned(), link);
+            Item::line("service", 3, &format!("{}: {url}", code(service.name)))
+        })
+        .collect();
+    if plan.target == "sandbox" && !items.is_empty() {
+        items.push(Item::line("remark", 3, NO_ANSWER));
+    }
+    Section::new("What exists now", items)
+}
+
+/// A link where the URL is plainly one.
+fn link(url: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | ':');
+    if url.chars().all(plain) { format!("<{url}>") } else { code(url) }
+}
