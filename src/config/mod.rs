@@ -88,7 +88,7 @@ fn load_with_lints(
     inputs: &Inputs,
     edited: &Texts,
 ) -> Result<(Loaded, Allowed), Problems> {
-    let mut findings = Findings { edited: edited.clone(), ..Findings::default() };
+    let mut findings = Findings::with(edited.clone());
     let read = read(root, environment, inputs, &mut findings);
     diagnostic::sort_and_dedup(&mut findings.diagnostics);
     match read {

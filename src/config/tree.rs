@@ -183,6 +183,11 @@ struct Indexed {
 }
 
 impl Findings {
+    /// Nothing found yet; the texts in `edited` are to be read instead of the files of the same names.
+    pub(crate) fn with(edited: Texts) -> Self {
+        Self { edited, ..Self::default() }
+    }
+
     /// Remembers where each key of `root` stands.
     pub(crate) fn index(&mut self, root: &Node) {
         self.places.clear();
