@@ -305,7 +305,10 @@ fn name_matches(name: &[char], pattern: &[char]) -> bool {
 
 /// One file as a tree; `None` with a finding when it cannot be read or is no map.
 fn read(root: &Path, file: &Path, findings: &mut Findings) -> Option<Node> {
-    let text = match findings.edited.text(file).map_or_else(|| text_of(&root.join(file)), |text| Ok(text.to_owned()))
+    let text = match findings
+        .edited
+        .text(file)
+        .map_or_else(|| text_of(&root.join(file)), |text| Ok(text.to_owned()))
     {
         Ok(text) => text,
         Err((rule, message, hint)) => {

@@ -2,9 +2,9 @@
 //!
 //! Nothing is written before all environments have been checked with the edited text in the place of the old one.
 
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -174,7 +174,10 @@ fn still_right(
     if let Some((first, others)) = new.split_first() {
         let message = format!("{}: nothing was written", first.message);
         let others = others.iter().map(|other| format!("and: {}", other.message));
-        return Err(EditError::Refused { message, hints: first.hint.iter().cloned().chain(others).collect() });
+        return Err(EditError::Refused {
+            message,
+            hints: first.hint.iter().cloned().chain(others).collect(),
+        });
     }
     let has = |name: &str, edited: &Texts| {
         let loaded = load_with_lints(root, name, &inputs, edited);
@@ -218,7 +221,9 @@ impl Parts {
 
     fn file(&self, part: Part) -> Result<&Path, EditError> {
         let file = self.node(part).and_then(|node| self.findings.files.name(node.place.file));
-        file.ok_or_else(|| refused("there is no such file: nothing was written", "name another with --in FILE"))
+        file.ok_or_else(|| {
+            refused("there is no such file: nothing was written", "name another with --in FILE")
+        })
     }
 
     fn text(&self, part: Part) -> Result<&str, EditError> {
@@ -287,11 +292,8 @@ impl Parts {
         let path = ["tenants", "list", slug];
         let written = self.tenant(part, slug).is_some();
         let rest = if written { text::remove(text, &path) } else { Ok(text.to_owned()) };
-        let edited = if others.is_empty() {
-            rest
-        } else {
-            rest.and_then(|rest| text::insert(&rest, &path, "null"))
-        };
+        let edited =
+            if others.is_empty() { rest } else { rest.and_then(|rest| text::insert(&rest, &path, "null")) };
         edited.map_err(|text::Unsafe| self.by_hand(part, &format!("{slug}: null")))
     }
 

@@ -45,10 +45,7 @@ fn maps_that_are_missing_are_made() {
         added("tenants:\n  secrets: [x]\nb: 2\n"),
         "tenants:\n  secrets: [x]\n  list:\n    acme: {name: Acme}\nb: 2\n"
     );
-    assert_eq!(
-        added("tenants: {secrets: [x]}\n"),
-        "tenants: {secrets: [x], list: {acme: {name: Acme}}}\n"
-    );
+    assert_eq!(added("tenants: {secrets: [x]}\n"), "tenants: {secrets: [x], list: {acme: {name: Acme}}}\n");
     assert_eq!(
         added("tenants:\n  list: # none\nb: 2\n"),
         "tenants:\n  list: # none\n    acme: {name: Acme}\nb: 2\n"

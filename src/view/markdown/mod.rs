@@ -12,7 +12,9 @@ mod text;
 
 use std::fmt::Write as _;
 
-pub use answers::{error_markdown, secrets_markdown, validation_markdown};
+pub use answers::{
+    error_markdown, notes_markdown, table_markdown, tenant_edit_markdown, validation_markdown,
+};
 
 use super::human::{drift_counts, drift_headline, no_changes, target_in_words, whose};
 use super::report::{NO_ANSWER, NO_URL, headline_in_words, next_steps, services, why_skipped};
@@ -27,6 +29,11 @@ const MAX_NAME: usize = 200;
 
 /// The whole plan.
 pub fn plan_markdown(plan: &Plan) -> String {
+    plan_within(plan, LIMIT)
+}
+
+/// The same in at most `limit` bytes.
+fn plan_within(plan: &Plan, limit: usize) -> String {
     let headline = if plan.is_empty() {
         no_changes(plan)
     } else {
@@ -35,7 +42,7 @@ pub fn plan_markdown(plan: &Plan) -> String {
     let mut sections = vec![changes::waiting_section(plan)];
     sections.extend(changes::sections(plan, Wording::Plan));
     sections.push(changes::notes_section(plan));
-    assemble(&head(plan, &headline), &sections, LIMIT)
+    assemble(&head(plan, &headline), &sections, limit)
 }
 
 /// Where what exists is not as the YAML says.
