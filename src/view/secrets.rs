@@ -303,7 +303,15 @@ mod tests {
         beta     no value
         read by  services.api  services.api
         ");
-        insta::assert_snapshot!(shown(Format::Markdown, &list(rows)), @r"");
+        insta::assert_snapshot!(shown(Format::Markdown, &list(rows)), @r"
+        ### Secrets of tenants
+
+        | Tenant | `db` | `key` |
+        |---|---|---|
+        | `acme` | `1 (19 days)` | `no value` |
+        | `beta` | `no value` |  |
+        | `read by` | `services.api` | `services.api` |
+        ");
     }
 
     #[test]

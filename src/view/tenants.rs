@@ -79,10 +79,10 @@ impl TenantRow {
 }
 
 impl TenantEdit {
-    /// `Added the tenant acme (environments/base.yaml, line 12).`
+    /// ``Added the tenant `acme` in environments/base.yaml, line 12.``
     pub(super) fn headline(&self) -> String {
         let word = if self.added { "Added" } else { "Removed" };
-        format!("{word} the tenant `{}` ({}, line {}).", self.slug, self.file.display(), self.line)
+        format!("{word} the tenant `{}` in {}, line {}.", self.slug, self.file.display(), self.line)
     }
 
     /// What follows from it, and what to do next, one sentence each.
@@ -98,7 +98,7 @@ impl TenantEdit {
                 .secrets
                 .iter()
                 .map(|secret| format!("`deployer secrets set {environment} {}`", secret.name));
-            remarks.extend(set.map(|command| format!("once it is applied, {command} gives it a value")));
+            remarks.extend(set.map(|command| format!("{command} gives it a value")));
             return remarks;
         }
         let ids = |protected: bool| {
@@ -229,7 +229,7 @@ mod tests {
         let (out, stdout, _) = captured::out(Format::Human);
         out.tenant_edited(&edit(false), None);
         insta::assert_snapshot!(stdout.text(), @r"
-        Removed the tenant `acme` (environments/base.yaml, line 12).
+        Removed the tenant `acme` in environments/base.yaml, line 12.
         note: the file counts for staging too
         note: its secrets stay until `deployer apply dev --prune`: acme-db
         note: its secrets are protected and stay, whatever is pruned: acme-key
@@ -240,6 +240,14 @@ mod tests {
     fn adding_says_how_to_give_its_secrets_values() {
         let (out, stdout, _) = captured::out(Format::Markdown);
         out.tenant_edited(&edit(true), None);
-        insta::assert_snapshot!(stdout.text(), @r"");
+        insta::assert_snapshot!(stdout.text(), @r"
+        ### Added the tenant `acme` in environments/base.yaml, line 12
+
+        #### Notes
+
+        * the file counts for staging too
+        * `deployer secrets set dev acme/db` gives it a value
+        * `deployer secrets set dev acme/key` gives it a value
+        ");
     }
 }

@@ -563,6 +563,8 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
     let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));
     assert_eq!(started, documented("The answer of sandbox"));
+    let reset = answer(|out| out.sandbox_reset(Path::new("state"), true));
+    assert_eq!(reset, documented("The answer of sandbox reset"));
 }
 
 #[test]

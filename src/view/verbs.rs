@@ -103,6 +103,23 @@ impl Out {
             })),
         }
     }
+
+    /// The answer of `sandbox reset`; there may have been nothing to empty.
+    pub fn sandbox_reset(&self, state: &Path, emptied: bool) {
+        let path = state.display();
+        match self.format() {
+            Format::Human | Format::Markdown if emptied => {
+                self.line(&format!("Emptied the sandbox in {path}."));
+            }
+            Format::Human | Format::Markdown => {
+                self.line(&format!("There is nothing in a sandbox at {path}."));
+            }
+            Format::Json => self.json(&json!({
+                "format_version": FORMAT_VERSION,
+                "sandbox": {"state": state, "emptied": emptied},
+            })),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,1 @@
+//! Destroying an environment.
