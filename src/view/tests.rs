@@ -469,6 +469,7 @@ fn full_plan() -> Plan {
     let mut plan = plan(vec![create("secret/a", "create", json!({})), service]);
     plan.notes.push(note("secret/old", "is ours"));
     plan.part = Some("--layer release".into());
+    plan.destroy = true;
     plan
 }
 

@@ -175,7 +175,7 @@ async fn the_list_of_secrets_tells_who_reads_them_and_what_nobody_declares() {
     let red = &list["secrets"][1];
     assert_eq!(red["name"], "red/crm-key");
     assert_eq!(red["tenant"], "red");
-    assert_eq!((&red["enabled"], &red["versions"]), (&json!(1), &json!(1)));
+    assert_eq!((&red["enabled"], &red["versions"]), (&json!(2), &json!(2)));
     assert_eq!(red["readers"], json!(["services.front"]));
     assert_eq!(red["other_readers"], json!(["user:ann@example.com"]));
     assert_eq!(list["secrets"][0]["readers"], json!([]));

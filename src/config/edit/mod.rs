@@ -173,7 +173,7 @@ fn still_right(
     let new: Vec<&Diagnostic> = new.collect();
     if let Some((first, others)) = new.split_first() {
         let message = format!("{}: nothing was written", first.message);
-        let others = others.iter().map(|other| format!("and: {}", other.message));
+        let others = others.iter().map(|other| format!("also: {}", other.message));
         return Err(EditError::Refused {
             message,
             hints: first.hint.iter().cloned().chain(others).collect(),
