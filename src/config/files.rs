@@ -81,9 +81,7 @@ pub(crate) fn read_merged(root: &Path, environment: &str, findings: &mut Finding
         findings.diagnostics.push(unknown_environment(root, environment, &names));
         return None;
     }
-    let overlay_file = PathBuf::from(FOLDER).join(format!("{environment}.yaml"));
-    let base_file = PathBuf::from(FOLDER).join(BASE);
-    if !root.join(&base_file).exists() {
+    if !root.join(FOLDER).join(BASE).exists() {
         findings.diagnostics.push(
             Diagnostic::error(
                 "no-base",
@@ -93,9 +91,8 @@ pub(crate) fn read_merged(root: &Path, environment: &str, findings: &mut Finding
         );
         return None;
     }
-    let base = read_with_includes(root, &base_file, "base", findings);
-    let overlay = read_with_includes(root, &overlay_file, environment, findings);
-    let (mut base, overlay) = (laid_over(base?)?, laid_over(overlay?)?);
+    let (base, overlay) = parts(root, environment, findings)?;
+    let (mut base, overlay) = (laid_over(base)?, laid_over(overlay)?);
     let idle = merge::idle_nulls(&base, &overlay);
     merge::warn_idle_nulls(idle, findings);
     merge::lay_over(&mut base, overlay);
@@ -131,8 +128,10 @@ pub(crate) fn parts(
     findings: &mut Findings,
 ) -> Option<(Vec<Node>, Vec<Node>)> {
     let file = |name: &str| PathBuf::from(FOLDER).join(format!("{name}.yaml"));
-    let base = read_with_includes(root, &file("base"), "base", findings)?;
-    Some((base, read_with_includes(root, &file(environment), environment, findings)?))
+    // Both are read before either is given up, so that the problems of both are told.
+    let base = read_with_includes(root, &file("base"), "base", findings);
+    let overlay = read_with_includes(root, &file(environment), environment, findings);
+    Some((base?, overlay?))
 }
 
 /// One file, after the files that it includes.

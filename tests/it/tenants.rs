@@ -126,13 +126,12 @@ async fn a_plan_that_cannot_be_made_is_told_before_anything_is_written() {
 #[tokio::test]
 async fn what_cannot_be_edited_safely_is_left_to_the_author() {
     let place = place();
-    let text = BASE.replace("  list:\n", "  list: &all\n").replace("tenants:\n", "x-none: 1\ntenants:\n");
-    let aliased = text.replace("x-none: 1\n", "").replace("  list: &all\n", "  list: &all\n    <<: {}\n");
-    place.write(FILES[0], &aliased);
-    let done = place.deployer("tenants add dev acme --no-plan").done().await;
-    if done.code != 0 {
-        assert_eq!(place.read(FILES[0]), aliased, "{done}");
-    }
+    let text = BASE.replace("    red: {}\n", "    <<: {red: {}}\n");
+    place.write(FILES[0], &text);
+    let done = place.deployer("tenants remove dev red --no-plan").fails(1).await;
+    assert!(done.stderr.contains("cannot be edited safely"), "{done}");
+    assert!(done.stderr.contains("edit it by hand, under `tenants.list`"), "{done}");
+    assert_eq!(place.read(FILES[0]), text);
 }
 
 #[tokio::test]

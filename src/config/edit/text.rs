@@ -3,6 +3,8 @@
 //! The places that the parser gives say where to cut. What comes out is parsed again and has to be the old tree with
 //! that one entry more or less: a file that is written in a way that this does not foresee is refused, not damaged.
 
+use std::fmt::Write as _;
+
 use super::super::parse;
 use super::super::tree::{Entry, Map, Node, Place, Tree};
 
@@ -18,11 +20,11 @@ pub(super) fn insert(text: &str, path: &[&str], value: &str) -> Result<String, U
     let missing = path.get(parents..).ok_or(Unsafe)?;
     let edited = match (&map.value, above) {
         (Tree::Map(entries), above) => match page.flow_start(map, above) {
-            Some(open) => page.into_flow(entries, open, &flow_entry(missing, value)?),
+            Some(open) => page.flow_with(entries, open, &flow_entry(missing, value)?),
             None if entries.is_empty() => Err(Unsafe),
-            None => page.into_block(entries, missing, value),
+            None => page.block_with(entries, missing, value),
         },
-        (Tree::Null, Some(above)) => page.into_nothing(above, map, missing, value),
+        (Tree::Null, Some(above)) => page.nothing_with(above, map, missing, value),
         _ => Err(Unsafe),
     }?;
     let mut wanted = root.clone();
@@ -39,8 +41,8 @@ pub(super) fn remove(text: &str, path: &[&str]) -> Result<String, Unsafe> {
     let entries = map.as_map().filter(|_| found == above.len()).ok_or(Unsafe)?;
     let entry = entries.get(*last).ok_or(Unsafe)?;
     let edited = match page.flow_start(map, parent) {
-        Some(open) => page.out_of_flow(entry, open),
-        None => page.out_of_block(entry, parent.filter(|_| entries.len() == 1)),
+        Some(open) => page.flow_without(entry, open),
+        None => page.block_without(entry, parent.filter(|_| entries.len() == 1)),
     }?;
     let mut wanted = root.clone();
     take(&mut wanted, path).ok_or(Unsafe)?;
@@ -221,7 +223,7 @@ impl<'a> Page<'a> {
         last
     }
 
-    fn into_block(&self, entries: &Map, keys: &[&str], value: &str) -> Result<String, Unsafe> {
+    fn block_with(&self, entries: &Map, keys: &[&str], value: &str) -> Result<String, Unsafe> {
         let last = entries.values().max_by_key(|entry| entry.key.line).ok_or(Unsafe)?;
         let indent = (last.key.column as usize).saturating_sub(1);
         self.lines_after(self.last_line(last), indent, keys, value)
@@ -236,15 +238,15 @@ impl<'a> Page<'a> {
         }
         let mut indent = indent;
         for key in above {
-            added.push_str(&format!("{:indent$}{}:{}", "", scalar(key), self.end));
+            let _ = write!(added, "{:indent$}{}:{}", "", scalar(key), self.end);
             indent += 2;
         }
-        added.push_str(&format!("{:indent$}{}: {value}{}", "", scalar(last), self.end));
+        let _ = write!(added, "{:indent$}{}: {value}{}", "", scalar(last), self.end);
         self.with(at, &added)
     }
 
     /// Below a key without a value, or instead of a `null`.
-    fn into_nothing(
+    fn nothing_with(
         &self,
         above: &Entry,
         nothing: &Node,
@@ -265,7 +267,7 @@ impl<'a> Page<'a> {
         self.without(at..at + word.len(), &format!("{{{}}}", flow_entry(keys, value)?))
     }
 
-    fn into_flow(&self, entries: &Map, open: usize, entry: &str) -> Result<String, Unsafe> {
+    fn flow_with(&self, entries: &Map, open: usize, entry: &str) -> Result<String, Unsafe> {
         let flow = Flow::scan(self.text, open).ok_or(Unsafe)?;
         let Some(last) = flow.last else { return self.with(open + 1, entry) };
         let comma = self.text.get(last..).is_some_and(|rest| rest.starts_with(','));
@@ -286,7 +288,7 @@ impl<'a> Page<'a> {
     }
 
     /// Without the lines of an entry; `emptied` is the key of a map that has no other.
-    fn out_of_block(&self, entry: &Entry, emptied: Option<&Entry>) -> Result<String, Unsafe> {
+    fn block_without(&self, entry: &Entry, emptied: Option<&Entry>) -> Result<String, Unsafe> {
         let first = (entry.key.line as usize).checked_sub(1).ok_or(Unsafe)?;
         let key = self.offset(entry.key).ok_or(Unsafe)?;
         if !self.text.get(self.start(first)..key).ok_or(Unsafe)?.trim().is_empty() {
@@ -299,7 +301,7 @@ impl<'a> Page<'a> {
         Page::of(&rest).with(colon, " {}")
     }
 
-    fn out_of_flow(&self, entry: &Entry, open: usize) -> Result<String, Unsafe> {
+    fn flow_without(&self, entry: &Entry, open: usize) -> Result<String, Unsafe> {
         let flow = Flow::scan(self.text, open).ok_or(Unsafe)?;
         let key = self.offset(entry.key).filter(|key| *key > open).ok_or(Unsafe)?;
         let next = flow.commas.iter().copied().find(|comma| *comma > key);
