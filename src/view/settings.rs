@@ -45,15 +45,22 @@ fn is_small(fields: &Map<String, Value>, unsaid: &[String]) -> bool {
 }
 
 /// A part of the name (`ON:ROLE:MEMBER`) is the value or its essence: `roles/run.invoker` is told by
-/// `invoker`, and `serviceAccount:api@...` by `api`. Or the name has the value whole.
+/// `invoker`, `serviceAccount:api@...` by `api`, and the path `projects/1/pools/ci` by `1/ci`. Or the name has the
+/// value whole.
 fn says(name: &str, value: &Value) -> bool {
     let Some(value) = value.as_str() else { return false };
     let essence = |part: &str| {
         let ends = value.split_once('@').map_or(value, |(account, _)| account);
         ends.strip_suffix(part).is_some_and(|before| before.is_empty() || before.ends_with([':', '/', '.']))
     };
+    let path_of = |part: &str| {
+        let mut steps = value.split('/');
+        part.contains('/')
+            && part.split('/').all(|wanted| steps.any(|step| step == wanted))
+            && steps.next().is_none()
+    };
     let whole = name == value || name.ends_with(&format!(":{value}")) || name.contains(&format!(":{value}:"));
-    whole || name.split(':').any(|part| !part.is_empty() && essence(part))
+    whole || name.split(':').any(|part| !part.is_empty() && (essence(part) || path_of(part)))
 }
 
 /// `key: value` of everything that is set in an object, at any depth.
@@ -137,6 +144,9 @@ mod tests {
         assert_eq!(settings(&address.parse().unwrap(), &ours), Vec::<String>::new());
         ours["condition"] = json!({"title": "office"});
         assert_eq!(inline(address, &ours).as_deref(), Some("condition: {title: office}"));
+        let pool = json!({"member": "principalSet://iam.example/projects/1/locations/global/pools/ci/attribute.id/9"});
+        assert_eq!(inline("account_grant/a:user:principalSet:1/ci/attribute.id/9", &pool), None);
+        assert!(inline("account_grant/a:user:principalSet:1/ci/attribute.id/8", &pool).is_some());
     }
 
     #[test]
