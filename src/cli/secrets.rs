@@ -187,9 +187,17 @@ async fn other_system(session: &Session, full_name: &str) -> Result<Option<Strin
 fn declared<'a>(session: &'a Session, name: &str) -> Result<&'a model::Secret, CliError> {
     session.env.secrets.get(name).ok_or_else(|| {
         let known: Vec<_> = session.env.secrets.keys().map(String::as_str).collect();
-        CliError::user(format!("{} declares no secret `{name}`", session.env.name))
+        let environment = &session.env.name;
+        let first = match name.split_once('/') {
+            Some((slug, _)) if !session.env.tenants.contains_key(slug) => {
+                format!("add the tenant first: deployer tenants add {environment} {slug}")
+            }
+            Some(_) => "list its name under `tenants.secrets` in the YAML first".to_owned(),
+            None => "declare it under `secrets:` in the YAML first".to_owned(),
+        };
+        CliError::user(format!("{environment} declares no secret `{name}`"))
             .hint(format!("secrets: {}", known.join(", ")))
-            .hint("declare it under `secrets:` in the YAML first")
+            .hint(first)
     })
 }
 

@@ -44,7 +44,7 @@ pub struct Plan {
     /// What alone was planned, in the words of the command line; absent when that is everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
-    /// The whole environment is to go. Printed, never branched on.
+    /// The whole environment is to go: which words tell of the changes, never what they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destroy: bool,
 }
