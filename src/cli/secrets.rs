@@ -53,7 +53,7 @@ struct Set {
     /// Name of the environment
     #[arg(value_name = "ENV")]
     environment: String,
-    /// The secret's name in the YAML (`secrets.NAME`), or SLUG/NAME for a tenant's
+    /// The secret's name in the YAML (`secrets.NAME`); SLUG/NAME for one of a tenant
     name: String,
     /// The tenant whose secret it is
     #[arg(long, value_name = "SLUG")]

@@ -14,7 +14,7 @@ use crate::plan::file::{Observed, Planned};
 use crate::plan::sharing::Sharing;
 use crate::plan::{self, Plan, PlanError};
 use crate::resource::erased::Live;
-use crate::resource::kinds::{identity_pool, service_account};
+use crate::resource::kinds::{identity_pool, images, service_account};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, Layer, Ownership, Place};
 use crate::view::Out;
@@ -38,6 +38,9 @@ pub struct Selection {
     /// Release this image of a service: SERVICE is its key in the YAML
     #[arg(long = "image", value_name = "SERVICE=REF", value_parser = image)]
     pub images: Vec<(String, String)>,
+    /// Release this tag of every image in the system's own registry, except where --image says another
+    #[arg(long, value_name = "TAG", value_parser = tag)]
+    pub tag: Option<String>,
     /// Plan only this resource and what it needs (kind/name, as the plan prints it)
     #[arg(long, value_name = "ADDRESS")]
     pub target: Vec<Address>,
@@ -74,9 +77,10 @@ impl Selection {
     /// The flags that were given.
     pub fn flags(&self) -> Vec<&'static str> {
         // A new flag must be thought about here: a saved plan takes none of them.
-        let Self { images, target, exclude, adopt, allow_replace, prune, layer } = self;
+        let Self { images, tag, target, exclude, adopt, allow_replace, prune, layer } = self;
         let given = [
             ("--image", !images.is_empty()),
+            ("--tag", tag.is_some()),
             ("--target", !target.is_empty()),
             ("--exclude", !exclude.is_empty()),
             ("--adopt", !adopt.is_empty()),
@@ -97,6 +101,15 @@ fn image(text: &str) -> Result<(String, String), String> {
         return Err(format!("`{image}` is not an image reference"));
     }
     Ok((service.to_owned(), image.to_owned()))
+}
+
+/// By the grammar of the OCI distribution specification.
+fn tag(text: &str) -> Result<String, String> {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let fits = text.len() <= 128
+        && text.bytes().next().is_some_and(word)
+        && text.bytes().all(|byte| word(byte) || matches!(byte, b'.' | b'-'));
+    if fits { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a tag, as v1 is")) }
 }
 
 /// A way to a target: all that carrying out a plan takes.
@@ -142,6 +155,14 @@ impl Connection {
             sandbox.stop().await;
         }
     }
+}
+
+/// What is released, beside what the YAML says.
+#[derive(Default)]
+struct Release {
+    /// By service key.
+    images: BTreeMap<String, String>,
+    tag: Option<String>,
 }
 
 /// An environment and the way to where it lives.
@@ -232,20 +253,16 @@ impl Session {
 
     /// The same with what the plan was made from.
     pub async fn planned(&self, selection: &Selection) -> Result<Planned, CliError> {
-        self.plan_with(self.release_images(selection)?, &selection.options()).await
+        self.plan_with(self.release(selection)?, &selection.options()).await
     }
 
     /// What it takes to delete everything that belongs to this environment alone.
     pub async fn plan_destruction(&self) -> Result<Plan, CliError> {
         let options = plan::Options { destroy: true, ..plan::Options::default() };
-        Ok(self.plan_with(BTreeMap::new(), &options).await?.plan)
+        Ok(self.plan_with(Release::default(), &options).await?.plan)
     }
 
-    async fn plan_with(
-        &self,
-        release_images: BTreeMap<String, String>,
-        options: &plan::Options,
-    ) -> Result<Planned, CliError> {
+    async fn plan_with(&self, release: Release, options: &plan::Options) -> Result<Planned, CliError> {
         let Connection { registry, gcp, target, .. } = &self.connection;
         let scope = registry.scope(&self.env);
         let looked = async { Ok(registry.observe(gcp, &scope, options.layer).await?) };
@@ -258,7 +275,8 @@ impl Session {
             account_domain: service_account::email("", &place.project).trim_start_matches('@').to_owned(),
             accounts: service_account::declared(&self.env).into_keys().map(str::to_owned).collect(),
             pools: identity_pool::declared(&self.env).map(str::to_owned).into_iter().collect(),
-            release_images,
+            release_images: release.images,
+            release_tag: release.tag,
             placeholders: self.env.target == Target::Sandbox,
             ..Facts::default()
         };
@@ -290,7 +308,7 @@ impl Session {
         Ok(Planned { scope, layer: options.layer, observed, plan })
     }
 
-    fn release_images(&self, selection: &Selection) -> Result<BTreeMap<String, String>, CliError> {
+    fn release(&self, selection: &Selection) -> Result<Release, CliError> {
         for (service, _) in &selection.images {
             if !self.env.services.contains_key(service) {
                 let known: Vec<_> = self.env.services.keys().map(String::as_str).collect();
@@ -301,7 +319,15 @@ impl Session {
                 .hint(format!("services: {}", known.join(", "))));
             }
         }
-        Ok(selection.images.iter().cloned().collect())
+        if selection.tag.is_some() && !images::any_own(&self.env) {
+            return Err(CliError::user(format!(
+                "--tag releases images of the system's own registry, and none of {} lies there",
+                self.env.name
+            ))
+            .hint("name the image of each service: --image SERVICE=REF")
+            .hint("a service without `image` has its image in `registry`"));
+        }
+        Ok(Release { images: selection.images.iter().cloned().collect(), tag: selection.tag.clone() })
     }
 
     /// See [`Connection::close`].

@@ -233,7 +233,8 @@ pub(crate) struct ServiceKeys {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(crate) struct ContainerKeys {
     /// Container image, e.g. `us-docker.pkg.dev/cloudrun/container/hello`. Required, but for a service where there is a `registry`:
-    /// there the default is `REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME` with the service's name in this file.
+    /// there the default is `REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME` with the service's name in this file. A tag of an
+    /// image in `registry` is planned as the digest that it points to; without one the first release needs `--tag` or `--image`.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"))]
     #[schemars(extend("errorMessage" = "an image reference such as REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME:TAG"))]
     pub(crate) image: Option<String>,

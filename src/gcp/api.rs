@@ -10,6 +10,7 @@ pub(crate) enum Api {
     Federation,
     ResourceManager,
     ServiceUsage,
+    ArtifactRegistry,
 }
 
 impl Api {
@@ -21,11 +22,12 @@ impl Api {
             Self::Iam | Self::Federation => "iam.googleapis.com",
             Self::ResourceManager => "cloudresourcemanager.googleapis.com",
             Self::ServiceUsage => "serviceusage.googleapis.com",
+            Self::ArtifactRegistry => "artifactregistry.googleapis.com",
         }
     }
 
-    /// Requests a minute that a project may make: documented quotas of Cloud Run (Admin API), Secret Manager,
-    /// IAM; for the other two, whose numbers are per consumer, a cautious value below the documented ones.
+    /// Requests a minute that a project may make: documented quotas of Cloud Run (Admin API), Secret Manager, IAM and
+    /// Artifact Registry; for the other two, whose numbers are per consumer, a cautious value below the documented ones.
     pub(crate) const fn quota(self, access: Access) -> usize {
         match (self, access) {
             (Self::Run, Access::Read) => 3000,
@@ -36,6 +38,8 @@ impl Api {
             (Self::Iam, Access::Read) => 6000,
             (Self::Federation, Access::Write) => 60,
             (Self::ServiceUsage, Access::Write) => 240,
+            (Self::ArtifactRegistry, Access::Read) => 60_000,
+            (Self::ArtifactRegistry, Access::Write) => 18_000,
         }
     }
 }

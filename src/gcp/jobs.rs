@@ -10,6 +10,7 @@ use super::client::{Call, Gcp};
 use super::documents::{of_run, read, unreadable};
 use super::error::{ErrorKind, GcpError};
 use super::official::failure;
+use super::operation::Operation;
 use super::rest::Request;
 use super::settling::{NOT_OURS, Object, found, operation, sent, short};
 
@@ -68,17 +69,8 @@ impl Gcp {
         let doing = format!("create job {id}");
         let parent = format!("projects/{project}/locations/{region}");
         let name = format!("{parent}/jobs/{id}");
-        let mut job: Job = read(&doing, doc)?;
-        job.name.clear();
-        let client = self.jobs_client().await?;
-        let call = Call { method: &CREATE, doing: &doing, resource: &name };
-        let started = self
-            .call(&call, || {
-                let request = client.create_job().set_parent(&parent).set_job_id(id).set_job(job.clone());
-                async { operation(self.signed(request).send().await) }
-            })
-            .await;
-        match started {
+        let job = new_job(&doing, doc)?;
+        match self.send_new_job(&doing, &parent, id, &job, false).await {
             Ok(operation) => self.settle(Object::Job, &doing, &name, operation).await,
             // A lost attempt of ours, or another run of the same plan: what is as it was to be made is made.
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
@@ -88,30 +80,78 @@ impl Gcp {
         }
     }
 
+    /// Lets Cloud Run check `create_job` (`validateOnly`); nothing is created.
+    pub async fn check_create_job(
+        &self,
+        project: &str,
+        region: &str,
+        id: &str,
+        doc: Value,
+    ) -> Result<(), GcpError> {
+        let doing = format!("check whether job {id} can be created");
+        let parent = format!("projects/{project}/locations/{region}");
+        let job = new_job(&doing, doc)?;
+        // There is nothing to wait for: the answer is the verdict.
+        self.send_new_job(&doing, &parent, id, &job, true).await?.into_response(&doing).map(drop)
+    }
+
+    async fn send_new_job(
+        &self,
+        doing: &str,
+        parent: &str,
+        id: &str,
+        job: &Job,
+        validate_only: bool,
+    ) -> Result<Operation, GcpError> {
+        let client = self.jobs_client().await?;
+        let name = format!("{parent}/jobs/{id}");
+        let call = Call { method: &CREATE, doing, resource: &name };
+        self.call(&call, || {
+            let request = client
+                .create_job()
+                .set_parent(parent)
+                .set_job_id(id)
+                .set_job(job.clone())
+                .set_validate_only(validate_only);
+            async { operation(self.signed(request).send().await) }
+        })
+        .await
+    }
+
     /// Changes a job and waits until it is ready to be run. `doc` is the whole job with the etag that was read: the
     /// method knows no mask, so that what is not in it goes.
-    pub async fn patch_job(&self, name: &str, mut doc: Value) -> Result<Value, GcpError> {
+    pub async fn patch_job(&self, name: &str, doc: Value) -> Result<Value, GcpError> {
         let doing = format!("change job {}", short(name));
-        if let Value::Object(fields) = &mut doc {
-            fields.retain(|field, _| field == "etag" || !NOT_OURS.contains(&field.as_str()));
-        }
-        let mut job: Job = read(&doing, doc)?;
-        name.clone_into(&mut job.name);
-        let client = self.jobs_client().await?;
-        let call = Call { method: &PATCH, doing: &doing, resource: name };
-        let started = self
-            .call(&call, || {
-                let request = client.update_job().set_job(job.clone());
-                async { operation(self.signed(request).send().await) }
-            })
-            .await;
-        match started {
+        let job = changed_job(&doing, name, doc)?;
+        match self.send_changed_job(&doing, &job, false).await {
             Ok(operation) => self.settle(Object::Job, &doing, name, operation).await,
             Err(error) if error.ambiguous && error.kind == ErrorKind::Conflict => {
                 self.settle_as_sent(Object::Job, &doing, name, &sent(&doing, &job, &[])?, error).await
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Lets Cloud Run check `patch_job` (`validateOnly`); nothing is changed.
+    pub async fn check_patch_job(&self, name: &str, doc: Value) -> Result<(), GcpError> {
+        let doing = format!("check whether job {} can be changed", short(name));
+        let job = changed_job(&doing, name, doc)?;
+        self.send_changed_job(&doing, &job, true).await?.into_response(&doing).map(drop)
+    }
+
+    async fn send_changed_job(
+        &self,
+        doing: &str,
+        job: &Job,
+        validate_only: bool,
+    ) -> Result<Operation, GcpError> {
+        let client = self.jobs_client().await?;
+        let call = Call { method: &PATCH, doing, resource: &job.name };
+        self.call(&call, || {
+            let request = client.update_job().set_job(job.clone()).set_validate_only(validate_only);
+            async { operation(self.signed(request).send().await) }
+        })
+        .await
     }
 
     /// Deletes a job with all its executions; one that is not there is fine.
@@ -147,6 +187,23 @@ impl Gcp {
         let items = self.rest_list::<Value>(call.doing, request, "jobs").await.ok()?;
         unreadable::<Job>(call.doing, items)
     }
+}
+
+/// A job as it is sent to be created: its name stands in the request.
+fn new_job(doing: &str, doc: Value) -> Result<Job, GcpError> {
+    let mut job: Job = read(doing, doc)?;
+    job.name.clear();
+    Ok(job)
+}
+
+/// A job as it is sent to be changed, without what Google alone writes.
+fn changed_job(doing: &str, name: &str, mut doc: Value) -> Result<Job, GcpError> {
+    if let Value::Object(fields) = &mut doc {
+        fields.retain(|field, _| field == "etag" || !NOT_OURS.contains(&field.as_str()));
+    }
+    let mut job: Job = read(doing, doc)?;
+    name.clone_into(&mut job.name);
+    Ok(job)
 }
 
 #[cfg(test)]
@@ -199,6 +256,20 @@ mod tests {
         let body = request.json();
         assert_eq!((&body["etag"], &body["template"]["novelty"]), (&json!("\"2\""), &json!(true)));
         assert_eq!((body.get("executionCount"), body.get("latestCreatedExecution")), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_check_is_sent_once_and_waits_for_nothing() {
+        let started = Answer::json(200, json!({"name": "projects/p/locations/l/operations/o"}));
+        let server = Server::start(vec![started, Answer::json(400, refusal(400, "INVALID_ARGUMENT"))]).await;
+        let gcp = server.gcp().await;
+        let wanted = json!({"template": {"template": {"containers": [{"image": "i"}]}}});
+        gcp.check_create_job("p", "l", "backup", wanted.clone()).await.unwrap();
+        let error = gcp.check_patch_job(NAME, wanted).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        let requests = server.requests();
+        assert_eq!(requests.len(), 2);
+        assert!(requests.iter().all(|seen| seen.target.contains("validateOnly=true")), "{requests:?}");
     }
 
     #[tokio::test]

@@ -174,7 +174,9 @@ impl Gcp {
             let outcome =
                 self.edit_rounds(&doing, of, &all(|wish| &wish.add), &all(|wish| &wish.remove)).await;
             if outcome.is_ok() {
-                together.iter().for_each(|wish| wish.grant());
+                for wish in &together {
+                    wish.grant();
+                }
                 return Ok(());
             }
         }

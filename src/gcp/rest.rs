@@ -128,7 +128,8 @@ fn broken(error: reqwest::Error) -> Failure {
     Failure::without_answer(stage, message, Some(error.into()))
 }
 
-/// Percent-encodes a path. Segments that a URL parser would resolve are refused: a name must not climb.
+/// Percent-encodes a path. Segments that a URL parser would resolve are refused: a name must not climb. The `%2F` of
+/// Artifact Registry's names is a part of them (`Package.name`) and travels as it is.
 fn encode(path: &str) -> Result<String, Failure> {
     let mut encoded = String::with_capacity(path.len());
     for (index, segment) in path.split('/').enumerate() {
@@ -138,19 +139,28 @@ fn encode(path: &str) -> Result<String, Failure> {
         if index > 0 {
             encoded.push('/');
         }
-        for byte in segment.bytes() {
-            // Unreserved characters and the two that Google's names use.
-            if byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte) {
-                encoded.push(char::from(byte));
-            } else {
-                encoded.push('%');
-                encoded.extend(
-                    [byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])),
-                );
+        for (part, text) in segment.split("%2F").enumerate() {
+            if part > 0 {
+                encoded.push_str("%2F");
             }
+            escape(text, &mut encoded);
         }
     }
     Ok(encoded)
+}
+
+fn escape(text: &str, encoded: &mut String) {
+    for byte in text.bytes() {
+        // Unreserved characters and the two that Google's names use.
+        if byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            encoded.extend(
+                [byte >> 4, byte & 15].map(|half| char::from(b"0123456789ABCDEF"[usize::from(half)])),
+            );
+        }
+    }
 }
 
 #[cfg(test)]
@@ -162,6 +172,7 @@ mod tests {
         let path = "v1/projects/-/serviceAccounts/a@p.iam.gserviceaccount.com:getIamPolicy";
         assert_eq!(encode(path).unwrap(), path);
         assert_eq!(encode("v1/projects/a?b#c d").unwrap(), "v1/projects/a%3Fb%23c%20d");
+        assert_eq!(encode("v1/packages/web%2Fapi%3F/tags/a").unwrap(), "v1/packages/web%2Fapi%253F/tags/a");
     }
 
     #[test]

@@ -260,7 +260,7 @@ pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Resu
     }
     // Google lists in orders of its own.
     let mut undeclared: Vec<_> = live.values().filter(|live| !declared.contains_key(&live.address)).collect();
-    // What stays comes first: it decides which grants are still in use. Wholes come before their parts.
+    // Wholes come before their parts.
     let order = |live: &Live| {
         let kind = registry.kind(&live.address.kind);
         let part = kind.map_or(Ok(None), |kind| kind.part_of(&live.address.name, &live.spec));
@@ -268,6 +268,13 @@ pub fn plan(registry: &Registry, inputs: &Inputs<'_>, options: &Options) -> Resu
         (revoked, part.is_ok_and(|whole| whole.is_some()), registry.rank(&live.address.kind))
     };
     undeclared.sort_by_key(|live| (order(live), &live.address));
+    // What stays decides what else is still in use. Users come later in the registry than what they use.
+    let mut users = undeclared.clone();
+    users.sort_by_key(|live| std::cmp::Reverse(registry.rank(&live.address.kind)));
+    for live in users {
+        let Some(kind) = registry.kind(&live.address.kind) else { continue };
+        draft.keep_in_use(kind, live)?;
+    }
     for live in undeclared {
         let Some(kind) = registry.kind(&live.address.kind) else { continue };
         draft.undeclared(kind, live)?;
@@ -531,14 +538,10 @@ impl<'a> Draft<'a> {
         }
         let stays = kind.undeclared() == Undeclared::Note && !self.options.prune && !self.options.destroy;
         let used_with = kind.used_with(&address.name, &live.spec)?;
-        let used = [Some(address), used_with.as_ref()].into_iter().flatten();
-        let user = used.into_iter().find_map(|address| self.in_use.get(address)).cloned();
+        let mut looked_up = [Some(address), used_with.as_ref()].into_iter().flatten();
+        let user = looked_up.find_map(|address| self.in_use.get(address)).cloned();
         match (kind.undeclared(), user) {
             (Undeclared::Keep, _) => {}
-            (Undeclared::Note, _) if stays => {
-                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
-                self.keep(kind, live, text)?;
-            }
             (Undeclared::Delete, Some(user)) => {
                 let text = format!("is no longer declared and stays: {user} needs it");
                 self.notes.push(note(address, &text));
@@ -547,7 +550,16 @@ impl<'a> Draft<'a> {
                 self.refusals.push(protected(address, inputs));
             }
             (Undeclared::Note, _) if is_protected(&owner) => {
-                self.keep(kind, live, "is ours and no longer declared: it stays, since it is protected")?;
+                let text = "is ours and no longer declared: it stays, since it is protected";
+                self.notes.push(note(address, text));
+            }
+            (Undeclared::Note, _) if stays => {
+                let text = "is ours and no longer declared: it stays; `--prune` deletes it";
+                self.notes.push(note(address, text));
+            }
+            (Undeclared::Note, Some(user)) => {
+                let text = format!("is ours and no longer declared: it stays, since {user} needs it");
+                self.notes.push(note(address, &text));
             }
             (Undeclared::Note | Undeclared::Delete, _) => {
                 self.changes.push(deletion(kind, live, inputs, self.options)?);
@@ -557,10 +569,16 @@ impl<'a> Draft<'a> {
     }
 
     /// What stays although nobody declares it keeps what it refers to.
-    fn keep(&mut self, kind: &dyn AnyKind, live: &Live, text: &str) -> Result<(), PlanError> {
-        self.notes.push(note(&live.address, text));
-        let references = kind.references(&live.address.name, &live.spec)?;
-        self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
+    fn keep_in_use(&mut self, kind: &dyn AnyKind, live: &Live) -> Result<(), PlanError> {
+        let owner = kind.owner(live, self.inputs.facts)?;
+        let ours = self.inputs.sharing.standing(&live.address, &owner) == Standing::Ours;
+        let alive = live.life != Life::SoftDeleted && !self.held.contains_key(&live.address);
+        let pruned = self.options.prune && !is_protected(&owner) && !self.in_use.contains_key(&live.address);
+        let stays = kind.undeclared() == Undeclared::Note && !pruned && !self.options.destroy;
+        if ours && alive && stays {
+            let references = kind.references(&live.address.name, &live.spec)?;
+            self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
+        }
         Ok(())
     }
 
@@ -676,8 +694,9 @@ fn deletion(
     })
 }
 
-/// Without the records that only follow from the other fields.
-fn told(kind: &dyn AnyKind, fields: Vec<FieldChange>) -> Vec<FieldChange> {
+/// Without what no object shows, and without the records that only follow from the other fields.
+fn told(kind: &dyn AnyKind, mut fields: Vec<FieldChange>) -> Vec<FieldChange> {
+    fields.retain(|field| kind.field_policy(&field.pointer) != FieldPolicy::Unseen);
     let record = |field: &FieldChange| kind.field_policy(&field.pointer) == FieldPolicy::Record;
     if fields.iter().all(record) {
         fields

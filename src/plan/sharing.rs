@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Refusal, diff};
+use super::{FieldChange, Refusal, diff};
 use crate::config::Environment;
 use crate::resource::erased::{Desired, SpecError};
 use crate::resource::registry::Registry;
@@ -51,7 +51,9 @@ impl Sharing {
             .into_iter()
             .map(|desired| (desired.address.clone(), desired))
             .collect();
-        here.values().for_each(|desired| sharing.declared(desired, &env.name));
+        for desired in here.values() {
+            sharing.declared(desired, &env.name);
+        }
         for other in others.iter().filter(|other| other.project.id == env.project.id) {
             for there in registry.declare(other, facts)? {
                 if let Some(here) = here.get(&there.address) {
@@ -93,7 +95,9 @@ impl Sharing {
     pub(super) fn alone(own: Ownership, declared: &[Desired]) -> Self {
         let environment = own.environment.clone();
         let mut sharing = Self { own, declared_by: BTreeMap::new(), protected: BTreeSet::new() };
-        declared.iter().for_each(|desired| sharing.declared(desired, &environment));
+        for desired in declared {
+            sharing.declared(desired, &environment);
+        }
         sharing
     }
 
@@ -148,7 +152,10 @@ fn disagreement(
 ) -> Option<Refusal> {
     let kind = registry.kind(&here.address.kind)?;
     let differing = diff::fields(&here.spec, &there.spec).into_iter();
-    let differing = differing.filter(|field| kind.field_policy(&field.pointer) != FieldPolicy::CreateOnly);
+    let compared = |field: &FieldChange| {
+        !matches!(kind.field_policy(&field.pointer), FieldPolicy::CreateOnly | FieldPolicy::Unseen)
+    };
+    let differing = differing.filter(compared);
     let fields: Vec<_> = differing
         .map(|field| {
             let path = field.pointer.trim_start_matches('/').replace('/', ".");
@@ -171,7 +178,7 @@ fn disagreement(
 /// `at FILE:LINE:COLUMN`, where the place is known.
 fn place(env: &Environment, desired: &Desired) -> String {
     let place = env.sources.find(&desired.source);
-    place.map(|place| format!("{} at {place}", env.name)).unwrap_or_else(|| env.name.clone())
+    place.map_or_else(|| env.name.clone(), |place| format!("{} at {place}", env.name))
 }
 
 #[cfg(test)]

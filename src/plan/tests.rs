@@ -238,8 +238,36 @@ fn what_is_protected_is_not_pruned_and_one_protected_object_refuses_a_destructio
     let pruned = planned(&[], &all, &Options { prune: true, ..Options::default() }).unwrap();
     let gone: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!((gone, pruned.notes.len()), (vec!["secret/a".to_owned()], 1));
+    // Nor is it said of it that pruning would delete it.
+    let noted = plain(&[], &all).notes;
+    let offered: Vec<_> = noted.iter().filter(|note| note.text.contains("--prune")).collect();
+    assert_eq!((noted.len(), offered.len(), &offered[0].address), (2, 1, &address("secret/a")));
     let refused = refusals(planned(&[], &all, &Options { destroy: true, ..Options::default() }));
     assert_eq!(refused[0].address, address("secret/b"));
+}
+
+#[test]
+fn what_a_protected_object_uses_is_not_pruned_either() {
+    let mark = Ownership { protect: true, ..Ownership::new("shop", "dev") };
+    let job = json!({
+        "image": "i", "command": [], "args": [], "cpu": "1", "memory": "512Mi", "env": {}, "volumes": {},
+        "secrets": {"KEY": "a:1"}, "service_account": "api@p-1.iam.gserviceaccount.com", "timeout": "600s",
+        "max_retries": 0, "tasks": 1, "parallelism": 1, "execution_environment": "gen2", "labels": {},
+        "readiness": "ready"
+    });
+    let all = [
+        live("run_job/backup", job, Owner::Marked(mark)),
+        live("secret/a", secret("x"), ours()),
+        live("secret/b", secret("x"), ours()),
+        live("service_account/api", json!({"display_name": "api"}), ours()),
+    ];
+    let pruned = planned(&[], &all, &Options { prune: true, ..Options::default() }).unwrap();
+    let gone: Vec<_> = pruned.changes.iter().map(|c| c.address.to_string()).collect();
+    assert_eq!(gone, ["secret/b"]);
+    let because = |address: &str| pruned.notes.iter().find(|n| n.address.to_string() == address).unwrap();
+    for address in ["secret/a", "service_account/api"] {
+        assert!(because(address).text.contains("run_job/backup needs it"), "{address}");
+    }
 }
 
 #[test]

@@ -241,6 +241,8 @@ pub enum FieldPolicy {
     /// A record that deployer keeps on the object. It follows from other fields, and is told only when it
     /// alone differs.
     Record,
+    /// Known from the YAML alone: the object has no place for it, and it is never compared.
+    Unseen,
 }
 
 /// What a reviewer must know before saying yes.
@@ -498,8 +500,16 @@ pub struct Facts {
     pub needed_apis: BTreeSet<String>,
     /// Images of the running services, by Cloud Run name.
     pub images: BTreeMap<String, RunningImage>,
+    /// Images of the jobs that exist, by Cloud Run name.
+    pub job_images: BTreeMap<String, String>,
     /// Images given for this release, by service key (`--image SERVICE=REF`).
     pub release_images: BTreeMap<String, String>,
+    /// The tag given for this release, of every image in the system's own registry (`--tag TAG`).
+    pub release_tag: Option<String>,
+    /// Tags of the system's own registry, by image (`api`, `web/api`) and tag.
+    pub tags: BTreeMap<String, BTreeMap<String, TaggedImage>>,
+    /// Labels of the repositories that exist, by id, without the marks.
+    pub repository_labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Empty secrets get a random stand-in value (the sandbox), instead of waiting for a person.
     pub placeholders: bool,
 }
@@ -520,6 +530,15 @@ pub struct RunningImage {
     pub image: String,
     /// The YAML's image that a release input replaced; `None` when the YAML's own image runs.
     pub instead_of: Option<String>,
+}
+
+/// What a tag points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaggedImage {
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: String,
+    /// RFC 3339; empty when Google does not say it.
+    pub uploaded: String,
 }
 
 /// An update that a plan decided: from one spec to another, and which fields differ.

@@ -4,8 +4,8 @@ use futures::future::try_join_all;
 
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{
-    account_grant, api, identity_pool, identity_provider, project_grant, run_grant, run_job, run_service,
-    secret, secret_grant, secret_value, service_account,
+    account_grant, api, identity_pool, identity_provider, image_tag, project_grant, repository, run_grant,
+    run_job, run_service, secret, secret_grant, secret_value, service_account,
 };
 use super::{Facts, Kind, Layer, Scope};
 use crate::config::Environment;
@@ -26,6 +26,7 @@ impl Registry {
         Self {
             kinds: vec![
                 of::<api::Api>(),
+                of::<repository::Repository>(),
                 of::<identity_pool::IdentityPool>(),
                 of::<identity_provider::IdentityProvider>(),
                 of::<service_account::ServiceAccount>(),
@@ -37,6 +38,7 @@ impl Registry {
                 of::<run_service::RunService>(),
                 of::<run_grant::RunGrant>(),
                 of::<run_job::RunJob>(),
+                of::<image_tag::ImageTag>(),
             ],
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use deployer::resource::registry::Registry;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
@@ -15,6 +16,12 @@ system: shop
 project: {id: agent-army-example, number: "123456789012"}
 region: us-central1
 apis: [vision.googleapis.com]
+registry:
+  repository: shop
+  description: Images
+  labels: {stage: raw}
+  retention: {keep_last: 5, delete_untagged_after: 30d, dry_run: false}
+  immutable_tags: false
 secrets:
   alpha: {generate: hex32, description: First, labels: {team: red}}
   beta: {}
@@ -52,6 +59,11 @@ services:
     vpc: {network: default, subnet: default, tags: [a], egress: all-traffic}
     v2: {customAudiences: [https://one.example.com]}
     roles: [roles/cloudtrace.agent]
+  own:
+    name: own
+    service_account: own-runner
+    image: us-central1-docker.pkg.dev/agent-army-example/shop/own@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+    startup_probe: /s
 github:
   repository: octo-org/shop
   repository_id: 900000001
@@ -135,8 +147,6 @@ const SERVICE_EDITS: &[(&str, &str, &[&str])] = &[
     ("network: default, subnet: other", "network: wide, subnet: other", &["/vpc/network"]),
     ("tags: [a]", "tags: [b, a]", &["/vpc/tags"]),
     ("egress: all-traffic", "egress: private-ranges-only", &["/vpc/egress"]),
-    ("    labels: {}\n", "    labels: {}\n    metrics: {port: 8080}\n", &["/metrics"]),
-    ("    metrics: {port: 8080}\n", "", &["/metrics"]),
     ("https://one.example.com", "https://two.example.com", &["/v2/customAudiences"]),
     ("    v2: {customAudiences: [https://two.example.com]}\n", "", &["/v2/customAudiences"]),
 ];
@@ -184,8 +194,48 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         "secrets: {",
         &["revoke secret_grant/beta:secretAccessor:web-runner", "update run_service/web /secrets/BETA"],
     ),
+    (
+        "    roles: [roles/cloudtrace.agent]\n",
+        "    roles: [roles/cloudtrace.agent]\n    metrics: {port: 8080}\n",
+        &[
+            "grant project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
+    ),
+    (
+        "    metrics: {port: 8080}\n",
+        "",
+        &[
+            "revoke project_grant/agent-army-example:monitoring.metricWriter:web-runner",
+            "update run_service/web /metrics",
+        ],
+    ),
     ("access: private", "access: public", &["grant run_grant/web:invoker:allUsers"]),
     ("access: public", "access: private", &["revoke run_grant/web:invoker:allUsers"]),
+    ("description: Images", "description: Our images", &["update repository/shop /description"]),
+    ("labels: {stage: raw}", "labels: {stage: fine}", &["update repository/shop /labels/stage"]),
+    // Nothing remembers whose a label is that the YAML does not name.
+    ("  labels: {stage: fine}\n", "", &[]),
+    ("keep_last: 5", "keep_last: 6", &["update repository/shop /retention/keep_last"]),
+    (
+        "delete_untagged_after: 30d",
+        "delete_untagged_after: 36h",
+        &["update repository/shop /retention/delete_untagged_after"],
+    ),
+    ("dry_run: false", "dry_run: true", &["update repository/shop /retention/dry_run"]),
+    (
+        "{keep_last: 6, delete_untagged_after: 36h, dry_run: true}",
+        "{keep_last: 6}",
+        &["update repository/shop /retention/delete_untagged_after /retention/dry_run"],
+    ),
+    (
+        "shop/own@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "shop/own@sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+        &["update run_service/own /image", "move image_tag/own:serving-dev /digest"],
+    ),
+    // A tag that serves stays, and is told.
+    ("immutable_tags: false", "immutable_tags: true", &["update repository/shop /immutable_tags"]),
+    ("immutable_tags: true", "immutable_tags: false", &["update repository/shop /immutable_tags"]),
     (
         "repository_id: 900000001",
         "repository_id: 900000003",
@@ -216,6 +266,7 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
         &[
             "create service_account/day-runner",
             "grant secret_grant/beta:secretAccessor:day-runner",
+            "grant account_grant/day-runner:iam.serviceAccountUser:ci-deploy",
             "revoke secret_grant/beta:secretAccessor:night-runner",
             "update run_job/nightly /service_account",
         ],
@@ -223,13 +274,19 @@ const OTHER_EDITS: &[(&str, &str, &[&str])] = &[
     (
         "services:\n",
         "services:\n  site: {name: site, image: us-docker.pkg.dev/cloudrun/container/hello, startup_probe: /s, service_account: web-worker}\n",
-        &["create run_service/site", "update service_account/web-worker /display_name"],
+        &["create run_service/site"],
     ),
 ];
 
 /// Fields that no edit can change in place, and why.
-const OTHERWISE: [(&str, &[&str]); 11] = [
+const OTHERWISE: [(&str, &[&str]); 14] = [
     ("api", &[]),
+    // Always the same, and immutable.
+    ("repository", &["format", "mode"]),
+    // One repository; who uses an image is in no tag.
+    ("image_tag", &["repository", "used_by"]),
+    // Follows from the account's id; the scenario `adopting` mends one.
+    ("service_account", &["display_name"]),
     // Always the same; `identity` mends what others change.
     ("identity_pool", &["display_name"]),
     ("identity_provider", &["display_name", "issuer", "mapping"]),
@@ -265,6 +322,19 @@ async fn rig() -> Rig {
     Rig::of(Workplace::with(&files), Cloud::fresh().await)
 }
 
+/// Everything is applied, with images in the registry for `own`.
+async fn applied(rig: &Rig) {
+    rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
+    for letter in ["a", "b"] {
+        let image =
+            format!("us-central1-docker.pkg.dev/agent-army-example/shop/own@sha256:{}", letter.repeat(64));
+        let (status, answer) =
+            rig.cloud.send(Method::POST, "/__sandbox/artifacts", Some(&json!({ "image": image }))).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    rig.apply().ok().await;
+}
+
 async fn edit_and_apply(rig: &Rig, from: &str, to: &str, expected: BTreeSet<String>) {
     rig.edit(from, to);
     let (found, _) = changes(rig).await;
@@ -287,7 +357,7 @@ fn declared_fields(plan: &Value) -> BTreeMap<String, BTreeSet<String>> {
 async fn every_field_of_every_kind_changes_alone_and_settles() {
     let rig = rig().await;
     let (_, first) = changes(&rig).await;
-    rig.apply().ok().await;
+    applied(&rig).await;
     rig.settled("what is created reads back as declared").await;
     let mut covered: BTreeSet<(String, String)> = BTreeSet::new();
     let mut cover = |address: &str, pointer: &str| {
@@ -339,7 +409,13 @@ async fn everything_goes(rig: &Rig) {
     rig.apply().arg("--prune").ok().await;
     rig.settled("after pruning").await;
     let state = rig.cloud.state().await;
-    for collection in ["run.services", "run.jobs", "secretmanager.secrets", "iam.serviceAccounts"] {
+    for collection in [
+        "run.services",
+        "run.jobs",
+        "secretmanager.secrets",
+        "iam.serviceAccounts",
+        "artifactregistry.repositories",
+    ] {
         let left = state[collection].as_object().map_or(0, serde_json::Map::len);
         assert_eq!(left, 0, "{collection}: {}", state[collection]);
     }
@@ -348,7 +424,7 @@ async fn everything_goes(rig: &Rig) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_immutable_field_is_refused() {
     let rig = rig().await;
-    rig.apply().ok().await;
+    applied(&rig).await;
     rig.edit("description: First", "description: First, locations: [europe-west1]");
     rig.cloud.forget_calls().await;
     let done = rig.apply().fails(1).await;
@@ -359,15 +435,15 @@ async fn an_immutable_field_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_that_the_yaml_has_no_word_for_is_seen_and_mended() {
     let rig = rig().await;
-    rig.apply().ok().await;
+    applied(&rig).await;
     rig.edit("COLOR: red", "COLOR: blue");
     rig.apply().ok().await;
     let path = service_path("web");
     let live = rig.cloud.read(&path).await;
     let revisions = rig.cloud.state().await["run.revisions"].as_object().unwrap().clone();
     let newest = live["latestCreatedRevision"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
-    let old =
-        revisions.keys().map(|name| name.rsplit('/').next().unwrap()).find(|name| *name != newest).unwrap();
+    let of_web = revisions.keys().filter(|name| name.contains("/services/web/"));
+    let old = of_web.map(|name| name.rsplit('/').next().unwrap()).find(|name| *name != newest).unwrap();
     let target =
         json!([{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": old, "percent": 100}]);
     let body = json!({"traffic": target, "template": live["template"]});

@@ -7,8 +7,8 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::rig::{Rig, Running, cloud_from};
-use crate::support::{Cloud, PROJECT, Workplace, service_path};
+use crate::rig::{Rig, Running, cloud_from, deployed, nothing_twice_or_lost};
+use crate::support::{ENVIRONMENTS, Run, Workplace, service_path};
 
 /// Cases that run side by side.
 const AT_ONCE: usize = 6;
@@ -52,52 +52,61 @@ fn cases(writes: usize, sure: usize, blows: &'static [Blow]) -> Vec<Case> {
     each.collect()
 }
 
-/// A state to start from, and a change of the YAML to apply to it.
+/// A state to start from, a change of the YAML, and the environment to apply.
 struct Scene {
     state: TempDir,
+    place: fn() -> Workplace,
+    environment: &'static str,
+    /// Environments that are as their YAML says, and stay so.
+    settled: &'static [&'static str],
     edits: &'static [(&'static str, &'static str)],
     blows: &'static [Blow],
 }
 
 impl Scene {
     async fn rig(&self, copy: &TempDir) -> Rig {
-        let rig = Rig::of(Workplace::agent_army(), cloud_from(self.state.path(), copy).await);
+        let rig = Rig::of((self.place)(), cloud_from(self.state.path(), copy).await);
         self.edits.iter().for_each(|(from, to)| rig.edit(from, to));
         rig
     }
 
-    /// Strikes the apply at every write.
+    fn apply(&self, rig: &Rig) -> Run {
+        rig.apply_to(self.environment)
+    }
+
+    /// Strikes the apply at every write. Answers in how many ways.
     async fn survives_every_blow(&self) -> usize {
         let copy = TempDir::new().unwrap();
         let rig = self.rig(&copy).await;
-        rig.apply().ok().await;
+        self.apply(&rig).ok().await;
         let writes = rig.cloud.writes().await;
         let sure = writes.iter().filter(|call| call.status == Some(200)).count();
         assert!(sure > 2, "{writes:?}");
+        let wanted = &rig.cloud.inventory().await;
         let cases = cases(writes.len(), sure, self.blows);
         let count = cases.len();
         futures::stream::iter(cases)
-            .map(|case| self.survives(case))
+            .map(|case| self.survives(case, wanted))
             .buffer_unordered(AT_ONCE)
             .collect::<()>()
             .await;
         count
     }
 
-    async fn survives(&self, case: Case) {
+    async fn survives(&self, case: Case, wanted: &BTreeSet<String>) {
         let copy = TempDir::new().unwrap();
         let rig = self.rig(&copy).await;
         let fault = rig.cloud.fault(case.fault()).await;
         match case.blow {
             Blow::Fails | Blow::Breaks => {
-                let done = rig.apply().done().await;
+                let done = self.apply(&rig).done().await;
                 assert!(matches!(done.code, 0 | 1), "{case:?}: {done}");
                 if done.code == 1 {
                     assert!(done.stdout.contains("failed"), "{case:?}: it does not say what failed\n{done}");
                 }
             }
             Blow::Kills => {
-                let mut running = Running::start(&rig.apply());
+                let mut running = Running::start(&self.apply(&rig));
                 tokio::select! {
                     () = rig.cloud.reached(&fault) => running.kill(),
                     () = running.ended() => {}
@@ -107,36 +116,13 @@ impl Scene {
         }
         assert!(!case.sure || rig.cloud.hits(&fault).await > 0, "{case:?} did not strike");
         rig.cloud.remove_faults().await;
-        let again = rig.apply().done().await;
+        let again = self.apply(&rig).done().await;
         assert_eq!(again.code, 0, "{case:?}: the second run\n{again}");
-        rig.settled(&format!("{case:?}")).await;
-        nothing_twice(&rig.cloud, &format!("{case:?}")).await;
+        for environment in self.settled.iter().chain([&self.environment]) {
+            rig.settled_in(environment, &format!("{case:?}")).await;
+        }
+        nothing_twice_or_lost(&rig.cloud, wanted, &format!("{case:?}")).await;
     }
-}
-
-/// One object of each name, one version of each secret, each grant once.
-async fn nothing_twice(cloud: &Cloud, context: &str) {
-    let state = cloud.state().await;
-    let names = |collection: &str| -> Vec<String> {
-        state[collection].as_object().map(|docs| docs.keys().cloned().collect()).unwrap_or_default()
-    };
-    assert_eq!(names("run.services").len(), 1, "{context}");
-    assert_eq!(names("iam.serviceAccounts").len(), 1, "{context}: {:?}", state.as_object().unwrap().keys());
-    let versions = names("secretmanager.versions");
-    assert!(versions.iter().all(|name| name.ends_with("/versions/1")), "{context}: {versions:?}");
-    assert_eq!(versions.len(), 5, "{context}: {versions:?}");
-    for secret in names("secretmanager.secrets") {
-        let id = secret.rsplit('/').next().unwrap();
-        let path = format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/{id}");
-        assert_eq!(members(&cloud.policy(&path).await), 1, "{context}: grants on {id}");
-    }
-}
-
-fn members(policy: &Value) -> usize {
-    let bindings = policy["bindings"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let all: Vec<_> = bindings.iter().flat_map(|binding| binding["members"].as_array().unwrap()).collect();
-    assert_eq!(all.len(), all.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len());
-    all.len()
 }
 
 /// Moves that change a running service: another shape, a variable that becomes a secret, the public shut out.
@@ -150,39 +136,61 @@ const UPDATE: [(&str, &str); 4] = [
     ("    allow_unauthenticated: true\n", ""),
 ];
 
-/// The state after a first apply.
-async fn deployed() -> TempDir {
-    let state = TempDir::new().unwrap();
-    let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
-    let rig = Rig::of(Workplace::agent_army(), Cloud::start(options).await);
-    rig.apply().ok().await;
-    rig.cloud.stop().await;
-    state
+/// A running service of the repository's environments that is changed.
+async fn update() -> Scene {
+    Scene {
+        state: deployed(Workplace::agent_army, &["dev"]).await,
+        place: Workplace::agent_army,
+        environment: "dev",
+        settled: &[],
+        edits: &UPDATE,
+        blows: &[Blow::Fails, Blow::Breaks, Blow::Kills],
+    }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_apply_survives_a_blow_at_every_write() {
-    let scene = Scene { state: TempDir::new().unwrap(), edits: &[], blows: &[Blow::Fails, Blow::Kills] };
+/// The first apply of an environment of the small system that has every kind, beside those applied before it.
+async fn first_apply(index: usize) {
+    let settled = &ENVIRONMENTS[..index];
+    let scene = Scene {
+        state: deployed(Workplace::shop, settled).await,
+        place: Workplace::shop,
+        environment: ENVIRONMENTS[index],
+        settled,
+        edits: &[],
+        blows: &[Blow::Fails, Blow::Kills],
+    };
     let count = scene.survives_every_blow().await;
     println!("{count} ways to die");
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_apply_survives_a_blow_at_every_write() {
+    first_apply(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_environment_survives_a_blow_at_every_write() {
+    first_apply(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_environment_survives_a_blow_at_every_write() {
+    first_apply(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_update_survives_a_blow_at_every_write() {
-    let scene =
-        Scene { state: deployed().await, edits: &UPDATE, blows: &[Blow::Fails, Blow::Breaks, Blow::Kills] };
-    let count = scene.survives_every_blow().await;
+    let count = update().await.survives_every_blow().await;
     println!("{count} ways to die");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_update_closes_the_door_and_keeps_the_old_revision() {
-    let scene =
-        Scene { state: deployed().await, edits: &UPDATE, blows: &[Blow::Fails, Blow::Breaks, Blow::Kills] };
+    let scene = update().await;
     let copy = TempDir::new().unwrap();
     let rig = scene.rig(&copy).await;
     rig.apply().ok().await;
-    assert_eq!(members(&rig.cloud.policy(&service_path("agent-army-api-dev")).await), 0);
+    assert_eq!(rig.cloud.grants(&service_path("agent-army-api-dev")).await, Vec::<String>::new());
     let state = rig.cloud.state().await;
     assert_eq!(state["run.revisions"].as_object().unwrap().len(), 2);
 }
@@ -190,6 +198,11 @@ async fn an_update_closes_the_door_and_keeps_the_old_revision() {
 /// The child holds the sandbox, too: with it the whole cloud goes down and comes back from its journal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_process_leaves_a_sandbox_that_comes_back() {
+    let whole = Workplace::agent_army();
+    whole.deployer("apply dev").ok().await;
+    let cloud = whole.cloud().await;
+    let wanted = &cloud.inventory().await;
+    cloud.stop().await;
     let moments = futures::stream::iter([1_usize, 4, 8, 12, 17, 21]);
     moments
         .map(|moment| async move {
@@ -209,7 +222,7 @@ async fn a_killed_process_leaves_a_sandbox_that_comes_back() {
             let done = place.deployer("plan dev --detailed-exitcode").done().await;
             assert_eq!(done.code, 0, "killed after {moment} changes: {done}");
             let cloud = place.cloud().await;
-            nothing_twice(&cloud, &format!("killed after {moment} changes")).await;
+            nothing_twice_or_lost(&cloud, wanted, &format!("killed after {moment} changes")).await;
             cloud.stop().await;
         })
         .buffer_unordered(AT_ONCE)

@@ -44,7 +44,10 @@ fn rig_of(cloud: Cloud) -> Rig {
 
 /// The foundation of `dev` is there.
 async fn founded() -> Rig {
-    let rig = rig_of(Cloud::fresh().await);
+    founded_on(rig_of(Cloud::fresh().await)).await
+}
+
+async fn founded_on(rig: Rig) -> Rig {
     rig.deployer("apply dev --auto-approve --layer foundation").ok().await;
     rig.deployer("plan dev --layer foundation --detailed-exitcode").ok().await;
     rig
@@ -89,6 +92,60 @@ async fn the_deploy_account_plans_and_applies_releases() {
     let again = "plan dev --layer release --detailed-exitcode";
     as_account(&rig, "github-deploy", again).await.ok().await;
     rig.settled("releases are all that was missing").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deploy_account_plans_checks_and_applies_jobs_that_run_as_others() {
+    let rig = rig_of(Cloud::fresh().await);
+    let job = "jobs: {night: {name: 'night-${env}', image: us-docker.pkg.dev/cloudrun/container/job:v1, command: [work], service_account: 'night-${env}'}}";
+    rig.edit("github:\n", &format!("{job}\ngithub:\n"));
+    let rig = founded_on(rig).await;
+    let users = rig.cloud.grants(&account_path("night-dev")).await;
+    assert_eq!(users, [format!("roles/iam.serviceAccountUser {}", member("github-deploy"))]);
+
+    let check = "plan dev --layer release --server-check --output json";
+    let done = as_account(&rig, "github-deploy", check).await.ok().await;
+    assert_eq!(addresses(&done.json()), ["create run_service/web-dev", "create run_job/night-dev"]);
+    assert!(done.stderr.contains("2 accepted, 0 refused"), "{done}");
+    let apply = "apply dev --layer release --auto-approve";
+    as_account(&rig, "github-deploy", apply).await.ok().await;
+    rig.edit("command: [work]", "command: [work, harder]");
+    let done = as_account(&rig, "github-deploy", check).await.ok().await;
+    assert_eq!(addresses(&done.json()), ["update run_job/night-dev"]);
+    assert!(done.stderr.contains("1 accepted, 0 refused"), "{done}");
+    as_account(&rig, "github-deploy", apply).await.ok().await;
+    rig.settled("the job works harder").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deploy_account_resolves_tags_and_moves_those_that_serve() {
+    let rig = rig_of(Cloud::fresh().await);
+    rig.edit("secrets:\n  alpha", "registry: {repository: shop}\nsecrets:\n  alpha");
+    let own = "  own: {name: \"own-${env}\", startup_probe: /s, service_account: \"web-runner-${env}\"}\n";
+    rig.edit("github:\n", &format!("{own}github:\n"));
+    rig.deployer("apply dev --auto-approve --layer foundation").ok().await;
+    for tag in ["v1", "v2"] {
+        let image = format!("us-central1-docker.pkg.dev/{PROJECT}/shop/own:{tag}");
+        let body = json!({ "image": image });
+        let (status, answer) =
+            rig.cloud.send(reqwest::Method::POST, "/__sandbox/artifacts", Some(&body)).await;
+        assert_eq!(status, 200, "{answer}");
+        let plan = format!("plan dev --layer release --tag {tag} --output json");
+        let plan = as_account(&rig, "github-deploy", &plan).await.ok().await.json();
+        let changes = plan["changes"].as_array().unwrap().iter();
+        let mut images = changes.filter(|change| change["address"] == "run_service/own-dev");
+        let image = &images.next().unwrap()["after"]["image"];
+        assert!(image.as_str().unwrap().ends_with(answer["digest"].as_str().unwrap()), "{image} {answer}");
+        let apply = format!("apply dev --layer release --auto-approve --tag {tag}");
+        as_account(&rig, "github-deploy", &apply).await.ok().await;
+        let again = "plan dev --layer release --detailed-exitcode";
+        as_account(&rig, "github-deploy", again).await.ok().await;
+    }
+    rig.settled("releases are all that was missing").await;
+
+    rig.cloud.revoke(&project_path(), "roles/artifactregistry.writer", &member("github-deploy")).await;
+    let done = as_account(&rig, "github-deploy", "plan dev --layer release").await.fails(1).await;
+    names_what_is_missing(&done, "image_tag", "roles/artifactregistry.reader");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,8 +251,8 @@ async fn a_restored_provider_is_brought_in_line() {
     let rig = founded().await;
     let path = format!("{POOLS}/github/providers/actions");
     let open = json!({"attributeCondition": "assertion.repository_id != ''"});
-    let patch = format!("{path}?updateMask=attributeCondition");
-    assert_eq!(rig.cloud.console("PATCH", &patch, Some(&open)).await.0, 200);
+    let loosened = format!("{path}?updateMask=attributeCondition");
+    assert_eq!(rig.cloud.console("PATCH", &loosened, Some(&open)).await.0, 200);
     assert_eq!(rig.cloud.console("DELETE", &path, None).await.0, 200);
     rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
     let live = rig.cloud.read(&path).await;
@@ -215,8 +272,8 @@ async fn what_somebody_loosened_at_the_provider_is_seen_and_mended() {
         "oidc": {"issuerUri": "https://token.actions.githubusercontent.com", "jwksJson": r#"{"keys":[]}"#,
             "allowedAudiences": ["https://example.com"]},
     });
-    let patch = format!("{path}?updateMask=attributeCondition,oidc");
-    assert_eq!(rig.cloud.console("PATCH", &patch, Some(&loose)).await.0, 200);
+    let loosened = format!("{path}?updateMask=attributeCondition,oidc");
+    assert_eq!(rig.cloud.console("PATCH", &loosened, Some(&loose)).await.0, 200);
     let off = json!({"disabled": true});
     let pool = format!("{POOLS}/github?updateMask=disabled");
     assert_eq!(rig.cloud.console("PATCH", &pool, Some(&off)).await.0, 200);

@@ -1,9 +1,11 @@
 //! Jobs, secrets of tenants and metrics as they come out at Cloud Run: what is borrowed, what is pinned, what settles.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, PROJECT, REGION, Workplace, service_path};
+use crate::support::{Cloud, PROJECT, REGION, Workplace, project_path, service_path};
 
 const BASE: &str = r#"deployer: v1
 environment: base
@@ -187,6 +189,15 @@ async fn secrets_of_a_tenant_have_its_label_and_its_readers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_a_tenants_secret_is_added_by_slug_and_name() {
+    let rig = rig().await;
+    rig.deployer("secrets set dev red/crm-key").stdin("crm-for-red").ok().await;
+    rig.apply().ok().await;
+    assert_eq!(rig.cloud.payload("red-crm-key", "latest").await, b"crm-for-red");
+    rig.settled("nothing makes a second value").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_is_gone_is_noted_and_goes_with_prune() {
     let rig = applied().await;
     rig.edit("list: {red: {}, blue-shoes: {}}", "list: {blue-shoes: {}}");
@@ -203,15 +214,67 @@ async fn a_tenant_that_is_gone_is_noted_and_goes_with_prune() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_protected_job_is_not_pruned() {
+async fn what_the_yaml_protects_is_neither_pruned_nor_destroyed() {
+    let rig = rig().await;
+    let protected = [
+        ("secret/ddl-url", "  ddl-url: {}\n", "  ddl-url: {protect: true}\n"),
+        ("secret/red-crm-key", "  readers: [front]\n", "  readers: [front]\n  protect: true\n"),
+        ("run_service/front", "    metrics: {}\n", "    metrics: {}\n    protect: true\n"),
+        ("run_job/sync-red", "    for_each: tenants\n", "    for_each: tenants\n    protect: true\n"),
+        ("run_job/schema", "    command: [migrate]\n", "    command: [migrate]\n    protect: true\n"),
+    ];
+    for (_, from, to) in protected {
+        rig.edit(from, to);
+    }
+    rig.apply().ok().await;
+    rig.settled("the marks are read back").await;
+
+    let destroyed = rig.deployer("destroy dev --plan-only").fails(1).await;
+    let at = BASE.find("secrets:").unwrap();
+    rig.place.write("environments/base.yaml", &BASE[..at]);
+    // What they use stays with them.
+    assert_eq!(planned(&rig, "--prune").await, ["delete run_job/report"]);
+    let pruned = rig.apply().arg("--prune").ok().await;
+    for (address, ..) in protected {
+        assert!(destroyed.stderr.contains(address), "{address}: {destroyed}");
+        let note = format!("{address} is ours and no longer declared: it stays, since it is protected");
+        assert!(pruned.stdout.contains(&note), "{note}: {pruned}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protection_that_the_yaml_takes_away_goes_before_its_job() {
     let rig = rig().await;
     rig.edit("    command: [migrate]\n", "    command: [migrate]\n    protect: true\n");
     rig.apply().ok().await;
+    rig.edit("    protect: true\n", "");
+    assert_eq!(planned(&rig, "").await, ["update run_job/schema"]);
+    rig.apply().ok().await;
     let at = BASE.find("migrations:").unwrap();
     rig.place.write("environments/base.yaml", &BASE[..at]);
-    let done = rig.deployer("plan dev --prune").done().await;
-    assert!(done.code != 0, "{done}");
-    assert!(done.stderr.contains("run_job/schema"), "{done}");
+    assert!(planned(&rig, "--prune").await.contains(&"delete run_job/schema".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cloud_run_checks_jobs_that_it_would_be_sent_and_changes_none() {
+    let rig = applied().await;
+    rig.edit("command: [migrate]", "command: [migrate, up]");
+    rig.edit("jobs:\n", "jobs:\n  tidy: {service: front, name: tidy, command: [tidy]}\n");
+    let before = rig.cloud.state().await["run.jobs"].take();
+    rig.cloud.forget_calls().await;
+    let done = rig.deployer("plan dev --server-check").ok().await;
+    assert!(done.stderr.contains("2 accepted, 0 refused"), "{done}");
+    let sent = rig.cloud.writes().await;
+    let methods: BTreeSet<_> = sent.iter().filter_map(|call| call.method.as_deref()).collect();
+    let both = ["run.projects.locations.jobs.create", "run.projects.locations.jobs.patch"];
+    assert_eq!((sent.len(), methods), (2, BTreeSet::from(both)));
+    assert!(rig.cloud.state().await["run.jobs"] == before);
+
+    let refusal = json!({"status": 400, "message": "no such thing"});
+    rig.cloud.fault(json!({"match": {"method": both[1]}, "do": refusal})).await;
+    let done = rig.deployer("plan dev --server-check --output json").fails(1).await;
+    let refusals = done.json()["error"]["refusals"].take();
+    assert_eq!((&refusals[0]["address"], refusals.as_array().unwrap().len()), (&json!("run_job/schema"), 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,8 +284,11 @@ async fn metrics_are_a_collector_that_starts_after_the_service() {
     let collector = &containers[1];
     assert_eq!((&collector["name"], &collector["dependsOn"]), (&json!("collector"), &json!(["main"])));
     assert!(collector["image"].as_str().unwrap().contains("/cloud-run-gmp-sidecar:"), "{collector}");
+    let writer = format!("roles/monitoring.metricWriter {}", account("front-runner"));
+    assert_eq!(rig.cloud.grants(&project_path()).await, [writer]);
     rig.edit("    metrics: {}\n", "");
-    assert_eq!(planned(&rig, "").await, ["update run_service/front"]);
+    let revoked = format!("revoke project_grant/{PROJECT}:monitoring.metricWriter:front-runner");
+    assert_eq!(planned(&rig, "").await, ["update run_service/front", &revoked]);
     rig.apply().ok().await;
     let containers = rig.cloud.read(&service_path("front")).await["template"]["containers"].take();
     assert_eq!(containers.as_array().unwrap().len(), 1, "{containers}");
@@ -243,7 +309,6 @@ async fn a_sidecar_cannot_take_the_collectors_name() {
     let rig = rig().await;
     let sidecar = "    sidecars: {collector: {image: x/y:z}}\n";
     rig.edit("    metrics: {}\n", &format!("    metrics: {{}}\n{sidecar}"));
-    let done = rig.deployer("validate").done().await;
-    assert_eq!(done.code, 1, "{done}");
+    let done = rig.apply().fails(1).await;
     assert!(done.stderr.contains("`collector` is the container that collects `metrics`"), "{done}");
 }

@@ -13,6 +13,7 @@ mod destroying;
 mod docs;
 mod faults;
 mod identity;
+mod images;
 mod jobs;
 mod no_leaks;
 mod oracle;

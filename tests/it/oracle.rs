@@ -81,13 +81,17 @@ fn known<T: DeserializeOwned + Debug>(what: &str, body: &Value) -> usize {
     1
 }
 
-/// What an operation on a service carries.
+/// What an operation on a service or a job carries.
 fn operation(what: &str, body: &Value) -> usize {
-    ["metadata", "response"]
-        .iter()
-        .filter(|part| body[**part].is_object())
-        .map(|part| known::<run::Service>(what, &body[*part]))
-        .sum()
+    let parts = ["metadata", "response"].iter().map(|part| &body[*part]).filter(|part| part.is_object());
+    let judged = parts.map(|part| {
+        if part["@type"].as_str().unwrap().ends_with(".Job") {
+            known::<run::Job>(what, part)
+        } else {
+            known::<run::Service>(what, part)
+        }
+    });
+    judged.sum()
 }
 
 /// Checks one exchange and tells how many bodies it had; 0 for policies and other APIs, which have no such type here.
@@ -107,7 +111,12 @@ fn judge(exchange: &Exchange) -> usize {
             ("GET", _, "services") => known::<run::ListServicesResponse>(&what, answered),
             ("GET", "services", _) => known::<run::Service>(&what, answered),
             ("GET", "revisions", _) => known::<run::Revision>(&what, answered),
-            ("DELETE", "services", _) | (_, "operations", _) => operation(&what, answered),
+            ("POST", _, "jobs") | ("PATCH", "jobs", _) => {
+                known::<run::Job>(&what, sent) + operation(&what, answered)
+            }
+            ("GET", _, "jobs") => known::<run::ListJobsResponse>(&what, answered),
+            ("GET", "jobs", _) => known::<run::Job>(&what, answered),
+            ("DELETE", "services" | "jobs", _) | (_, "operations", _) => operation(&what, answered),
             _ => panic!("nobody judges {what}"),
         };
     }
@@ -135,8 +144,14 @@ async fn googles_own_types_know_every_field_that_is_sent_and_answered() {
     let cloud = Cloud::fresh().await;
     let (url, recorder) = record(cloud.url()).await;
     let rig = Rig::of(Workplace::agent_army(), cloud).through(&url);
+    let job = "jobs: {backup: {service: api, command: [backup, --all]}}\n";
+    rig.edit("services:\n", &format!("{job}services:\n"));
     rig.apply().ok().await;
-    let rich = "    port: 8080\n    secret_files: [openai-api-key]\n    volumes: {/cache: {in_memory: 64Mi}}\n    \
+    rig.edit(
+        "[backup, --all]",
+        "[backup], volumes: {/scratch: {in_memory: 32Mi}}, vpc: {network: default, subnet: default}",
+    );
+    let rich = "    port: 8080\n    metrics: {}\n    secret_files: [openai-api-key]\n    volumes: {/cache: {in_memory: 64Mi}}\n    \
         vpc: {network: default, subnet: default, tags: [web]}\n    sidecars: {proxy: {image: \
         us-docker.pkg.dev/cloudrun/container/hello, cpu: 0.5, startup_probe: {tcp: true, port: 9000}}}\n    \
         v2: {customAudiences: [https://api.example.com]}\n";

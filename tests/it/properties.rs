@@ -13,8 +13,9 @@ use crate::support::{Cloud, Workplace};
 const HEAD: &str = "deployer: v1\nenvironment: base\nsystem: shop\n\
     project: {id: agent-army-example, number: \"123456789012\"}\nregion: us-central1\n";
 
-/// A service: which secrets it reads, whether everybody may call it, whether it shares its account.
-type Service = (Vec<bool>, bool, bool);
+/// A service: which secrets it reads, whether everybody may call it, whether it shares its account, whether it lends
+/// what it has to a job.
+type Service = (Vec<bool>, bool, bool, bool);
 
 /// A system: which of four secrets and three services it has.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ struct System {
 }
 
 fn system() -> impl Strategy<Value = System> {
-    let service = (prop::collection::vec(any::<bool>(), 4), any::<bool>(), any::<bool>());
+    let service = (prop::collection::vec(any::<bool>(), 4), any::<bool>(), any::<bool>(), any::<bool>());
     let services = prop::collection::vec(prop::option::weighted(0.7, service), 3);
     (prop::collection::vec(prop::bool::weighted(0.7), 4), services)
         .prop_map(|(secrets, services)| System { secrets, services })
@@ -39,7 +40,7 @@ impl System {
         }
         text.push_str("services:\n  always: {name: always-on, image: us-docker.pkg.dev/cloudrun/container/hello, startup_probe: /s}\n");
         for (at, service) in self.services.iter().enumerate() {
-            let Some((reads, public, shares)) = service else { continue };
+            let Some((reads, public, shares, _)) = service else { continue };
             let account = if *shares { "shared-account".to_owned() } else { format!("account-{at}") };
             let _ = write!(
                 text,
@@ -51,7 +52,19 @@ impl System {
             }
             text.push_str("}}\n");
         }
+        text.push_str("jobs:\n");
+        for at in self.jobs() {
+            let account = if at == 0 { "service_account: job-account, " } else { "" };
+            let _ =
+                writeln!(text, "  job-{at}: {{name: job-{at}, service: web-{at}, {account}command: [work]}}");
+        }
         text
+    }
+
+    /// Numbers of the services that have a job.
+    fn jobs(&self) -> impl Iterator<Item = usize> {
+        let services = self.services.iter().enumerate();
+        services.filter(|(_, service)| matches!(service, Some((.., true)))).map(|(at, _)| at)
     }
 }
 
@@ -97,6 +110,7 @@ async fn becomes(rig: &Rig, system: &System) {
     let state = rig.cloud.state().await;
     let count = |collection: &str| state[collection].as_object().map_or(0, serde_json::Map::len);
     assert_eq!(count("run.services"), 1 + system.services.iter().flatten().count());
+    assert_eq!(count("run.jobs"), system.jobs().count());
     assert_eq!(
         count("secretmanager.secrets"),
         1 + system.secrets.iter().filter(|declared| **declared).count()

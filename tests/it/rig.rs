@@ -1,5 +1,6 @@
 //! A workplace whose commands go to a sandbox of its own, and commands that are watched while they run.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command};
@@ -40,7 +41,12 @@ impl Rig {
 
     /// Applies `dev` without asking.
     pub fn apply(&self) -> Run {
-        self.deployer("apply dev --auto-approve")
+        self.apply_to("dev")
+    }
+
+    /// Applies an environment without asking.
+    pub fn apply_to(&self, environment: &str) -> Run {
+        self.deployer(&format!("apply {environment} --auto-approve"))
     }
 
     /// Changes base.yaml.
@@ -48,10 +54,15 @@ impl Rig {
         self.place.edit("environments/base.yaml", from, to);
     }
 
-    /// Fails unless there is nothing to do.
+    /// Fails unless there is nothing to do in `dev`.
     pub async fn settled(&self, context: &str) {
-        let done = self.deployer("plan dev --detailed-exitcode").done().await;
-        assert_eq!(done.code, 0, "{context}: the plan is not empty\n{done}");
+        self.settled_in("dev", context).await;
+    }
+
+    /// Fails unless there is nothing to do in an environment.
+    pub async fn settled_in(&self, environment: &str, context: &str) {
+        let done = self.deployer(&format!("plan {environment} --detailed-exitcode")).done().await;
+        assert_eq!(done.code, 0, "{context}: the plan of {environment} is not empty\n{done}");
     }
 }
 
@@ -63,6 +74,25 @@ pub async fn cloud_from(state: &Path, copy: &TempDir) -> Cloud {
     }
     let options = gcp_sandbox::Options { state: Some(copy.path().to_owned()), ..Cloud::options() };
     Cloud::start(options).await
+}
+
+/// The state after these environments were applied.
+pub async fn deployed(place: fn() -> Workplace, environments: &[&str]) -> TempDir {
+    let state = TempDir::new().unwrap();
+    let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
+    let rig = Rig::of(place(), Cloud::start(options).await);
+    for environment in environments {
+        rig.apply_to(environment).ok().await;
+    }
+    rig.cloud.stop().await;
+    state
+}
+
+/// Fails unless exactly `wanted` is there.
+pub async fn nothing_twice_or_lost(cloud: &Cloud, wanted: &BTreeSet<String>, context: &str) {
+    let there = cloud.inventory().await;
+    let differences: Vec<_> = there.symmetric_difference(wanted).collect();
+    assert!(differences.is_empty(), "{context}: lost, or too much: {differences:#?}");
 }
 
 /// A command that runs and can be watched line by line.

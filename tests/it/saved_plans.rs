@@ -289,7 +289,7 @@ async fn without_the_yaml_a_plan_is_applied_with_a_warning() {
 async fn no_payload_is_in_the_file() {
     let rig = with_saved_plan().await;
     let file = rig.place.read("dev.plan");
-    let state = rig.cloud.read(&secret("").trim_end_matches('/').to_owned()).await;
+    let state = rig.cloud.read(secret("").trim_end_matches('/')).await;
     let secrets = state["secrets"].as_array().unwrap();
     assert!(secrets.len() >= 5, "{state}");
     for doc in secrets {

@@ -17,11 +17,13 @@
 //! $ grant PATH ROLE MEMBER        the same, for a grant
 //! $ pin SERVICE                   all traffic goes to its oldest revision, from the console
 //! $ variable SERVICE NAME=VALUE   a variable that the console adds
+//! $ push IMAGE:TAG DAY DIGIT      an image in the registry, uploaded on that day, its digest all of this digit
+//! $ cleanup                       what the registry's cleanup then deletes
 //! $ live PATH POINTER             what exists, as JSON
 //! $ writes                        what changed something since the last `writes`
 //! ```
 //!
-//! In paths and arguments `{run}`, `{secrets}`, `{iam}` and `{apis}` stand for the project's collections at each API,
+//! In paths and arguments `{run}`, `{secrets}`, `{iam}`, `{apis}` and `{images}` stand for the project's collections at each API,
 //! `{sandbox}` for the URL of the sandbox, and `{here}` for the folder.
 
 use std::collections::BTreeMap;
@@ -56,7 +58,9 @@ scenarios![
     environments_side_by_side,
     exit_codes,
     identity_of_ci,
+    images_of_our_own,
     immutable_field,
+    jobs_and_tenants,
     newcomer,
     objects_of_another_system,
     optional_secret,
@@ -211,6 +215,8 @@ impl Stage {
             "grant" => self.grant(rest).await,
             "pin" => self.pin(rest).await,
             "variable" => self.variable(rest).await,
+            "push" => self.push(rest).await,
+            "cleanup" => return self.cleanup().await,
             "quietly" => drop(self.run(rest).ok().await),
             "live" => return self.live(rest).await,
             "writes" => return self.writes().await,
@@ -227,6 +233,7 @@ impl Stage {
             .replace("{run}", &format!("/run.googleapis.com/v2/projects/{PROJECT}/locations/{REGION}"))
             .replace("{secrets}", &format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}"))
             .replace("{apis}", &format!("/serviceusage.googleapis.com/v1/projects/{PROJECT}/services"))
+            .replace("{images}", &images())
             .replace("{here}", self.place.root().to_str().unwrap())
             .replace("{iam}", &format!("/iam.googleapis.com/v1/projects/{PROJECT}"));
         if line.contains("{sandbox}") {
@@ -300,6 +307,27 @@ impl Stage {
         succeeded(&cloud.console("PATCH", &path, Some(&live)).await);
     }
 
+    async fn push(&mut self, rest: &str) {
+        let words: Vec<_> = rest.split(' ').collect();
+        let body = json!({
+            "image": format!("{REGION}-docker.pkg.dev/{PROJECT}/{REPOSITORY}/{}", words[0]),
+            "uploadTime": format!("{}T00:00:00Z", words[1]),
+            "digest": format!("sha256:{}", words[2].repeat(64)),
+        });
+        succeeded(&self.cloud().await.console("POST", "/__sandbox/artifacts", Some(&body)).await);
+    }
+
+    /// The images that it deletes.
+    async fn cleanup(&mut self) -> String {
+        let path = "/__sandbox/artifacts/cleanup";
+        let (_, answer) = self.cloud().await.console("POST", path, Some(&json!({}))).await;
+        let mut shown = String::new();
+        for image in answer["deleted"].as_array().unwrap() {
+            let _ = writeln!(shown, "  {} by {}", image["uri"].as_str().unwrap(), image["policy"]);
+        }
+        shown
+    }
+
     async fn live(&mut self, rest: &str) -> String {
         let (path, pointer) = rest.split_once(' ').unwrap_or((rest, ""));
         let (status, answer) = self.cloud().await.console("GET", path, None).await;
@@ -365,6 +393,15 @@ impl Stage {
         }
         lines.join("\n")
     }
+}
+
+/// The repository of the scenarios.
+const REPOSITORY: &str = "agent-army";
+
+fn images() -> String {
+    format!(
+        "/artifactregistry.googleapis.com/v1/projects/{PROJECT}/locations/{REGION}/repositories/{REPOSITORY}"
+    )
 }
 
 /// The call has not failed, nor has its operation.

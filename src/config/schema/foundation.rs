@@ -15,11 +15,11 @@ pub(crate) struct RegistryKeys {
     pub(crate) repository: Option<String>,
     /// What the repository is for.
     pub(crate) description: Option<String>,
-    /// Labels of the repository, beside those that deployer sets.
+    /// Labels of the repository, beside those that deployer sets. One that is taken out here stays on the repository.
     pub(crate) labels: Option<Named<String>>,
-    /// Which images are deleted. Default: none.
+    /// Which images are deleted; never one that serves. Default: none.
     pub(crate) retention: Option<RetentionKeys>,
-    /// A tag that exists cannot be moved to another image. Default: `false`.
+    /// A tag that exists cannot be moved to another image; then none says what serves. Default: `false`.
     pub(crate) immutable_tags: Option<bool>,
     /// Deleting the repository is refused. Default: `false`.
     pub(crate) protect: Option<bool>,

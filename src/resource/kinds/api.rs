@@ -21,6 +21,9 @@ const ALWAYS: [&str; 2] = ["cloudresourcemanager.googleapis.com", "serviceusage.
 /// APIs through which workflows of GitHub get tokens, beside the one in which their identity is declared.
 const TOKENS: [&str; 2] = ["iamcredentials.googleapis.com", "sts.googleapis.com"];
 
+/// Where the sidecar of a service with `metrics` sends what it collects.
+const METRICS: &str = "monitoring.googleapis.com";
+
 impl Kind for Api {
     const NAME: &'static str = "api";
     const API: &'static str = "serviceusage.googleapis.com";
@@ -38,6 +41,10 @@ impl Kind for Api {
         let tokens = TOKENS.into_iter().filter(|_| identity_pool::declared(env).is_some());
         let derived = needed.map(|name| (name, "project"));
         let derived = derived.chain(tokens.map(|name| (name, "github.identity")));
+        let derived = derived.map(|(name, source)| (name, source.to_owned()));
+        let collecting = env.services.iter().find(|(_, service)| service.metrics.is_some());
+        let metrics = collecting.map(|(key, _)| (METRICS, format!("services.{key}.metrics")));
+        let derived = derived.chain(metrics);
         let derived = derived.filter(|(name, _)| !env.apis.iter().any(|asked| asked == name));
         let mut derived: Vec<_> =
             derived.map(|(name, source)| Declared::new(name, source, Spec {})).collect();

@@ -1,5 +1,7 @@
 //! A sandbox inside the test, its control endpoint, and "somebody in the console", who edits behind deployer's back.
 
+use std::collections::BTreeSet;
+
 use gcp_sandbox::{Options, ProjectSeed, Sandbox};
 use reqwest::{Client, Method};
 use serde::Deserialize;
@@ -143,6 +145,23 @@ impl Cloud {
         self.read("/__sandbox/state").await
     }
 
+    /// The name of everything that exists, and every grant: equal where nothing was made twice and nothing is lost.
+    pub async fn inventory(&self) -> BTreeSet<String> {
+        let state = self.state().await;
+        let mut all = BTreeSet::new();
+        for (collection, docs) in state.as_object().unwrap() {
+            for (name, doc) in docs.as_object().unwrap() {
+                match collection.as_str() {
+                    // What was done, and not what there is.
+                    "operations" | "run.revisions" => {}
+                    "iam.policies" => all.extend(members(doc).map(|member| format!("{name}: {member}"))),
+                    _ => assert!(all.insert(format!("{collection} {name}"))),
+                }
+            }
+        }
+        all
+    }
+
     /// The live Cloud Run service of the repository's project.
     pub async fn service(&self, name: &str) -> Value {
         self.read(&service_path(name)).await
@@ -212,13 +231,7 @@ impl Cloud {
     /// `ROLE MEMBER` of all grants on a resource, sorted.
     pub async fn grants(&self, path: &str) -> Vec<String> {
         let policy = self.policy(path).await;
-        let bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
-        let each = bindings.iter().flat_map(|binding| {
-            let members = binding["members"].as_array().unwrap().iter();
-            members
-                .map(|member| format!("{} {}", binding["role"].as_str().unwrap(), member.as_str().unwrap()))
-        });
-        let mut grants: Vec<_> = each.collect();
+        let mut grants: Vec<_> = members(&policy).collect();
         grants.sort_unstable();
         grants
     }
@@ -233,6 +246,16 @@ impl Cloud {
         assert_eq!(status, 200, "{answer}");
         answer["accessToken"].as_str().unwrap().to_owned()
     }
+}
+
+/// `ROLE MEMBER` of all grants of a policy.
+fn members(policy: &Value) -> impl Iterator<Item = String> {
+    let bindings = policy["bindings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    bindings.iter().flat_map(|binding| {
+        let role = binding["role"].as_str().unwrap();
+        let members = binding["members"].as_array().unwrap().iter();
+        members.map(move |member| format!("{role} {}", member.as_str().unwrap()))
+    })
 }
 
 /// The path of the repository's project, for its policy.

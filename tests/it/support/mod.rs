@@ -9,7 +9,7 @@ mod workplace;
 
 pub use cloud::{Cloud, Recorded, account_path, project_path, service_path};
 pub use run::{Done, Run};
-pub use workplace::{Workplace, repository};
+pub use workplace::{ENVIRONMENTS, Workplace, repository};
 
 /// The project that the repository's environments name, and its number.
 pub const PROJECT: &str = "agent-army-example";

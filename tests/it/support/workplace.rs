@@ -7,6 +7,43 @@ use tempfile::TempDir;
 
 use super::{Cloud, Run};
 
+/// The environments of [`Workplace::shop`], in the order in which people apply them.
+pub const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "production"];
+
+const SHOP: &str = r#"deployer: v1
+environment: base
+system: shop
+project: {id: agent-army-example, number: "123456789012"}
+region: us-central1
+secrets:
+  database-url: {id: "database-url-${env}"}
+  signing-key: {generate: hex32}
+tenants:
+  secrets: [token]
+  readers: [web]
+  list:
+    acme: {name: Acme}
+services:
+  web:
+    name: shop-web-${env}
+    image: us-docker.pkg.dev/cloudrun/container/hello
+    port: 8080
+    cpu: 1
+    memory: 512Mi
+    min_instances: 0
+    max_instances: 2
+    access: public
+    roles: [roles/cloudtrace.agent]
+    secrets: {DATABASE_URL: database-url, SIGNING_KEY: signing-key}
+jobs:
+  tidy: {service: web, command: [tidy]}
+github:
+  repository: octo-org/shop
+  repository_id: 900000001
+  owner_id: 900000002
+  identity: {pool: github, provider: actions, plan: ci-plan, deploy: ci-deploy}
+"#;
+
 /// The root of this repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -32,6 +69,16 @@ impl Workplace {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             place.write(&format!("environments/{name}"), &fs::read_to_string(&path).unwrap());
+        }
+        place
+    }
+
+    /// A small system with something of every kind and the environments dev, staging and production.
+    pub fn shop() -> Self {
+        let place = Self::with(&[("environments/base.yaml", SHOP)]);
+        for environment in ENVIRONMENTS {
+            let text = format!("deployer: v1\nenvironment: {environment}\ntarget: sandbox\n");
+            place.write(&format!("environments/{environment}.yaml"), &text);
         }
         place
     }

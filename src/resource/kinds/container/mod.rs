@@ -53,7 +53,11 @@ pub struct VpcSpec {
 }
 
 /// What must exist before containers can run as the account with the address `email` and use these secrets.
-pub(super) fn needs<'a>(email: &str, secrets: impl Iterator<Item = &'a str>) -> Vec<Address> {
+pub(super) fn needs<'a>(
+    email: &str,
+    secrets: impl Iterator<Item = &'a str>,
+    images: impl Iterator<Item = &'a str>,
+) -> Vec<Address> {
     let account = email.split('@').next().unwrap_or_default();
     let project = email.split(['@', '.']).nth(1).unwrap_or_default();
     let mut found = vec![Address::of::<service_account::ServiceAccount>(account)];
@@ -64,5 +68,7 @@ pub(super) fn needs<'a>(email: &str, secrets: impl Iterator<Item = &'a str>) -> 
         found.push(Address::of::<secret_value::SecretValue>(id));
         found.push(Address::of::<secret_grant::SecretGrant>(grant.name(project)));
     }
+    let repositories: BTreeSet<_> = images.filter_map(super::images::repository).collect();
+    found.extend(repositories);
     found
 }

@@ -31,6 +31,7 @@ impl Kind for RunJob {
     const NAME: &'static str = "run_job";
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const SERVER_CHECK: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
     type Spec = Spec;
 
@@ -39,7 +40,8 @@ impl Kind for RunJob {
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        container::needs(&spec.service_account, spec.container.secret_ids())
+        let image = std::iter::once(spec.container.image.as_str());
+        container::needs(&spec.service_account, spec.container.secret_ids(), image)
     }
 
     fn consequences(_: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
@@ -66,24 +68,19 @@ impl Kind for RunJob {
         observed.collect()
     }
 
+    fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
+        let images = observed.iter().map(|job| (job.name.clone(), job.spec.container.image.clone()));
+        facts.job_images.extend(images);
+    }
+
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let mut doc = json!({});
-        write::manage(&mut doc, spec, place);
-        let created = gcp.create_job(&place.project, &place.region, name, doc).await;
+        let created = gcp.create_job(&place.project, &place.region, name, first(spec, place)).await;
         ready(gcp, &full_name(&place.project, &place.region, name), created).await
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
-        let live = gcp.job(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
-        if live::spec(&live)? != *edit.before {
-            return Err(GcpError::moved(&full_name));
-        }
-        let mut doc = live;
-        write::manage(&mut doc, edit.after, place);
-        if edit.before.readiness != edit.after.readiness {
-            write::look_again(&mut doc);
-        }
+        let doc = edited(gcp, place, &full_name, &edit).await?;
         let patched = gcp.patch_job(&full_name, doc).await;
         ready(gcp, &full_name, patched).await
     }
@@ -97,6 +94,36 @@ impl Kind for RunJob {
         gcp.delete_job(&full_name, live["etag"].as_str()).await?;
         Ok(Settle::Done)
     }
+
+    async fn check_create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<(), GcpError> {
+        gcp.check_create_job(&place.project, &place.region, name, first(spec, place)).await
+    }
+
+    async fn check_update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<(), GcpError> {
+        let full_name = full_name(&place.project, &place.region, edit.name);
+        let doc = edited(gcp, place, &full_name, &edit).await?;
+        gcp.check_patch_job(&full_name, doc).await
+    }
+}
+
+/// What a new job is created from.
+fn first(spec: &Spec, place: &Place) -> Value {
+    let mut doc = json!({});
+    write::manage(&mut doc, spec, place);
+    doc
+}
+
+/// The job as it is to be, made from the live one, which has to be what the edit was made from.
+async fn edited(gcp: &Gcp, place: &Place, full_name: &str, edit: &Edit<'_, Spec>) -> Result<Value, GcpError> {
+    let mut doc = gcp.job(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+    if live::spec(&doc)? != *edit.before {
+        return Err(GcpError::moved(full_name));
+    }
+    write::manage(&mut doc, edit.after, place);
+    if edit.before.readiness != edit.after.readiness {
+        write::look_again(&mut doc);
+    }
+    Ok(doc)
 }
 
 /// Waits until a job that was written is ready. One that failed only because access that was granted a moment ago is

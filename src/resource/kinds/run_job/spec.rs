@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Environment;
 use crate::config::model;
 use crate::resource::kinds::container::{ContainerSpec, Findings, VpcSpec, vpc};
-use crate::resource::kinds::{run_service, service_account};
+use crate::resource::kinds::{images, service_account};
 use crate::resource::{Declared, Facts};
 
 /// Everything about a job that deployer manages.
@@ -42,11 +42,8 @@ pub const READY: &str = "ready";
 pub fn declare(env: &Environment, facts: &Facts, job: &model::Job) -> Declared<Spec> {
     let mut findings = Findings::new(env, facts);
     let mut container = findings.container(&job.container);
-    let lender = job.service.as_ref().and_then(|key| env.services.get_key_value(key));
-    if let Some((key, service)) = lender {
-        // Whatever image the service gets, its jobs get.
-        run_service::choose_image(facts, key, service, &mut container.image);
-    }
+    let chosen = images::of_job(env, facts, job);
+    container.image = chosen.image;
     let spec = Spec {
         container,
         service_account: service_account::email(&job.service_account, &env.project.id),
@@ -60,5 +57,6 @@ pub fn declare(env: &Environment, facts: &Facts, job: &model::Job) -> Declared<S
         other_containers: BTreeMap::new(),
         readiness: READY.to_owned(),
     };
-    findings.tell(Declared::new(&job.name, &job.path, spec).protected(job.protect))
+    let declared = Declared { refused: chosen.refused, ..Declared::new(&job.name, &job.path, spec) };
+    findings.tell(declared.protected(job.protect))
 }

@@ -18,7 +18,9 @@ const STARTS: [&str; 2] = ["startExecutionToken", "runExecutionToken"];
 /// Sets the managed fields of the job.
 pub fn manage(doc: &mut Value, spec: &Spec, place: &Place) {
     labels::write(doc, labels::RUN, &spec.labels, &place.ownership);
-    STARTS.iter().for_each(|field| set_or_remove(doc, field, None));
+    for field in STARTS {
+        set_or_remove(doc, field, None);
+    }
     set(doc, "client", "deployer".into());
     set(doc, "clientVersion", env!("CARGO_PKG_VERSION").into());
     let execution = &mut doc["template"];
@@ -48,6 +50,8 @@ fn manage_task(task: &mut Value, spec: &Spec) {
 /// Makes the job another one, so that Cloud Run looks again at what it needs.
 pub fn look_again(doc: &mut Value) {
     let generation = doc["generation"].as_str().unwrap_or_default().to_owned();
-    STARTS.iter().for_each(|field| set_or_remove(doc, field, None));
+    for field in STARTS {
+        set_or_remove(doc, field, None);
+    }
     labels::annotate(&mut doc["template"], ATTEMPT, Some(generation));
 }

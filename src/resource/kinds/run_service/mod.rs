@@ -14,7 +14,6 @@ use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
-pub(super) use spec::choose_image;
 
 use super::{container, project_grant, secret, secret_grant, service_account};
 use crate::config::Environment;
@@ -52,7 +51,7 @@ impl Kind for RunService {
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        container::needs(&spec.service_account, spec.secret_ids())
+        container::needs(&spec.service_account, spec.secret_ids(), spec.images())
     }
 
     /// The spec shows the newest template. As long as an older revision serves, that one's account and secrets

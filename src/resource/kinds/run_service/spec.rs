@@ -10,7 +10,7 @@ use super::{live, v2};
 use crate::config::Environment;
 use crate::config::model::{self, Access, ProbeAction};
 use crate::resource::kinds::container::{ContainerSpec, Findings, VpcSpec, sorted, vpc};
-use crate::resource::kinds::service_account;
+use crate::resource::kinds::{images, service_account};
 use crate::resource::{Declared, Facts};
 
 /// Everything about a service that deployer manages.
@@ -97,13 +97,20 @@ impl Spec {
         let containers = std::iter::once(&self.main).chain(self.sidecars.values());
         containers.flat_map(|container| container.common.secret_ids())
     }
+
+    /// Images of all containers, with repetitions.
+    pub fn images(&self) -> impl Iterator<Item = &str> {
+        let containers = std::iter::once(&self.main).chain(self.sidecars.values());
+        containers.map(|container| container.common.image.as_str())
+    }
 }
 
 /// What the YAML asks for, with secret versions and the image filled in from the facts.
 pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Service) -> Declared<Spec> {
     let mut findings = Findings::new(env, facts);
     let mut main = container(&mut findings, &service.main);
-    let image_replaces = choose_image(facts, key, service, &mut main.common.image);
+    let chosen = images::of_service(env, facts, key, service);
+    main.common.image = chosen.image;
     let sidecars = service.sidecars.iter();
     let sidecars =
         sidecars.map(|(name, sidecar)| (name.clone(), container(&mut findings, sidecar))).collect();
@@ -123,12 +130,12 @@ pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Ser
         labels: service.labels.clone(),
         vpc: service.vpc.as_ref().map(vpc),
         v2: service.v2.as_ref().map(|patch| v2::leaves(patch, key)).unwrap_or_default(),
-        image_replaces,
+        image_replaces: chosen.replaces,
         traffic: NEWEST_SERVES.to_owned(),
         newest_revision: READY.to_owned(),
     };
     let mut declared = Declared::new(&service.name, format!("services.{key}"), spec);
-    declared.refused = service.metrics.as_ref().and_then(metrics::refusal);
+    declared.refused = chosen.refused.or_else(|| service.metrics.as_ref().and_then(metrics::refusal));
     findings.tell(declared.protected(service.protect))
 }
 
@@ -148,25 +155,6 @@ fn container(findings: &mut Findings<'_>, container: &model::Container) -> Servi
         readiness_probe: container.readiness_probe.as_ref().map(probe),
         depends_on: sorted(&container.depends_on),
     }
-}
-
-/// A release input wins; after that the running image stays for as long as the YAML's image is the one
-/// that it replaced. Answers what the chosen image stands in for.
-pub(in crate::resource::kinds) fn choose_image(
-    facts: &Facts,
-    key: &str,
-    service: &model::Service,
-    image: &mut String,
-) -> Option<String> {
-    let yaml = image.clone();
-    let running = facts.images.get(&service.name);
-    let chosen = match (facts.release_images.get(key), running) {
-        (Some(release), _) => release.clone(),
-        (None, Some(running)) if running.instead_of.as_ref() == Some(&yaml) => running.image.clone(),
-        _ => return None,
-    };
-    *image = chosen;
-    (*image != yaml).then_some(yaml)
 }
 
 /// A probe of the container's own port has none in the spec: Cloud Run fills it in.
