@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::Problems;
+use crate::config::{EditError, Problems};
 use crate::gcp::GcpError;
 use crate::plan::{PlanError, Refusal};
 use crate::resource::erased::SpecError;
@@ -63,6 +63,16 @@ impl CliError {
 impl From<Problems> for CliError {
     fn from(problems: Problems) -> Self {
         Self::Config(problems)
+    }
+}
+
+impl From<EditError> for CliError {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Problems(problems) => Self::Config(problems),
+            EditError::Refused { message, hints } => Self::User { message, hints },
+            EditError::Unwritten { .. } => Self::user(chain(&error)),
+        }
     }
 }
 

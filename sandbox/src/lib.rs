@@ -33,5 +33,5 @@ pub mod world;
 
 pub use clock::{Clock, ManualClock};
 pub use projects::ProjectSeed;
-pub use start::{Apis, Options, Sandbox, StartError, start};
+pub use start::{Apis, Options, Sandbox, StartError, reset, start};
 pub use store::{Holder, holder};

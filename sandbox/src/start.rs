@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::faults::Faults;
 use crate::projects::{ProjectSeed, is_project_id};
 use crate::quotas::Quotas;
 use crate::server::{self, Calls, Shared, lock};
-use crate::store::{FolderLock, Holder, Journal, StoreError};
+use crate::store::{self, FolderLock, Holder, Journal, StoreError};
 use crate::wire::{Scissors, Wire};
 use crate::world::World;
 
@@ -102,6 +102,14 @@ pub struct Sandbox {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     lock: Option<FolderLock>,
+}
+
+/// Empties a state folder, and answers whether there was anything in it. What is no state folder is left alone, and so is
+/// every file in it that no sandbox has written.
+///
+/// Fails with [`StartError::Locked`] while a sandbox uses the folder.
+pub fn reset(dir: &Path) -> Result<bool, StartError> {
+    Ok(store::empty(dir)?)
 }
 
 /// Starts a sandbox on loopback. It serves when this returns.

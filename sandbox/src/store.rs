@@ -19,6 +19,13 @@ use crate::world::Counters;
 /// The format that this version writes and the newest that it reads.
 const FORMAT: u64 = 1;
 
+/// The files of a state folder.
+const JOURNAL: &str = "journal";
+const FRESH_JOURNAL: &str = "journal.new";
+const LOCK: &str = "lock";
+const ADDRESS: &str = "address";
+const FRESH_ADDRESS: &str = "address.new";
+
 type Docs = BTreeMap<String, BTreeMap<String, Value>>;
 
 /// What is wrong with the state folder.
@@ -75,14 +82,14 @@ pub(crate) struct Journal {
 impl Journal {
     /// Reads the journal of the folder, compacts it, and opens it for appending.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join("journal");
+        let path = dir.join(JOURNAL);
         let failed = |source| StoreError::Folder { path: dir.to_owned(), source };
         let (docs, counters) = match std::fs::read(&path) {
             Ok(bytes) => load(&path, &bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Docs::new(), None),
             Err(error) => return Err(failed(error)),
         };
-        let fresh = dir.join("journal.new");
+        let fresh = dir.join(FRESH_JOURNAL);
         let mut file = private(&fresh).map_err(failed)?;
         let length = write_compact(&mut file, &docs, counters).map_err(failed)?;
         std::fs::rename(&fresh, &path).map_err(failed)?;
@@ -185,6 +192,25 @@ fn load(path: &Path, bytes: &[u8]) -> Result<(Docs, Option<Counters>), StoreErro
     Ok((docs, counters))
 }
 
+/// Removes the state from a folder that has been one, and answers whether there was any.
+pub(crate) fn empty(dir: &Path) -> Result<bool, StoreError> {
+    // Every sandbox leaves its lock behind, in its folder and in no other.
+    if !dir.join(LOCK).exists() {
+        return Ok(false);
+    }
+    let _lock = FolderLock::acquire(dir)?;
+    let mut removed = false;
+    for name in [JOURNAL, FRESH_JOURNAL, FRESH_ADDRESS] {
+        match std::fs::remove_file(dir.join(name)) {
+            Ok(()) => removed = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StoreError::Folder { path: dir.to_owned(), source }),
+        }
+    }
+    // The lock stays: who waits for it would otherwise hold a lock that nobody else sees.
+    Ok(removed)
+}
+
 /// The lock on a state folder; given up when dropped or when the process ends in any way.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
@@ -201,7 +227,7 @@ impl FolderLock {
         match file.try_lock() {
             Ok(()) => {
                 // A killed holder leaves its address behind.
-                let _ = std::fs::remove_file(dir.join("address"));
+                let _ = std::fs::remove_file(dir.join(ADDRESS));
                 Ok(Self { dir: dir.to_owned(), _file: file })
             }
             Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked {
@@ -215,28 +241,28 @@ impl FolderLock {
     /// Lets other processes know where the holder listens.
     pub(crate) fn publish(&self, holder: Holder) -> Result<(), StoreError> {
         let failed = |source| StoreError::Folder { path: self.dir.clone(), source };
-        let fresh = self.dir.join("address.new");
+        let fresh = self.dir.join(FRESH_ADDRESS);
         let Holder { address, quotas } = holder;
         let text = if quotas { format!("{address}{QUOTAS}") } else { address.to_string() };
         std::fs::write(&fresh, text).map_err(failed)?;
-        std::fs::rename(fresh, self.dir.join("address")).map_err(failed)
+        std::fs::rename(fresh, self.dir.join(ADDRESS)).map_err(failed)
     }
 }
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.dir.join("address"));
+        let _ = std::fs::remove_file(self.dir.join(ADDRESS));
     }
 }
 
 fn lock_file(dir: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join(LOCK))
 }
 
 fn published(dir: &Path) -> Option<Holder> {
     // The holder binds right after it locks: a moment of patience bridges that gap.
     for _ in 0..20 {
-        if let Ok(text) = std::fs::read_to_string(dir.join("address"))
+        if let Ok(text) = std::fs::read_to_string(dir.join(ADDRESS))
             && let Some(holder) = Holder::read(&text)
         {
             return Some(holder);
@@ -269,7 +295,7 @@ impl Holder {
 ///
 /// Waits up to half a second for a holder that has just started.
 pub fn holder(dir: &Path) -> Option<Holder> {
-    if !dir.join("lock").exists() {
+    if !dir.join(LOCK).exists() {
         return None;
     }
     let file = lock_file(dir).ok()?;
@@ -337,6 +363,37 @@ mod tests {
         journal_with(dir.path(), "");
         let mode = std::fs::metadata(dir.path().join("journal")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn emptying_takes_the_state_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!empty(dir.path()).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        drop(FolderLock::acquire(dir.path()).unwrap());
+        journal_with(dir.path(), "");
+        std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+        assert!(empty(dir.path()).unwrap());
+        assert!(!dir.path().join(JOURNAL).exists());
+        assert!(dir.path().join("notes.txt").exists());
+        assert!(!empty(dir.path()).unwrap());
+    }
+
+    #[test]
+    fn what_no_sandbox_has_locked_is_no_state_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(JOURNAL), "a diary").unwrap();
+        assert!(!empty(dir.path()).unwrap());
+        assert!(dir.path().join(JOURNAL).exists());
+    }
+
+    #[test]
+    fn a_folder_in_use_is_not_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let _lock = FolderLock::acquire(dir.path()).unwrap();
+        journal_with(dir.path(), "");
+        assert!(matches!(empty(dir.path()), Err(StoreError::Locked { .. })));
+        assert!(dir.path().join(JOURNAL).exists());
     }
 
     #[test]

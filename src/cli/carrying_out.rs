@@ -24,22 +24,25 @@ pub async fn shown_and_carried_out(
     carry_out(connection, plan, out).await
 }
 
-/// Asks, unless the answer was given or nothing can be broken. Production wants its name typed; everything else a yes.
+/// Asks, unless the answer was given or nothing can be broken. Production wants its name typed, and so does what is
+/// destroyed; everything else a yes.
 fn approved(connection: &Connection, plan: &Plan, given: bool, out: &Out) -> Result<(), CliError> {
     if given || connection.on_sandbox {
         return Ok(());
     }
     let name = &plan.place.ownership.environment;
-    let (question, expected) = if name == "production" {
-        (format!("Type `{name}` to apply these changes: "), name.as_str())
-    } else {
-        (format!("Apply these changes to {name}? Only `yes` is accepted: "), "yes")
+    let (question, expected) = match (name.as_str(), plan.destroy) {
+        // What is destroyed does not come back: nobody types a name by habit.
+        (_, true) => (format!("Type `{name}` to destroy it: "), name.as_str()),
+        ("production", false) => (format!("Type `{name}` to apply these changes: "), name.as_str()),
+        (_, false) => (format!("Apply these changes to {name}? Only `yes` is accepted: "), "yes"),
     };
+    let verb = if plan.destroy { "destroy" } else { "apply" };
     match out.ask(&question) {
         Answer::Text(text) if text.trim() == expected => Ok(()),
         Answer::Text(_) => Err(CliError::user("not approved: nothing was changed")),
         Answer::NobodyThere => Err(CliError::user("nobody can be asked here: nothing was changed")
-            .hint("add --auto-approve to apply without asking")),
+            .hint(format!("add --auto-approve to {verb} without asking"))),
     }
 }
 

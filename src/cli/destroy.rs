@@ -9,6 +9,7 @@ use crate::view::Out;
 #[command(after_help = "Examples:
   deployer destroy dev                   the sandbox never asks
   deployer destroy staging --plan-only   show what would go
+  deployer destroy staging --sandbox     rehearse it, or take the rehearsal away
   deployer destroy staging               asks before it deletes anything
 What another environment declares too stays, enabled APIs stay, and one protected object (`protect: true`) refuses
 the whole plan before anything goes.")]

@@ -12,6 +12,7 @@ mod schema;
 mod secrets;
 mod session;
 mod show;
+mod tenants;
 mod validate;
 
 use std::path::PathBuf;
@@ -64,6 +65,7 @@ enum Verb {
     Validate(validate::Args),
     Schema(schema::Args),
     Secrets(secrets::Args),
+    Tenants(tenants::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
 }
@@ -80,6 +82,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Validate(args) => validate::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,
+        Verb::Tenants(args) => tenants::run(&args, global, out).await,
         Verb::Sandbox(args) => sandbox::run(&args, global, out).await,
         Verb::Completions(args) => Ok(completions::run(&args, out)),
     }

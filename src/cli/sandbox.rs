@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::ValueEnum;
+use clap::{Subcommand, ValueEnum};
 
 use super::session::{root, sandbox_state};
 use super::{CliError, Exit, Global};
@@ -12,11 +12,15 @@ use crate::view::Out;
 
 /// Run the sandbox: Google's REST APIs on loopback
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
   deployer sandbox                      keeps its state in .deployer/sandbox; plan and apply find it
+  deployer sandbox reset                starts from nothing
   deployer sandbox --port 9000 --project my-project=123456789012 --apis all
   gcloud secrets list                   with CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER=http://127.0.0.1:9000/")]
 pub struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -38,6 +42,23 @@ pub struct Args {
     /// Seed of everything random, for runs that repeat
     #[arg(long, default_value_t = 0)]
     seed: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Empty the sandbox: nothing of what was applied to it exists any more
+    #[command(after_help = "Examples:
+  deployer sandbox reset                the sandbox of this checkout
+  deployer sandbox reset --state DIR
+It never asks, since nothing real can be broken. It refuses while a sandbox is running on that state.")]
+    Reset(Reset),
+}
+
+#[derive(Debug, clap::Args)]
+struct Reset {
+    /// Folder of the state [default: .deployer/sandbox]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -63,6 +84,9 @@ fn project(text: &str) -> Result<gcp_sandbox::ProjectSeed, String> {
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let root = root(global)?;
+    if let Some(Verb::Reset(args)) = &args.verb {
+        return reset(args, &root, out);
+    }
     let state = args.state.clone().unwrap_or_else(|| sandbox_state(&root));
     let options = gcp_sandbox::Options {
         port: args.port,
@@ -81,6 +105,20 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
     out.sandbox_started(&sandbox.url(), &state);
     ended().await;
     sandbox.stop().await;
+    Ok(Exit::Fine)
+}
+
+fn reset(args: &Reset, root: &Path, out: &Out) -> Result<Exit, CliError> {
+    let state = args.state.clone().unwrap_or_else(|| sandbox_state(root));
+    let emptied = gcp_sandbox::reset(&state).map_err(|error| match error {
+        gcp_sandbox::StartError::Locked { path, address } => {
+            let at = address.map_or_else(String::new, |address| format!(" at http://{address}"));
+            CliError::user(format!("a sandbox is running{at} on {}: nothing was removed", path.display()))
+                .hint("end that `deployer` (Ctrl-C where it runs), then run this again")
+        }
+        error => error.into(),
+    })?;
+    out.sandbox_reset(&state, emptied);
     Ok(Exit::Fine)
 }
 

@@ -1,17 +1,23 @@
 //! `deployer secrets list|set`: which values exist, and a way to add one that leaves no trace.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
 use futures::future::try_join_all;
+use futures::try_join;
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::session::{Reach, Session};
 use super::{CliError, Exit, Global};
 use crate::config::model;
 use crate::gcp::{ErrorKind, Gcp, GcpError, Payload, Version};
 use crate::resource::kinds::secret::{self, Secret};
+use crate::resource::kinds::secret_grant::{self, Reader};
+use crate::resource::kinds::service_account;
 use crate::resource::{Address, Owner, Ownership};
-use crate::view::{Out, SecretRow};
+use crate::view::{Out, SecretList, SecretRow};
 
 /// List secrets and add values
 #[derive(Debug, clap::Args)]
@@ -22,12 +28,13 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show each secret with its versions; never a value
+    /// Show each secret with its versions and readers; never a value
     List(List),
     /// Add a version with a value from standard input or a hidden prompt
     #[command(after_help = "Examples:
   deployer secrets set staging database-url            asks, without showing what is typed
   pass show staging/db | deployer secrets set staging database-url
+  deployer secrets set staging db-url --tenant acme    the same as acme/db-url
 The value is never an argument: arguments can be read by every process of the machine.")]
     Set(Set),
 }
@@ -48,11 +55,24 @@ struct Set {
     environment: String,
     /// The secret's name in the YAML (`secrets.NAME`); SLUG/NAME for one of a tenant
     name: String,
+    /// The tenant whose secret it is
+    #[arg(long, value_name = "SLUG")]
+    tenant: Option<String>,
     /// Keep the line end that closes standard input
     #[arg(long)]
     keep_newline: bool,
     #[command(flatten)]
     reach: Reach,
+}
+
+impl Set {
+    /// The name in [`crate::config::Environment::secrets`].
+    fn alias(&self) -> String {
+        match &self.tenant {
+            Some(slug) => format!("{slug}/{}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
@@ -70,19 +90,56 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
 }
 
 async fn list(session: &Session, out: &Out) -> Result<Exit, CliError> {
-    let project = &session.env.project.id;
-    let rows = session.env.secrets.iter().map(|(alias, declared)| async move {
-        let versions = versions(&session.connection.gcp, project, &declared.id).await?.unwrap_or_default();
-        Ok::<_, GcpError>(SecretRow {
-            name: alias.clone(),
-            id: declared.id.clone(),
-            versions: versions.len(),
-            newest_enabled: versions.iter().filter(|v| v.state == "ENABLED").map(|v| v.number).max(),
-            created: versions.iter().max_by_key(|v| v.number).and_then(|v| v.create_time.clone()),
-        })
-    });
-    out.secrets(&try_join_all(rows).await?);
+    let env = &session.env;
+    let readers = secret_grant::readers(env);
+    let rows = env.secrets.iter().map(|(alias, declared)| row(session, alias, declared, &readers));
+    let (rows, undeclared) = try_join!(try_join_all(rows), undeclared(session))?;
+    out.secrets(&SecretList { environment: env.name.clone(), rows, undeclared }, Timestamp::now());
     Ok(Exit::Fine)
+}
+
+async fn row(
+    session: &Session,
+    alias: &str,
+    declared: &model::Secret,
+    readers: &[Reader<'_>],
+) -> Result<SecretRow, GcpError> {
+    let (gcp, project) = (&session.connection.gcp, &session.env.project.id);
+    let (versions, members) =
+        try_join!(versions(gcp, project, &declared.id), secret_grant::members(gcp, project, &declared.id))?;
+    let versions = versions.unwrap_or_default();
+    let enabled = || versions.iter().filter(|version| version.state == "ENABLED");
+    let known = || readers.iter().filter(|reader| reader.secret == declared.id);
+    let accounts: BTreeSet<_> =
+        known().map(|reader| service_account::member(reader.account, project)).collect();
+    let users: BTreeSet<_> = known().map(|reader| reader.user.clone()).collect();
+    Ok(SecretRow {
+        name: alias.to_owned(),
+        id: declared.id.clone(),
+        tenant: declared.tenant.clone(),
+        versions: versions.len(),
+        enabled: enabled().count(),
+        newest_enabled: enabled().map(|version| version.number).max(),
+        created: versions.iter().max_by_key(|v| v.number).and_then(|v| v.create_time.clone()),
+        readers: users.into_iter().collect(),
+        other_readers: members.into_iter().filter(|member| !accounts.contains(member)).collect(),
+    })
+}
+
+/// Ids of the secrets of this environment that are in the project and that nobody declares any more, sorted.
+async fn undeclared(session: &Session) -> Result<Vec<String>, GcpError> {
+    let project = &session.env.project.id;
+    let all = match session.connection.gcp.list_secrets(project).await {
+        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Vec::new(),
+        other => other?,
+    };
+    let own = Ownership::new(&session.env.system, &session.env.name);
+    let ours =
+        |doc: &&Value| matches!(Ownership::owner_by_labels(doc), Owner::Marked(mark) if mark.includes(&own));
+    let ids = all.iter().filter(ours).filter_map(|doc| doc["name"].as_str()?.rsplit('/').next());
+    let mut ids: Vec<_> = ids.filter(|id| !session.declares_secret(id)).map(str::to_owned).collect();
+    ids.sort_unstable();
+    Ok(ids)
 }
 
 /// Versions of a secret; `None` when it, or its API, is not there yet.
@@ -94,7 +151,8 @@ async fn versions(gcp: &Gcp, project: &str, id: &str) -> Result<Option<Vec<Versi
 }
 
 async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError> {
-    let declared = declared(session, &args.name)?;
+    let name = &args.alias();
+    let declared = declared(session, name)?;
     let payload = payload(args)?;
     let gcp = &session.connection.gcp;
     let project = &session.env.project.id;
@@ -107,11 +165,11 @@ async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError>
             "the secret {} belongs to {other}: nothing was added",
             declared.id
         ))
-        .hint(format!("choose another `id` for `{}`, or take it over with apply and --adopt", args.name)));
+        .hint(format!("choose another `id` for `{name}`, or take it over with apply and --adopt")));
     }
     let expected = existing.iter().flatten().map(|version| version.number).max().unwrap_or(0) + 1;
     let number = gcp.add_version(&full_name, payload, expected).await?;
-    out.secret_set(&session.env.name, &args.name, &declared.id, number);
+    out.secret_set(&session.env.name, name, &declared.id, number);
     Ok(Exit::Fine)
 }
 
@@ -129,9 +187,17 @@ async fn other_system(session: &Session, full_name: &str) -> Result<Option<Strin
 fn declared<'a>(session: &'a Session, name: &str) -> Result<&'a model::Secret, CliError> {
     session.env.secrets.get(name).ok_or_else(|| {
         let known: Vec<_> = session.env.secrets.keys().map(String::as_str).collect();
-        CliError::user(format!("{} declares no secret `{name}`", session.env.name))
+        let environment = &session.env.name;
+        let first = match name.split_once('/') {
+            Some((slug, _)) if !session.env.tenants.contains_key(slug) => {
+                format!("add the tenant first: deployer tenants add {environment} {slug}")
+            }
+            Some(_) => "list its name under `tenants.secrets` in the YAML first".to_owned(),
+            None => "declare it under `secrets:` in the YAML first".to_owned(),
+        };
+        CliError::user(format!("{environment} declares no secret `{name}`"))
             .hint(format!("secrets: {}", known.join(", ")))
-            .hint("declare it under `secrets:` in the YAML first")
+            .hint(first)
     })
 }
 
@@ -159,7 +225,7 @@ async fn make(session: &Session, declared: &model::Secret, out: &Out) -> Result<
 fn payload(args: &Set) -> Result<Payload, CliError> {
     let unreadable = |error: std::io::Error| CliError::user(format!("the value cannot be read: {error}"));
     let mut bytes = if std::io::stdin().is_terminal() {
-        rpassword::prompt_password(format!("Value of {}: ", args.name)).map_err(unreadable)?.into_bytes()
+        rpassword::prompt_password(format!("Value of {}: ", args.alias())).map_err(unreadable)?.into_bytes()
     } else {
         let mut bytes = Vec::new();
         std::io::stdin().lock().take(MAX_BYTES + 2).read_to_end(&mut bytes).map_err(unreadable)?;

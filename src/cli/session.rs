@@ -198,6 +198,12 @@ impl Session {
         Ok(session)
     }
 
+    /// Whether any environment of the project declares a secret with this id.
+    pub fn declares_secret(&self, id: &str) -> bool {
+        let others = self.others.iter().filter(|other| other.project.id == self.env.project.id);
+        std::iter::once(&self.env).chain(others).any(|env| env.secrets.values().any(|secret| secret.id == id))
+    }
+
     pub fn planner(&self) -> Planner<'_> {
         Planner {
             registry: &self.connection.registry,
@@ -268,7 +274,8 @@ pub enum Aim {
 }
 
 impl Aim {
-    fn of(reach: &Reach, env: &Environment) -> Result<Self, CliError> {
+    /// Where `env` goes; a placeholder never goes to Google.
+    pub fn of(reach: &Reach, env: &Environment) -> Result<Self, CliError> {
         if reach.sandbox {
             return Ok(Self::Sandbox);
         }

@@ -47,6 +47,16 @@ impl Checked {
 ///
 /// Fails only when there is no environment at all.
 pub fn validate(root: &Path, wanted: &[String], inputs: &Inputs) -> Result<Checked, Problems> {
+    validate_edited(root, wanted, inputs, &Texts::default())
+}
+
+/// The same where the texts in `edited` stand for those of the files.
+pub(super) fn validate_edited(
+    root: &Path,
+    wanted: &[String],
+    inputs: &Inputs,
+    edited: &Texts,
+) -> Result<Checked, Problems> {
     let known = files::names(root)?;
     let asked = if wanted.is_empty() { &known } else { wanted };
     if asked.is_empty() {
@@ -58,7 +68,7 @@ pub fn validate(root: &Path, wanted: &[String], inputs: &Inputs) -> Result<Check
     checked.environments.extend(asked.iter().map(|name| (name.clone(), Vec::new())));
     let mut usable = Vec::new();
     for name in known.iter().chain(asked).collect::<BTreeSet<_>>() {
-        match load_with_lints(root, name, inputs) {
+        match load_with_lints(root, name, inputs, edited) {
             Ok((loaded, allowed)) => {
                 checked.take(name, loaded.warnings.clone(), loaded.sources.clone());
                 usable.push((loaded, allowed));

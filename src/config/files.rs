@@ -81,9 +81,7 @@ pub(crate) fn read_merged(root: &Path, environment: &str, findings: &mut Finding
         findings.diagnostics.push(unknown_environment(root, environment, &names));
         return None;
     }
-    let overlay_file = PathBuf::from(FOLDER).join(format!("{environment}.yaml"));
-    let base_file = PathBuf::from(FOLDER).join(BASE);
-    if !root.join(&base_file).exists() {
+    if !root.join(FOLDER).join(BASE).exists() {
         findings.diagnostics.push(
             Diagnostic::error(
                 "no-base",
@@ -93,9 +91,8 @@ pub(crate) fn read_merged(root: &Path, environment: &str, findings: &mut Finding
         );
         return None;
     }
-    let base = read_with_includes(root, &base_file, "base", findings);
-    let overlay = read_with_includes(root, &overlay_file, environment, findings);
-    let (mut base, overlay) = (base?, overlay?);
+    let (base, overlay) = parts(root, environment, findings)?;
+    let (mut base, overlay) = (laid_over(base)?, laid_over(overlay)?);
     let idle = merge::idle_nulls(&base, &overlay);
     merge::warn_idle_nulls(idle, findings);
     merge::lay_over(&mut base, overlay);
@@ -121,12 +118,28 @@ fn unknown_environment(root: &Path, environment: &str, names: &[String]) -> Diag
     }
 }
 
-/// One file with the files that it includes below it.
-fn read_with_includes(root: &Path, file: &Path, name: &str, findings: &mut Findings) -> Option<Node> {
+/// The parts of an environment in the order in which they are laid over each other: those of the base and those of the
+/// overlay, each with what the file includes before the file itself.
+///
+/// `None` means that something could not be read; the reasons are in `findings`.
+pub(crate) fn parts(
+    root: &Path,
+    environment: &str,
+    findings: &mut Findings,
+) -> Option<(Vec<Node>, Vec<Node>)> {
+    let file = |name: &str| PathBuf::from(FOLDER).join(format!("{name}.yaml"));
+    // Both are read before either is given up, so that the problems of both are told.
+    let base = read_with_includes(root, &file("base"), "base", findings);
+    let overlay = read_with_includes(root, &file(environment), environment, findings);
+    Some((base?, overlay?))
+}
+
+/// One file, after the files that it includes.
+fn read_with_includes(root: &Path, file: &Path, name: &str, findings: &mut Findings) -> Option<Vec<Node>> {
     let mut node = read(root, file, findings)?;
     check_name(&node, name, findings);
     let patterns = take_includes(&mut node, findings);
-    let mut merged: Option<Node> = None;
+    let mut parts = Vec::new();
     for (pattern, place) in patterns {
         let found = match matching(root, file.parent().unwrap_or(Path::new("")), &pattern) {
             Ok(found) => found,
@@ -139,19 +152,18 @@ fn read_with_includes(root: &Path, file: &Path, name: &str, findings: &mut Findi
         for included in found {
             let mut part = read(root, &included, findings)?;
             refuse_in_part(&mut part, findings);
-            match &mut merged {
-                Some(below) => merge::lay_over(below, part),
-                None => merged = Some(part),
-            }
+            parts.push(part);
         }
     }
-    match merged {
-        Some(mut below) => {
-            merge::lay_over(&mut below, node);
-            Some(below)
-        }
-        None => Some(node),
-    }
+    parts.push(node);
+    Some(parts)
+}
+
+fn laid_over(parts: Vec<Node>) -> Option<Node> {
+    parts.into_iter().reduce(|mut below, part| {
+        merge::lay_over(&mut below, part);
+        below
+    })
 }
 
 fn check_name(node: &Node, expected: &str, findings: &mut Findings) {
@@ -292,7 +304,11 @@ fn name_matches(name: &[char], pattern: &[char]) -> bool {
 
 /// One file as a tree; `None` with a finding when it cannot be read or is no map.
 fn read(root: &Path, file: &Path, findings: &mut Findings) -> Option<Node> {
-    let text = match text_of(&root.join(file)) {
+    let text = match findings
+        .edited
+        .text(file)
+        .map_or_else(|| text_of(&root.join(file)), |text| Ok(text.to_owned()))
+    {
         Ok(text) => text,
         Err((rule, message, hint)) => {
             let diagnostic = Diagnostic::error(rule, format!("`{}` {message}", file.display()));

@@ -9,6 +9,7 @@ mod across;
 mod circle;
 mod container;
 pub mod diagnostic;
+mod edit;
 mod files;
 mod git;
 mod interpolate;
@@ -37,6 +38,7 @@ use std::path::Path;
 
 pub use across::{Checked, validate};
 pub use diagnostic::{Diagnostic, Problems, Severity, Texts};
+pub use edit::{Edit, EditError, TenantChange, edit_tenants};
 pub use json_schema::json_schema;
 pub use model::Environment;
 pub use reference::reference;
@@ -76,12 +78,17 @@ pub fn names(root: &Path) -> Result<Vec<String>, Problems> {
 ///
 /// Fails with all problems of all stages, warnings included, in the order of files and lines.
 pub fn load(root: &Path, environment: &str, inputs: &Inputs) -> Result<Loaded, Problems> {
-    load_with_lints(root, environment, inputs).map(|(loaded, _)| loaded)
+    load_with_lints(root, environment, inputs, &Texts::default()).map(|(loaded, _)| loaded)
 }
 
-/// The same with the findings that the environment accepts.
-fn load_with_lints(root: &Path, environment: &str, inputs: &Inputs) -> Result<(Loaded, Allowed), Problems> {
-    let mut findings = Findings::default();
+/// The same with the findings that the environment accepts. The texts in `edited` stand for those of the files.
+fn load_with_lints(
+    root: &Path,
+    environment: &str,
+    inputs: &Inputs,
+    edited: &Texts,
+) -> Result<(Loaded, Allowed), Problems> {
+    let mut findings = Findings::with(edited.clone());
     let read = read(root, environment, inputs, &mut findings);
     diagnostic::sort_and_dedup(&mut findings.diagnostics);
     match read {

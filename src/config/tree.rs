@@ -135,6 +135,14 @@ impl Files {
         self.names.is_empty()
     }
 
+    pub(crate) fn name(&self, number: u32) -> Option<&std::path::Path> {
+        self.names.get(number as usize).map(std::path::PathBuf::as_path)
+    }
+
+    pub(crate) fn text(&self, name: &std::path::Path) -> Option<&str> {
+        self.texts.text(name)
+    }
+
     pub(crate) fn location(&self, place: Place) -> Option<Location> {
         let file = self.names.get(place.file as usize)?.clone();
         (place.line > 0).then_some(Location { file, line: place.line, column: place.column })
@@ -156,6 +164,8 @@ pub(crate) enum Part {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) files: Files,
+    /// Texts that are read instead of those of the files of the same names.
+    pub(crate) edited: Texts,
     places: BTreeMap<String, Indexed>,
     /// Paths whose value was wrong and has been taken out; what misses them afterwards must not be reported again.
     pub(crate) broken: BTreeSet<String>,
@@ -173,6 +183,11 @@ struct Indexed {
 }
 
 impl Findings {
+    /// Nothing found yet; the texts in `edited` are to be read instead of the files of the same names.
+    pub(crate) fn with(edited: Texts) -> Self {
+        Self { edited, ..Self::default() }
+    }
+
     /// Remembers where each key of `root` stands.
     pub(crate) fn index(&mut self, root: &Node) {
         self.places.clear();

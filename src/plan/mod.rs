@@ -44,6 +44,9 @@ pub struct Plan {
     /// What alone was planned, in the words of the command line; absent when that is everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// The whole environment is to go: which words tell of the changes, never what they are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub destroy: bool,
 }
 
 /// One thing that will be done to one object.
@@ -523,8 +526,10 @@ impl<'a> Draft<'a> {
             return Ok(());
         }
         if self.options.destroy && standing == Standing::Foreign && !matches!(owner, Owner::Foreign) {
-            if let Some(others) = inputs.sharing.others(address) {
-                self.notes.push(note(address, &format!("stays: {others} declares it too")));
+            // What another environment has for itself is no news.
+            let alone = matches!(&owner, Owner::Marked(mark) if !mark.includes(&inputs.place.ownership));
+            if let Some(others) = inputs.sharing.others(address).filter(|_| !alone) {
+                self.notes.push(note(address, &format!("stays, since it is declared by {others} too")));
             }
             return Ok(());
         }
@@ -542,14 +547,7 @@ impl<'a> Draft<'a> {
                 self.notes.push(note(address, &text));
             }
             (Undeclared::Note, _) if is_protected(&owner) && self.options.destroy => {
-                self.refusals.push(Refusal {
-                    address: address.clone(),
-                    why: "it is protected: nothing at all is deleted".to_owned(),
-                    hint: unprotect(
-                        inputs.desired.iter().find(|d| d.address == *address).map_or("it", |d| &d.source),
-                    ),
-                    location: None,
-                });
+                self.refusals.push(protected(address, inputs));
             }
             (Undeclared::Note, _) if is_protected(&owner) => {
                 let text = "is ours and no longer declared: it stays, since it is protected";
@@ -608,6 +606,7 @@ impl<'a> Draft<'a> {
             notes: self.notes,
             show_env: self.inputs.show_env.to_vec(),
             part: self.options.part(),
+            destroy: self.options.destroy,
         };
         debug_assert_eq!(check::violations(&plan), Vec::<String>::new());
         Ok(plan)
@@ -620,6 +619,19 @@ fn is_protected(owner: &Owner) -> bool {
 
 fn unprotect(source: &str) -> String {
     format!("write `protect: false` for {source}, apply that, and try again")
+}
+
+/// Why nothing is destroyed while this object is protected.
+fn protected(address: &Address, inputs: &Inputs<'_>) -> Refusal {
+    let source = inputs.desired.iter().find(|desired| desired.address == *address).map(|d| d.source.as_str());
+    let hint = match source {
+        Some(source) => unprotect(source),
+        // The mark goes with an apply of what declares it.
+        None => "declare it again with `protect: false`, apply that, and try again".to_owned(),
+    };
+    let location = source.and_then(|source| inputs.sources.find(source)).map(ToString::to_string);
+    let why = "it is protected: nothing at all is deleted".to_owned();
+    Refusal { address: address.clone(), why, hint, location }
 }
 
 /// The protection as one of the fields that change.

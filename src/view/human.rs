@@ -31,6 +31,7 @@ pub fn plan_human(plan: &Plan, detail: Detail, style: &Style) -> String {
 /// That there is nothing to do, and for what that holds.
 pub(super) fn no_changes(plan: &Plan) -> String {
     match plan.part.as_deref() {
+        _ if plan.destroy => format!("Nothing to destroy: {} has nothing of its own.", whose(plan)),
         None => format!("No changes. {} matches its YAML.", plan.place.ownership.environment),
         Some(part) => format!("No changes in what was looked at: {part}."),
     }
@@ -80,7 +81,12 @@ pub(super) fn drift_counts(plan: &Plan) -> String {
 
 fn heading(plan: &Plan, style: &Style) -> String {
     let whose = style.paint(Tone::Strong, &printable(&whose(plan)));
-    format!("Plan for {whose}: {}\n", where_to(plan))
+    format!("{} {whose}: {}\n", plan_to(plan), where_to(plan))
+}
+
+/// What comes before the name of the environment in the headline of a plan.
+pub(super) fn plan_to(plan: &Plan) -> &'static str {
+    if plan.destroy { "Plan to destroy" } else { "Plan for" }
 }
 
 /// `SYSTEM/ENVIRONMENT`

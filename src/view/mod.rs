@@ -17,9 +17,11 @@ mod progress;
 mod redact;
 mod report;
 mod rows;
+mod secrets;
 mod settings;
 pub mod style;
 mod table;
+mod tenants;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -36,6 +38,7 @@ pub use markdown::{drift_markdown, error_markdown, plan_markdown, report_markdow
 pub use out::{Answer, Format, Out};
 pub use progress::Progress;
 pub use report::{report_human, report_json};
+pub use secrets::{SecretList, SecretRow};
 pub use style::{Color, Style};
+pub use tenants::{TenantEdit, TenantRow, TenantSecret};
 pub use trace::start_tracing;
-pub use verbs::SecretRow;

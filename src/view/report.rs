@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::grouping::each_reason;
+use super::human::no_changes;
 use super::json::{FORMAT_VERSION, plan_json, set};
 use super::style::{Style, Tone, counted, printable};
 use crate::apply::{Failure, Outcome, Report, Skipped};
@@ -29,18 +30,17 @@ pub(super) struct Service<'a> {
 
 /// The report of an apply, with what to do next.
 pub fn report_human(plan: &Plan, report: &Report, style: &Style) -> String {
-    let environment = &plan.place.ownership.environment;
     let mut text = String::new();
     if report.outcomes.is_empty() {
-        let _ = writeln!(text, "No changes. {environment} matches its YAML.");
+        let _ = writeln!(text, "{}", printable(&no_changes(plan)));
         return text;
     }
-    text.push_str(&headline(report, style));
+    text.push_str(&headline(plan, report, style));
     text.push_str(&failures(report, style));
     text.push_str(&skipped(report, style));
-    text.push_str(&unknown(report, environment, style));
+    text.push_str(&unknown(plan, report, style));
     text.push_str(&existing(plan, report, style));
-    let next = next_steps(report, environment);
+    let next = next_steps(plan, report);
     if !next.is_empty() {
         text.push('\n');
         text.extend(next.iter().map(|step| style.labelled(Tone::Hint, "next", step)));
@@ -48,8 +48,8 @@ pub fn report_human(plan: &Plan, report: &Report, style: &Style) -> String {
     text
 }
 
-fn headline(report: &Report, style: &Style) -> String {
-    let (word, text) = headline_in_words(report);
+fn headline(plan: &Plan, report: &Report, style: &Style) -> String {
+    let (word, text) = headline_in_words(plan, report);
     if report.all_applied() {
         return format!("{} {text}.\n", style.paint(Tone::Added, word));
     }
@@ -57,10 +57,15 @@ fn headline(report: &Report, style: &Style) -> String {
 }
 
 /// How it went, in a word, and the counts.
-pub(super) fn headline_in_words(report: &Report) -> (&'static str, String) {
+pub(super) fn headline_in_words(plan: &Plan, report: &Report) -> (&'static str, String) {
     let applied = report.applied();
-    if report.all_applied() {
-        return ("Applied", counted(applied, "change"));
+    match (report.all_applied(), plan.destroy) {
+        (true, false) => return ("Applied", counted(applied, "change")),
+        (true, true) => {
+            let environment = printable(&plan.place.ownership.environment);
+            return ("Destroyed", format!("{environment} in {}", counted(applied, "change")));
+        }
+        (false, _) => {}
     }
     let tally = Tally::of(report);
     let mut text = format!("applied {applied}, failed {}, skipped {}", tally.failed, tally.skipped);
@@ -140,12 +145,12 @@ pub(super) fn why_skipped(why: &Skipped) -> Vec<String> {
     }
 }
 
-fn unknown(report: &Report, environment: &str, style: &Style) -> String {
+fn unknown(plan: &Plan, report: &Report, style: &Style) -> String {
     let half: Vec<_> = addresses(report, |outcome| matches!(outcome, Outcome::Unknown));
     if half.is_empty() {
         return String::new();
     }
-    let line = format!("may be half done: {}; run `deployer apply {environment}` again", half.join(", "));
+    let line = format!("may be half done: {}; {}", half.join(", "), run_again(plan));
     format!("\n{}\n", style.paint(Tone::Warning, &style.fill(&printable(&line), 0, 2)))
 }
 
@@ -188,18 +193,24 @@ fn url(plan: &Plan, service: &Address) -> Option<String> {
     (label.len() <= MAX_LABEL).then(|| format!("https://{label}.{}.run.app", plan.place.region))
 }
 
+fn run_again(plan: &Plan) -> String {
+    let verb = if plan.destroy { "destroy" } else { "apply" };
+    format!("run `deployer {verb} {}` again", plan.place.ownership.environment)
+}
+
 /// What to do next, one step each.
-pub(super) fn next_steps(report: &Report, environment: &str) -> Vec<String> {
-    let again = format!("run `deployer apply {environment}` again");
+pub(super) fn next_steps(plan: &Plan, report: &Report) -> Vec<String> {
+    let again = run_again(plan);
+    let done = if plan.destroy { "what is gone stays so" } else { "what is applied stays" };
     let has = |wanted: fn(&Outcome) -> bool| report.outcomes.iter().any(|(_, outcome)| wanted(outcome));
     let mut steps = Vec::new();
     if has(|outcome| matches!(outcome, Outcome::Failed(_))) {
-        steps.push(format!("mend what failed, then {again}: what is applied stays, the rest follows"));
+        steps.push(format!("mend what failed, then {again}: {done}, the rest follows"));
     } else if report.interrupted
         && !report.all_applied()
         && !has(|outcome| matches!(outcome, Outcome::Unknown))
     {
-        steps.push(format!("{again}: what is applied stays, the rest follows"));
+        steps.push(format!("{again}: {done}, the rest follows"));
     }
     if has(|outcome| matches!(outcome, Outcome::Skipped(Skipped::Blocked(_)))) {
         steps.push(format!("do what the skipped changes wait for, then {again}"));

@@ -1,4 +1,4 @@
-//! Lines with a place in the YAML at their end, aligned where there is room.
+//! Lines with a place in the YAML at their end, aligned where there is room; and plain columns.
 
 use super::style::{Style, Tone, printable};
 
@@ -59,6 +59,35 @@ fn line(row: &Row, column: usize, style: &Style) -> String {
     }
     let gap = used - row.width();
     format!("{text}{:gap$}{}\n", "", style.paint(Tone::Faint, &location))
+}
+
+/// What stands over a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// Words of ours, as in a sentence.
+    Words(&'static str),
+    /// A name from the YAML.
+    Name(String),
+}
+
+/// A list in columns as wide as their longest cell.
+pub fn columns(heads: &[Head], rows: &[Vec<String>]) -> String {
+    let heads = heads.iter().map(|head| match head {
+        Head::Words(words) => words.to_uppercase(),
+        Head::Name(name) => printable(name),
+    });
+    let heads = heads.collect();
+    let rows = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect());
+    let table: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    let count = table.iter().map(Vec::len).max().unwrap_or(0);
+    let width =
+        |column: usize| table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let lines = table.iter().map(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    });
+    lines.collect()
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    Detail, Format, Out, SecretRow, drift_human, drift_json, plan_human, plan_json, refusals, report_human,
-    report_json,
+    Detail, Format, Out, SecretList, SecretRow, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json,
+    plan_human, plan_json, refusals, report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
@@ -469,6 +469,7 @@ fn full_plan() -> Plan {
     let mut plan = plan(vec![create("secret/a", "create", json!({})), service]);
     plan.notes.push(note("secret/old", "is ours"));
     plan.part = Some("--layer release".into());
+    plan.destroy = true;
     plan
 }
 
@@ -524,17 +525,47 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     let row = SecretRow {
         name: "a".into(),
         id: "a-dev".into(),
+        tenant: Some("acme".into()),
         versions: 1,
+        enabled: 1,
         newest_enabled: Some(1),
         created: Some("2026-11-21T10:50:28Z".into()),
+        readers: vec!["services.api".into()],
+        other_readers: Vec::new(),
     };
+    let list = SecretList { environment: "dev".into(), rows: vec![row], undeclared: vec!["b".into()] };
     assert_eq!(
-        answer(|out| out.secrets(std::slice::from_ref(&row))),
+        answer(|out| out.secrets(&list, jiff::Timestamp::UNIX_EPOCH)),
         documented("The answer of secrets list")
     );
+    let secret = TenantSecret { name: "acme/a".into(), id: "acme-a".into(), protected: false };
+    let tenant = TenantRow {
+        slug: "acme".into(),
+        name: "Acme".into(),
+        schema: Some("acme".into()),
+        secrets: vec![secret.clone()],
+        jobs: vec!["migrate-acme".into()],
+        location: Some("x.yaml:1:1".into()),
+    };
+    let tenants = answer(|out| out.tenants("dev", std::slice::from_ref(&tenant)));
+    assert_eq!(tenants, documented("The answer of tenants list"));
+    let edit = TenantEdit {
+        environment: "dev".into(),
+        slug: "acme".into(),
+        added: true,
+        file: "x.yaml".into(),
+        line: 1,
+        environments: vec!["dev".into()],
+        secrets: vec![secret],
+    };
+    let edited = answer(|out| out.tenant_edited(&edit, Some(&full_plan())));
+    let own = edited.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
+    assert_eq!(own, documented("The answer of tenants add and tenants remove"));
     assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
     let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));
     assert_eq!(started, documented("The answer of sandbox"));
+    let reset = answer(|out| out.sandbox_reset(Path::new("state"), true));
+    assert_eq!(reset, documented("The answer of sandbox reset"));
 }
 
 #[test]

@@ -5,39 +5,15 @@ use std::path::Path;
 use serde_json::json;
 
 use super::errors::{error_human, error_json};
-use super::json::{FORMAT_VERSION, drift_json, plan_json, set};
-use super::markdown::{drift_markdown, error_markdown, plan_markdown, report_markdown, secrets_markdown};
+use super::json::{FORMAT_VERSION, drift_json, plan_json};
+use super::markdown::{drift_markdown, error_markdown, plan_markdown, report_markdown};
 use super::progress::Progress;
 use super::report::{report_human, report_json};
-use super::style::printable;
 use super::{Format, Out, drift_human, plan_human, problems};
 use crate::apply::Report;
 use crate::config::Loaded;
 use crate::error::CliError;
 use crate::plan::Plan;
-
-/// One line of `deployer secrets list`; never a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretRow {
-    /// Name in the YAML.
-    pub name: String,
-    /// Secret Manager's id.
-    pub id: String,
-    /// Versions that there are, destroyed ones counted.
-    pub versions: usize,
-    pub newest_enabled: Option<u64>,
-    /// When the newest version was made (RFC 3339).
-    pub created: Option<String>,
-}
-
-impl SecretRow {
-    /// Name, id, number of versions, newest version, when that was made.
-    pub(super) fn cells(&self) -> [String; 5] {
-        let newest = self.newest_enabled.map_or_else(|| "no value".to_owned(), |version| version.to_string());
-        let created = self.created.clone().unwrap_or_default();
-        [self.name.clone(), self.id.clone(), self.versions.to_string(), newest, created]
-    }
-}
 
 impl Out {
     /// The answer of `plan`; `part` says in words what was looked at, where that is not everything.
@@ -111,32 +87,6 @@ impl Out {
         self.note(&problems::render(&loaded.warnings, &loaded.sources, style.color, style.width));
     }
 
-    /// The answer of `secrets list`.
-    pub fn secrets(&self, rows: &[SecretRow]) {
-        match self.format() {
-            Format::Human => self.text(&secrets_human(rows)),
-            Format::Markdown => self.markdown(&secrets_markdown(rows)),
-            Format::Json => self.json(&json!({
-                "format_version": FORMAT_VERSION,
-                "secrets": rows.iter().map(secret_json).collect::<Vec<_>>(),
-            })),
-        }
-    }
-
-    /// The answer of `secrets set`.
-    pub fn secret_set(&self, environment: &str, name: &str, id: &str, version: u64) {
-        match self.format() {
-            Format::Human | Format::Markdown => {
-                self.line(&format!("Added version {version} of {name} ({id})."));
-                self.line(&format!("Services get it with the next `deployer apply {environment}`."));
-            }
-            Format::Json => self.json(&json!({
-                "format_version": FORMAT_VERSION,
-                "secret": {"name": name, "id": id, "version": version},
-            })),
-        }
-    }
-
     /// The answer of `sandbox`, which then runs until it is stopped.
     pub fn sandbox_started(&self, url: &str, state: &Path) {
         match self.format() {
@@ -153,58 +103,29 @@ impl Out {
             })),
         }
     }
-}
 
-fn secrets_human(rows: &[SecretRow]) -> String {
-    if rows.is_empty() {
-        return "The YAML declares no secrets.\n".to_owned();
+    /// The answer of `sandbox reset`; there may have been nothing to empty.
+    pub fn sandbox_reset(&self, state: &Path, emptied: bool) {
+        let path = state.display();
+        match self.format() {
+            Format::Human | Format::Markdown if emptied => {
+                self.line(&format!("Emptied the sandbox in {path}."));
+            }
+            Format::Human | Format::Markdown => {
+                self.line(&format!("There is nothing in a sandbox at {path}."));
+            }
+            Format::Json => self.json(&json!({
+                "format_version": FORMAT_VERSION,
+                "sandbox": {"state": state, "emptied": emptied},
+            })),
+        }
     }
-    let heads = ["NAME", "ID", "VERSIONS", "NEWEST", "MADE"].map(str::to_owned);
-    let cells = rows.iter().map(|row| row.cells().map(|cell| printable(&cell)));
-    let table: Vec<_> = std::iter::once(heads).chain(cells).collect();
-    let width = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..5).map(width).collect();
-    let lines = table.iter().map(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
-    });
-    lines.collect()
-}
-
-fn secret_json(row: &SecretRow) -> serde_json::Value {
-    let SecretRow { name, id, versions, newest_enabled, created } = row;
-    let mut document = json!({"name": name, "id": id, "versions": versions});
-    set(&mut document, "newest_enabled", newest_enabled.map(Into::into));
-    set(&mut document, "created", created.as_deref().map(Into::into));
-    document
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::view::out::captured;
-
-    fn row(name: &str, newest: Option<u64>) -> SecretRow {
-        let versions = usize::from(newest.is_some());
-        SecretRow {
-            name: name.into(),
-            id: format!("{name}-dev"),
-            versions,
-            newest_enabled: newest,
-            created: None,
-        }
-    }
-
-    #[test]
-    fn secrets_are_listed_in_columns_without_values() {
-        let (out, stdout, _) = captured::out(Format::Human);
-        out.secrets(&[row("database-url", None), row("jwt", Some(12))]);
-        insta::assert_snapshot!(stdout.text(), @r"
-        NAME          ID                VERSIONS  NEWEST    MADE
-        database-url  database-url-dev  0         no value
-        jwt           jwt-dev           1         12
-        ");
-    }
 
     #[test]
     fn a_failure_in_json_is_one_document_and_a_message_for_people() {

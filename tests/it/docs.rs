@@ -142,6 +142,11 @@ async fn every_flag_of_the_readme_exists() {
         "sandbox",
         "secrets list",
         "secrets set",
+        "tenants list",
+        "tenants add",
+        "tenants remove",
+        "destroy",
+        "sandbox reset",
         "completions",
     ] {
         known.push_str(&Workplace::empty().deployer(&format!("{verb} --help")).ok().await.stdout);

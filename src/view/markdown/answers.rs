@@ -1,15 +1,17 @@
-//! Errors, problems of the configuration and lists of secrets as markdown.
+//! Errors, problems of the configuration, edits of it, and lists as markdown.
 
 use std::fmt::Write as _;
 
 use super::document::{Item, LIMIT, Section, assemble};
+use super::plan_within;
 use super::text::{cell, clipped, code, prose};
 use crate::config::{Checked, Diagnostic, Severity};
 use crate::error::CliError;
-use crate::plan::{PlanError, Refusal};
-use crate::view::SecretRow;
+use crate::plan::{Plan, PlanError, Refusal};
+use crate::view::TenantEdit;
 use crate::view::errors::hints;
 use crate::view::style::counted;
+use crate::view::table::Head;
 
 /// Characters of a name in a headline.
 const MAX_NAMES: usize = 2_000;
@@ -98,17 +100,37 @@ fn problem(problem: &Diagnostic, rank: u8) -> Item {
     Item::line(problem.rule, rank, &text)
 }
 
-/// The answer of `secrets list`; never a value.
-pub fn secrets_markdown(rows: &[SecretRow]) -> String {
-    if rows.is_empty() {
-        return "The YAML declares no secrets.\n".to_owned();
-    }
-    let head = "### Secrets\n\n| Name | Id | Versions | Newest | Made |\n|---|---|---|---|---|\n";
-    let mut text = head.to_owned();
+/// What an edit of the YAML has changed, and the plan that follows from it.
+pub fn tenant_edit_markdown(edit: &TenantEdit, plan: Option<&Plan>) -> String {
+    let remarks = edit.remarks();
+    let remarks = remarks.iter().map(|remark| Item::line("note", 1, &prose(remark))).collect();
+    let head = format!("### {}\n", prose(&clipped(edit.headline().trim_end_matches('.'), MAX_NAMES)));
+    let Some(plan) = plan else {
+        return assemble(&head, &[Section::new("Notes", remarks)], LIMIT);
+    };
+    let edited = assemble(&head, &[Section::new("Notes", remarks)], LIMIT / 4);
+    format!("{edited}\n{}", plan_within(plan, LIMIT - edited.len() - 1))
+}
+
+/// Sentences that follow an answer.
+pub fn notes_markdown(notes: &[String]) -> String {
+    let items = notes.iter().map(|note| Item::line("note", 0, &prose(note))).collect();
+    assemble("", &[Section::new("Notes", items)], LIMIT / 4)
+}
+
+/// A list as a table; rows that do not fit are counted.
+pub fn table_markdown(title: &str, heads: &[Head], rows: &[Vec<String>]) -> String {
+    let names = heads.iter().map(|head| match head {
+        Head::Words(words) => (*words).to_owned(),
+        Head::Name(name) => cell(name),
+    });
+    let names = names.collect::<Vec<_>>().join(" | ");
+    let mut text = format!("### {title}\n\n| {names} |\n|{}\n", "---|".repeat(heads.len()));
     for (at, row) in rows.iter().enumerate() {
-        let cells = row.cells().map(|text| if text.is_empty() { String::new() } else { cell(&text) });
+        let cells: Vec<_> =
+            row.iter().map(|text| if text.is_empty() { String::new() } else { cell(text) }).collect();
         let line = format!("| {} |\n", cells.join(" | "));
-        if text.len() + line.len() + 100 > LIMIT {
+        if text.len() + line.len() + 100 > LIMIT / 3 {
             let _ = writeln!(text, "\nAnd {} more.", rows.len() - at);
             break;
         }

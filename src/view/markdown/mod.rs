@@ -12,9 +12,11 @@ mod text;
 
 use std::fmt::Write as _;
 
-pub use answers::{error_markdown, secrets_markdown, validation_markdown};
+pub use answers::{
+    error_markdown, notes_markdown, table_markdown, tenant_edit_markdown, validation_markdown,
+};
 
-use super::human::{drift_counts, drift_headline, no_changes, target_in_words, whose};
+use super::human::{drift_counts, drift_headline, no_changes, plan_to, target_in_words, whose};
 use super::report::{NO_ANSWER, NO_URL, headline_in_words, next_steps, services, why_skipped};
 use super::rows::Wording;
 use crate::apply::{Failure, Outcome, Report};
@@ -27,15 +29,20 @@ const MAX_NAME: usize = 200;
 
 /// The whole plan.
 pub fn plan_markdown(plan: &Plan) -> String {
+    plan_within(plan, LIMIT)
+}
+
+/// The same in at most `limit` bytes.
+fn plan_within(plan: &Plan, limit: usize) -> String {
     let headline = if plan.is_empty() {
         no_changes(plan)
     } else {
-        format!("Plan for {}: {}", whose(plan), changes::counts(plan))
+        format!("{} {}: {}", plan_to(plan), whose(plan), changes::counts(plan))
     };
     let mut sections = vec![changes::waiting_section(plan)];
     sections.extend(changes::sections(plan, Wording::Plan));
     sections.push(changes::notes_section(plan));
-    assemble(&head(plan, &headline), &sections, LIMIT)
+    assemble(&head(plan, &headline), &sections, limit)
 }
 
 /// Where what exists is not as the YAML says.
@@ -51,10 +58,10 @@ pub fn drift_markdown(plan: &Plan) -> String {
 
 /// What became of a plan, and the plan.
 pub fn report_markdown(plan: &Plan, report: &Report) -> String {
-    let (word, counts) = headline_in_words(report);
+    let (word, counts) = headline_in_words(plan, report);
     let colon = if report.all_applied() { "" } else { ":" };
     let headline = format!("{word}{colon} {counts} ({})", whose(plan));
-    let steps = next_steps(report, &plan.place.ownership.environment);
+    let steps = next_steps(plan, report);
     let steps = steps.iter().map(|step| Item::line("steps", 0, &prose(step))).collect();
     let mut sections = vec![
         Section::new("Failed", outcomes(report, 0, failed)),
