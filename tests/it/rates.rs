@@ -20,6 +20,8 @@ use crate::support::{Cloud, Workplace};
 
 const SERVICES: usize = 1_000;
 
+const SERVICE: &str = "  NAME: {image: us-docker.pkg.dev/cloudrun/container/hello, service_account: shop-front, access: public}\n";
+
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Time that passes when everybody waits for it.
@@ -28,8 +30,10 @@ struct VirtualTime {
     clock: ManualClock,
     start: jiff::Timestamp,
     /// Who waits, by when and in which order they came.
-    waiting: Arc<Mutex<BTreeMap<(Duration, u64), oneshot::Sender<()>>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
+
+type Waiting = BTreeMap<(Duration, u64), oneshot::Sender<()>>;
 
 impl VirtualTime {
     fn new() -> Self {
@@ -107,9 +111,7 @@ fn system() -> Workplace {
         project: {id: agent-army-example, number: \"123456789012\"}\nregion: us-central1\nservices:\n"
         .to_owned();
     for n in 0..SERVICES {
-        base.push_str(&format!(
-            "  s{n}: {{image: us-docker.pkg.dev/cloudrun/container/hello, service_account: shop-front, access: public}}\n"
-        ));
+        base.push_str(&SERVICE.replace("NAME", &format!("s{n}")));
     }
     let dev = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
     Workplace::with(&[("environments/base.yaml", &base), ("environments/dev.yaml", dev)])
@@ -146,8 +148,8 @@ async fn a_thousand_services_stay_inside_the_quotas_and_say_what_they_wait_for()
     };
     let plan = async || -> Plan {
         let options = plan::Options::default();
-        let planned = planner.plan(Release::default(), &options);
-        time.drive(&gcp, planned).await.unwrap().plan
+        let work = planner.plan(Release::default(), &options);
+        time.drive(&gcp, work).await.unwrap().plan
     };
 
     let first = plan().await;
@@ -162,11 +164,11 @@ async fn a_thousand_services_stay_inside_the_quotas_and_say_what_they_wait_for()
         "{:?}",
         report.outcomes.iter().find(|(_, outcome)| outcome_failed(outcome))
     );
-    let took = time.now() - before;
+    let took = time.now().saturating_sub(before);
 
     refused_for_quota(&cloud).await;
     // A service and a policy for each, by 180 writes a minute: neither faster nor much slower than that.
-    let least = u32::try_from(2 * SERVICES / 180).unwrap() * MINUTE - MINUTE;
+    let least = u32::try_from(2 * SERVICES / 180 - 1).unwrap() * MINUTE;
     assert!(took >= least && took < least + 3 * MINUTE, "{took:?} and not about {least:?}");
     let lines = told.take();
     let lines: Vec<_> =
@@ -179,8 +181,7 @@ async fn a_thousand_services_stay_inside_the_quotas_and_say_what_they_wait_for()
     let before = time.now();
     assert_eq!(plan().await.changes.len(), 0);
     refused_for_quota(&cloud).await;
-    assert!(time.now() - before < 2 * MINUTE, "{:?}", time.now() - before);
-    println!("applied in {took:?}, planned in {:?}, by this clock", time.now() - before);
+    assert!(time.now() < before + 2 * MINUTE, "{:?} after {before:?}", time.now());
 }
 
 fn outcome_failed(outcome: &apply::Outcome) -> bool {

@@ -54,7 +54,7 @@ fn a_token_stands_for_its_account_until_it_expires() {
     let expires: jiff::Timestamp = answer["expireTime"].as_str().unwrap().parse().unwrap();
     assert_eq!(expires.as_second(), now.now().as_second() + 600);
     assert_eq!(world.account_of_token(token).unwrap().as_deref(), Some(PLAN));
-    now.advance(Duration::from_secs(600));
+    now.advance(Duration::from_mins(10));
     let refused = world.account_of_token(token).unwrap_err();
     assert_eq!(refused.code, Code::Unauthenticated);
     assert_eq!(refused.details[0]["reason"], "ACCESS_TOKEN_EXPIRED");
