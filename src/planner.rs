@@ -58,7 +58,7 @@ impl Planner<'_> {
         if !refusals.is_empty() {
             return Err(PlanError::Refused(refusals).into());
         }
-        let sharing = if options.destroy { sharing.without_own() } else { sharing };
+        let sharing = if options.purpose == plan::Purpose::Destroy { sharing.without_own() } else { sharing };
         let inputs = plan::Inputs {
             place: &place,
             target,

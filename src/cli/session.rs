@@ -11,7 +11,7 @@ use crate::config::model::{Environment, Target};
 use crate::config::{self, Inputs};
 use crate::gcp::{Gcp, Options};
 use crate::plan::file::Planned;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Purpose};
 use crate::planner::{Planner, Release};
 use crate::resource::kinds::images;
 use crate::resource::registry::Registry;
@@ -69,7 +69,7 @@ impl Selection {
             adopt: self.adopt.clone(),
             allow_replace: self.allow_replace.clone(),
             layer: self.layer,
-            destroy: false,
+            purpose: Purpose::Apply,
         }
     }
 
@@ -227,7 +227,16 @@ impl Session {
 
     /// What it takes to delete everything that belongs to this environment alone.
     pub async fn plan_destruction(&self) -> Result<Plan, CliError> {
-        let options = plan::Options { destroy: true, ..plan::Options::default() };
+        self.plan_for(Purpose::Destroy, None).await
+    }
+
+    /// What differs from the YAML, in all of it or in one layer.
+    pub async fn plan_drift(&self, layer: Option<Layer>) -> Result<Plan, CliError> {
+        self.plan_for(Purpose::Drift, layer).await
+    }
+
+    async fn plan_for(&self, purpose: Purpose, layer: Option<Layer>) -> Result<Plan, CliError> {
+        let options = plan::Options { purpose, layer, ..plan::Options::default() };
         Ok(self.planner().plan(Release::default(), &options).await?.plan)
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::sharing::Sharing;
 use super::*;
 use crate::config::model::Location;
+use crate::resource::Owner;
 
 fn address(text: &str) -> Address {
     text.parse().unwrap()
@@ -242,7 +243,7 @@ fn what_is_protected_is_not_pruned_and_one_protected_object_refuses_a_destructio
     let noted = plain(&[], &all).notes;
     let offered: Vec<_> = noted.iter().filter(|note| note.text.contains("--prune")).collect();
     assert_eq!((noted.len(), offered.len(), &offered[0].address), (2, 1, &address("secret/a")));
-    let refused = refusals(planned(&[], &all, &Options { destroy: true, ..Options::default() }));
+    let refused = refusals(planned(&[], &all, &Options { purpose: Purpose::Destroy, ..Options::default() }));
     assert_eq!(refused[0].address, address("secret/b"));
 }
 
@@ -288,7 +289,8 @@ fn everything_that_is_ours_is_destroyed_whether_declared_or_not() {
         live("secret/theirs", secret("x"), other()),
         live("secret/nobodys", secret("x"), Owner::Nobody),
     ];
-    let plan = planned(&declared, &all, &Options { destroy: true, ..Options::default() }).unwrap();
+    let plan =
+        planned(&declared, &all, &Options { purpose: Purpose::Destroy, ..Options::default() }).unwrap();
     let gone: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!(gone, ["secret/a", "secret/old"]);
     assert!(plan.changes.iter().all(|c| c.reason == Reason::Destroyed));

@@ -64,21 +64,26 @@ pub fn refusals(error: &PlanError, style: &Style) -> String {
     text
 }
 
+/// Refusals one after the other that have the same way out get it once, after the last.
 fn refused(message: &str, refusals: &[Refusal], style: &Style) -> String {
     let mut text = style.labelled(Tone::Error, "error", message);
-    text.extend(refusals.iter().map(|refusal| refusal_human(refusal, style)));
+    for alike in refusals.chunk_by(|one, next| one.hint == next.hint) {
+        text.extend(alike.iter().map(|refusal| format!("\n{}", refusal_human(refusal, style))));
+        if let Some(Refusal { hint, .. }) = alike.first() {
+            let label = style.paint(Tone::Hint, "hint");
+            let _ = writeln!(text, "    {label}: {}", style.fill(&printable(hint), 10, 6));
+        }
+    }
     text
 }
 
 fn refusal_human(refusal: &Refusal, style: &Style) -> String {
-    let Refusal { address, why, hint, location } = refusal;
-    let mut text = format!("\n  {}", style.paint(Tone::Strong, &printable(&address.to_string())));
+    let Refusal { address, why, location, .. } = refusal;
+    let mut text = format!("  {}", style.paint(Tone::Strong, &printable(&address.to_string())));
     if let Some(location) = location {
         let _ = write!(text, "  {}", style.paint(Tone::Faint, &printable(location)));
     }
-    let _ = write!(text, "\n    {}", style.fill(&printable(why), 4, 4));
-    let _ =
-        writeln!(text, "\n    {}: {}", style.paint(Tone::Hint, "hint"), style.fill(&printable(hint), 10, 6));
+    let _ = writeln!(text, "\n    {}", style.fill(&printable(why), 4, 4));
     text
 }
 
