@@ -91,15 +91,12 @@ async fn a_release_by_tag_moves_one_environment_and_no_other() {
         first_apply(&rig, environment).ok().await;
     }
     let image = "us-central1-docker.pkg.dev/agent-army-example/agent-army/api:v1";
-    let body = serde_json::json!({ "image": image });
-    let (status, answer) = rig.cloud.send(reqwest::Method::POST, "/__sandbox/artifacts", Some(&body)).await;
-    assert_eq!(status, 200, "{answer}");
+    let digest = rig.cloud.push(image).await;
     rig.apply_to("staging").args(["--tag", "v1"]).ok().await;
-    let digest = answer["digest"].as_str().unwrap();
     let image_of =
         async |service: &str| rig.cloud.service(service).await["template"]["containers"][0]["image"].clone();
-    assert!(image_of("agent-army-api-staging").await.as_str().unwrap().ends_with(digest));
-    assert!(!image_of("sales-agent-production").await.as_str().unwrap().ends_with(digest));
+    assert!(image_of("agent-army-api-staging").await.as_str().unwrap().ends_with(&digest));
+    assert!(!image_of("sales-agent-production").await.as_str().unwrap().ends_with(&digest));
     for environment in ENVIRONMENTS {
         rig.settled_in(environment, "staging was released").await;
     }

@@ -162,6 +162,70 @@ async fn restore() -> Scene {
     }
 }
 
+/// The service's image lies in the system's own registry.
+const OWN_IMAGE: (&str, &str) = ("    image: us-docker.pkg.dev/cloudrun/container/hello\n", "");
+
+/// A state in which two versions of the own image are there, after these commands.
+async fn pushed(commands: &[&str]) -> TempDir {
+    let state = deployed(Workplace::shop, &["dev"]).await;
+    let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
+    let rig = Rig::of(Workplace::shop(), Cloud::start(options).await);
+    rig.edit(OWN_IMAGE.0, OWN_IMAGE.1);
+    for tag in ["v1", "v2"] {
+        rig.cloud.push(&format!("us-central1-docker.pkg.dev/{PROJECT}/shop/web:{tag}")).await;
+    }
+    for command in commands {
+        rig.deployer(command).ok().await;
+    }
+    rig.cloud.stop().await;
+    state
+}
+
+/// The own image is released for the first time.
+async fn release() -> Scene {
+    Scene {
+        name: "a release",
+        state: pushed(&[]).await,
+        place: Workplace::shop,
+        edits: &[OWN_IMAGE],
+        command: "apply dev --auto-approve --tag v1",
+    }
+}
+
+/// The next version is released.
+async fn next_release() -> Scene {
+    Scene {
+        name: "the next release",
+        state: pushed(&["apply dev --auto-approve --tag v1"]).await,
+        place: Workplace::shop,
+        edits: &[OWN_IMAGE],
+        command: "apply dev --auto-approve --tag v2",
+    }
+}
+
+/// The service leaves the registry, whose settings change.
+async fn farewell() -> Scene {
+    Scene {
+        name: "a farewell",
+        state: pushed(&["apply dev --auto-approve --tag v1"]).await,
+        place: Workplace::shop,
+        edits: &[("{repository: shop}", "{repository: shop, description: Empty soon}")],
+        command: "apply dev --auto-approve --prune",
+    }
+}
+
+async fn scenes() -> [Scene; 7] {
+    [
+        first_apply(),
+        change().await,
+        restore().await,
+        release().await,
+        next_release().await,
+        farewell().await,
+        destruction().await,
+    ]
+}
+
 /// Everything goes: no other environment needs it.
 async fn destruction() -> Scene {
     let place = || {
@@ -212,6 +276,21 @@ async fn a_restore_survives_every_failure_of_every_method() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_survives_every_failure_of_every_method() {
+    release().await.survives_all(&failures()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_release_survives_every_failure_of_every_method() {
+    next_release().await.survives_all(&failures()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_the_registry_survives_every_failure_of_every_method() {
+    farewell().await.survives_all(&failures()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destruction_survives_every_failure_of_every_method() {
     destruction().await.survives_all(&failures()).await;
 }
@@ -219,7 +298,7 @@ async fn a_destruction_survives_every_failure_of_every_method() {
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_edit_in_the_same_moment_is_never_overwritten() {
     let moved = [Trouble { act: json!({"stale_etag": true}), when: "before", reads: false }];
-    for scene in [first_apply(), change().await, restore().await, destruction().await] {
+    for scene in scenes().await {
         scene.survives_all(&moved).await;
     }
 }
@@ -229,7 +308,7 @@ async fn slow_and_failing_operations_end_well_now_or_in_the_next_run() {
     let fails = json!({"operation_fails": {"code": 13, "message": "The frobnicator is broken."}});
     let operations =
         [json!({"slow_operation": 7}), fails].map(|act| Trouble { act, when: "before", reads: false });
-    for scene in [first_apply(), change().await, restore().await, destruction().await] {
+    for scene in scenes().await {
         scene.survives_all(&operations).await;
     }
 }
@@ -238,7 +317,7 @@ async fn slow_and_failing_operations_end_well_now_or_in_the_next_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_never_comes_is_given_up_and_asked_for_again() {
     let hang = &Trouble { act: json!({"hang": true}), when: "after", reads: true };
-    let scenes = [first_apply(), change().await, restore().await, destruction().await];
+    let scenes = scenes().await;
     let mut met = Vec::new();
     for scene in &scenes {
         met.push((scene, scene.undisturbed().await));
@@ -267,7 +346,7 @@ const ELSEWHERE: [(&str, &str); 3] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_that_deployer_knows_is_met_by_a_scene() {
     let mut met = BTreeSet::new();
-    for scene in [first_apply(), change().await, restore().await, destruction().await] {
+    for scene in scenes().await {
         met.extend(scene.undisturbed().await.0.into_keys());
     }
     let sources = std::fs::read_dir(repository().join("src/gcp")).unwrap();
