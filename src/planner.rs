@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 use crate::config::Environment;
 use crate::config::model::Target;
 use crate::error::CliError;
 use crate::gcp::{ErrorKind, Gcp};
 use crate::plan::file::{Observed, Planned};
-use crate::plan::sharing::Sharing;
+use crate::plan::sharing::{Sharing, peers};
 use crate::plan::{self, PlanError};
 use crate::resource::erased::Live;
 use crate::resource::registry::Registry;
@@ -59,10 +61,11 @@ impl Planner<'_> {
             return Err(PlanError::Refused(refusals).into());
         }
         let sharing = if options.purpose == plan::Purpose::Destroy { sharing.without_own() } else { sharing };
+        let configuration = configuration(self.env, self.others);
         let inputs = plan::Inputs {
             place: &place,
             target,
-            configuration: &self.env.digest,
+            configuration: &configuration,
             sources: &self.env.sources,
             show_env: &self.env.show_env,
             facts: &facts,
@@ -123,4 +126,13 @@ impl Planner<'_> {
             ..Facts::default()
         }
     }
+}
+
+/// Digest of all that the YAML says about where `env` lives: what other environments declare decides what is shared and
+/// what may be deleted.
+pub fn configuration(env: &Environment, others: &[Environment]) -> String {
+    let mut digests: Vec<_> = peers(env, others).chain([env]).map(|env| (&env.name, &env.digest)).collect();
+    digests.sort_unstable();
+    let text: String = digests.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
+    hex::encode(Sha256::digest(text))
 }

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::CliError;
-use super::session::Connection;
+use super::session::{self, Connection};
+use crate::config::model::Target;
 use crate::config::{self, Environment, Inputs, scalars};
 use crate::plan::Plan;
 use crate::plan::file::{FileError, Observed, Planned, Saved};
+use crate::planner::configuration;
 
 /// Moved objects that one message names; the rest is counted.
 const MAX_NAMED: usize = 20;
@@ -110,24 +112,33 @@ pub fn matches_yaml(path: &Path, plan: &Plan, root: &Path) -> Result<bool, CliEr
         return Err(CliError::user(format!("{} cannot be used: {message}", path.display()))
             .hint(format!("environments: {}", known.join(", "))));
     }
-    let env = environment(root, name, plan.place.project_number)?;
-    match difference(plan, &env) {
+    let (mut env, others) = environments(root, name, plan.place.project_number)?;
+    if plan.target == session::SANDBOX {
+        env.target = Target::Sandbox;
+    }
+    match difference(plan, &env, &others) {
         Some(why) => Err(again(path, plan, &why)),
         None => Ok(true),
     }
 }
 
-/// The environment as a session would have it.
-fn environment(root: &Path, name: &str, project_number: u64) -> Result<Environment, CliError> {
-    let loaded = config::load(root, name, &Inputs::default())?;
-    if !loaded.needs_project_number {
-        return Ok(loaded.environment);
+/// The environment and the others, as a session would have them.
+fn environments(
+    root: &Path,
+    name: &str,
+    project_number: u64,
+) -> Result<(Environment, Vec<Environment>), CliError> {
+    let mut loaded = config::load(root, name, &Inputs::default())?;
+    let mut number = loaded.environment.project.number;
+    if loaded.needs_project_number {
+        number = Some(project_number);
+        loaded = config::load(root, name, &Inputs { project_number: number })?;
     }
-    Ok(config::load(root, name, &Inputs { project_number: Some(project_number) })?.environment)
+    Ok((loaded.environment, session::others(root, name, number)?))
 }
 
 /// Why the YAML is not the one that the plan was made from.
-fn difference(plan: &Plan, env: &Environment) -> Option<String> {
+fn difference(plan: &Plan, env: &Environment, others: &[Environment]) -> Option<String> {
     let (place, own) = (&plan.place, &plan.place.ownership);
     if own.system != env.system {
         return Some(format!("it is a plan for another system: {}, and not {}", own.system, env.system));
@@ -136,7 +147,8 @@ fn difference(plan: &Plan, env: &Environment) -> Option<String> {
         let (theirs, ours) = (&place.project, &env.project.id);
         return Some(format!("it is a plan for another project: {theirs}, and not {ours}"));
     }
-    (plan.configuration != env.digest).then(|| "the YAML has changed since it was made".to_owned())
+    (plan.configuration != configuration(env, others))
+        .then(|| "the YAML has changed since it was made".to_owned())
 }
 
 /// Fails when anything that the plan was made from is not as it was then.

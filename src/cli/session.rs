@@ -269,7 +269,7 @@ impl Session {
 }
 
 /// The other environments. One that cannot be read stops everything: what it shares would change hands.
-fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<Environment>, CliError> {
+pub fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<Environment>, CliError> {
     let names = config::names(root)?.into_iter().filter(|other| other != name);
     let inputs = Inputs { project_number };
     names.map(|other| Ok(config::load(root, &other, &inputs)?.environment)).collect()
@@ -334,7 +334,7 @@ impl Aim {
 }
 
 /// The sandbox of a checkout, in [`Plan::target`].
-const SANDBOX: &str = "sandbox";
+pub const SANDBOX: &str = "sandbox";
 
 /// Google itself, in [`Plan::target`].
 const GOOGLE: &str = "google";

@@ -157,7 +157,7 @@ impl<'a> Draft<'a> {
             return true;
         }
         let allowed = self.options.allow_replace.contains(address);
-        if allowed && is_protected(owner) {
+        if allowed && self.protects(address, owner) {
             let hint = unprotect(&desired.source);
             self.refuse(
                 desired,
@@ -220,10 +220,12 @@ impl<'a> Draft<'a> {
                 let text = format!("is no longer declared and stays: {user} needs it");
                 self.notes.push(note(address, &text));
             }
-            (Undeclared::Note, _) if is_protected(&owner) && self.options.purpose == Purpose::Destroy => {
+            (Undeclared::Note, _)
+                if self.protects(address, &owner) && self.options.purpose == Purpose::Destroy =>
+            {
                 self.refusals.push(protected(address, inputs));
             }
-            (Undeclared::Note, _) if is_protected(&owner) => {
+            (Undeclared::Note, _) if self.protects(address, &owner) => {
                 let text = "is ours and no longer declared: it stays, since it is protected";
                 self.notes.push(note(address, text));
             }
@@ -247,7 +249,9 @@ impl<'a> Draft<'a> {
         let owner = kind.owner(live, self.inputs.facts)?;
         let ours = self.inputs.sharing.standing(&live.address, &owner) == Standing::Ours;
         let alive = live.life != Life::SoftDeleted && !self.held.contains_key(&live.address);
-        let pruned = self.options.prune && !is_protected(&owner) && !self.in_use.contains_key(&live.address);
+        let pruned = self.options.prune
+            && !self.protects(&live.address, &owner)
+            && !self.in_use.contains_key(&live.address);
         let stays =
             kind.undeclared() == Undeclared::Note && !pruned && self.options.purpose != Purpose::Destroy;
         if ours && alive && stays {
@@ -255,6 +259,11 @@ impl<'a> Draft<'a> {
             self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
         }
         Ok(())
+    }
+
+    /// The object says so, or the YAML that is not applied yet.
+    fn protects(&self, address: &Address, owner: &Owner) -> bool {
+        is_protected(owner) || self.inputs.sharing.protects(address)
     }
 
     fn goes_with_its_whole(&self, kind: &dyn AnyKind, live: &Live) -> Result<bool, PlanError> {

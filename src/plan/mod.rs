@@ -33,7 +33,7 @@ pub struct Plan {
     pub place: Place,
     /// Where this goes, in words: `sandbox`, `google`, or an endpoint.
     pub target: String,
-    /// Hex SHA-256 of the configuration that it was made from.
+    /// Hex SHA-256 of the configuration that it was made from: all environments that share something with this one.
     pub configuration: String,
     /// In the order of carrying out; `Change::wave` says what runs side by side.
     pub changes: Vec<Change>,

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FieldChange, Refusal, diff};
 use crate::config::Environment;
-use crate::resource::erased::{Desired, SpecError};
+use crate::config::model::Target;
+use crate::resource::erased::{AnyKind, Desired, SpecError};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, FieldPolicy, Owner, Ownership};
 
@@ -31,9 +32,18 @@ pub enum Standing {
     Foreign,
 }
 
+/// The other environments that live where `env` lives: in its project, and at Google as it does. What only ever lives
+/// in a sandbox shares nothing with Google; in a sandbox all of them may be rehearsed.
+pub fn peers<'a>(env: &Environment, others: &'a [Environment]) -> impl Iterator<Item = &'a Environment> {
+    let (project, rehearsal) = (env.project.id.clone(), env.target == Target::Sandbox);
+    others
+        .iter()
+        .filter(move |other| other.project.id == project && (rehearsal || other.target != Target::Sandbox))
+}
+
 impl Sharing {
-    /// Compares what `env` declares with what the other environments of its project declare. What two of them
-    /// want differently, although there can be only one of it, is refused.
+    /// Compares what `env` declares with what its [`peers`] declare. What two of them want differently, although there
+    /// can be only one of it, is refused.
     pub fn of(
         registry: &Registry,
         env: &Environment,
@@ -54,8 +64,12 @@ impl Sharing {
         for desired in here.values() {
             sharing.declared(desired, &env.name);
         }
-        for other in others.iter().filter(|other| other.project.id == env.project.id) {
+        for other in peers(env, others) {
+            let elsewhere = other.region != env.region;
             for there in registry.declare(other, facts)? {
+                if elsewhere && registry.kind(&there.address.kind).is_some_and(AnyKind::regional) {
+                    continue;
+                }
                 if let Some(here) = here.get(&there.address) {
                     refusals.extend(disagreement(registry, env, here, other, &there));
                 }
@@ -105,8 +119,13 @@ impl Sharing {
     pub fn mark(&self, address: &Address) -> Ownership {
         let shared = self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);
         let environment = if shared { Ownership::SHARED } else { &self.own.environment };
-        let protect = self.protected.contains(address);
+        let protect = self.protects(address);
         Ownership { protect, ..Ownership::new(&self.own.system, environment) }
+    }
+
+    /// Whether the YAML of any environment protects it.
+    pub fn protects(&self, address: &Address) -> bool {
+        self.protected.contains(address)
     }
 
     fn declared_elsewhere_only(&self, address: &Address) -> bool {

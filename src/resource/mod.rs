@@ -29,6 +29,8 @@ pub trait Kind: Send + Sync + 'static {
     const LAYER: Layer;
     /// The other layer is planned from what these objects tell, so that they are read for it too.
     const TELLS: bool = false;
+    /// There may be one of a name in each region, and others elsewhere.
+    const REGIONAL: bool = false;
     /// A predefined role that lets an identity see all objects of this kind.
     const VIEWER: &'static str;
     /// How the plan calls what it does to objects of this kind.

@@ -151,6 +151,17 @@ async fn destroying_twice_finds_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_yaml_protects_is_safe_before_that_is_applied() {
+    let rig = shop(Cloud::fresh().await);
+    rig.apply().ok().await;
+    rig.edit("    allow_unauthenticated: true\n", "    allow_unauthenticated: true\n    protect: true\n");
+    rig.cloud.forget_calls().await;
+    let done = destroy(&rig).fails(1).await;
+    assert!(done.stderr.contains("run_service/front-dev") && done.stderr.contains("protect"), "{done}");
+    assert_eq!(rig.cloud.writes().await.len(), 0, "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_protected_object_keeps_everything_until_the_yaml_lets_go_of_it() {
     let rig = shop(Cloud::fresh().await);
     let (free, guarded) = ("url: {id: \"url-${env}\"}", "url: {id: \"url-${env}\", protect: true}");

@@ -25,5 +25,6 @@ mod rates;
 mod rig;
 mod saved_plans;
 mod scenarios;
+mod sharing;
 mod support;
 mod tenants;

@@ -77,6 +77,16 @@ async fn objects(rig: &Rig) -> Value {
 }
 
 #[tokio::test]
+async fn a_change_of_an_environment_that_may_share_something_ends_a_plan() {
+    let rig = with_saved_plan().await;
+    let staging = rig.place.read("environments/staging.yaml");
+    rig.place.write("environments/staging.yaml", &format!("{staging}\nvars: {{unused: x}}\n"));
+    refused(&rig, "apply dev.plan --auto-approve", &["the YAML has changed"]).await;
+    rig.place.write("environments/staging.yaml", &staging);
+    rig.deployer("apply dev.plan --auto-approve").ok().await;
+}
+
+#[tokio::test]
 async fn an_empty_plan_is_saved_and_does_nothing() {
     let rig = Rig::fresh().await;
     rig.apply().ok().await;

@@ -103,6 +103,7 @@ impl Kind for ImageTag {
     const NAME: &'static str = "image_tag";
     const API: &'static str = "artifactregistry.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/artifactregistry.reader";
     const VERBS: Verbs = Verbs { create: "tag", update: "move", delete: "untag" };
     type Spec = Spec;

@@ -22,6 +22,7 @@ impl Kind for RunGrant {
     const NAME: &'static str = "run_grant";
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
     const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
     const UNDECLARED: Undeclared = Undeclared::Delete;
