@@ -216,6 +216,9 @@ impl<'a> Draft<'a> {
         let user = looked_up.find_map(|address| self.in_use.get(address)).cloned();
         match (kind.undeclared(), user) {
             (Undeclared::Keep, _) => {}
+            (Undeclared::Note, _) if self.options.purpose == Purpose::Drift => {
+                self.changes.push(deletion(kind, live, inputs, self.options)?);
+            }
             (Undeclared::Delete, Some(user)) => {
                 let text = format!("is no longer declared and stays: {user} needs it");
                 self.notes.push(note(address, &text));

@@ -84,7 +84,7 @@ impl Scene {
         let alone =
             |call: &&Recorded| call.method.as_ref().is_some_and(|method| !method.ends_with("setIamPolicy"));
         let sure = writes.iter().filter(alone).filter(|call| call.status == Some(200)).count();
-        assert!(sure > 2, "{writes:?}");
+        assert!(sure > 0, "{writes:?}");
         let wanted = &rig.cloud.inventory().await;
         let cases = cases(writes.len(), sure, self.blows);
         let count = cases.len();

@@ -58,7 +58,8 @@ impl Scene {
     }
 
     /// Strikes the first call of each of the methods at once, and runs until there is nothing to do.
-    async fn survives(&self, trouble: &Trouble, methods: &[&str], wanted: &BTreeSet<String>) {
+    /// Answers how many runs that took.
+    async fn survives(&self, trouble: &Trouble, methods: &[&str], wanted: &BTreeSet<String>) -> usize {
         let context = format!("{}: {} {} of {methods:?}", self.name, trouble.act, trouble.when);
         let copy = TempDir::new().unwrap();
         let rig = self.rig(&copy).await;
@@ -85,6 +86,16 @@ impl Scene {
         let done = self.run(&rig).ok().await;
         assert_eq!(rig.cloud.writes().await.len(), 0, "{context}: there still was something to do\n{done}");
         nothing_twice_or_lost(&rig.cloud, wanted, &context).await;
+        failures + 1
+    }
+
+    /// Passing trouble of every method: one run waits it out.
+    async fn absorbs(&self, act: Value) {
+        let (methods, wanted) = &self.undisturbed().await;
+        let trouble = Trouble { act, when: "before", reads: true };
+        let methods: Vec<_> = methods.keys().map(String::as_str).collect();
+        let runs = self.survives(&trouble, &methods, wanted).await;
+        assert_eq!(runs, 1, "{}: {} is not waited out", self.name, trouble.act);
     }
 
     /// Strikes all methods at once with each trouble; what hides another strike behind its failure lets it through in
@@ -101,11 +112,12 @@ impl Scene {
     }
 }
 
-/// A failed run says what failed and why, in words.
+/// A failed run says what failed and why, in words: either one error, or a report with each change that failed.
 fn is_clear(done: &Done, context: &str) {
     assert_eq!(done.code, 1, "{context}: {done}");
-    let told = done.stdout.contains("\nfailed: ") || done.stderr.contains("error: ");
-    assert!(told, "{context}: it does not say what failed\n{done}");
+    let errors = done.stderr.matches("error: ").count();
+    let failed = done.stdout.matches("\nfailed: ").count();
+    assert!(errors == 1 || (errors == 0 && failed > 0), "{context}: it does not say what failed\n{done}");
     let raw = ["<html", "panicked", "reqwest::", "hyper::"];
     let raw: Vec<_> = raw.iter().filter(|word| done.to_string().contains(**word)).collect();
     assert!(raw.is_empty(), "{context}: {raw:?} means nothing to people\n{done}");
@@ -295,6 +307,16 @@ async fn a_destruction_survives_every_failure_of_every_method() {
     destruction().await.survives_all(&failures()).await;
 }
 
+/// Refusals have no effect, so that they are waited out whatever was called.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_waits_for_quotas_of_every_method() {
+    let quota = json!({"quota": true, "retryAfter": 1});
+    let scenes = scenes().await;
+    let cases = scenes.iter().map(|scene| scene.absorbs(quota.clone()));
+    let cases: Vec<_> = cases.collect();
+    futures::stream::iter(cases).buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_edit_in_the_same_moment_is_never_overwritten() {
     let moved = [Trouble { act: json!({"stale_etag": true}), when: "before", reads: false }];
@@ -327,7 +349,7 @@ async fn an_answer_that_never_comes_is_given_up_and_asked_for_again() {
         let new = methods.keys().filter(|method| seen.insert((*method).clone()));
         cases.extend(new.map(|method| async move { scene.survives(hang, &[method], wanted).await }));
     }
-    futures::stream::iter(cases).buffer_unordered(WAITING_AT_ONCE).collect::<()>().await;
+    futures::stream::iter(cases).buffer_unordered(WAITING_AT_ONCE).collect::<Vec<_>>().await;
 }
 
 /// Methods that no scene meets, and why.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Done, PROJECT, Workplace, service_path};
+use crate::support::{Cloud, Done, PROJECT, Workplace, service_path};
 
 const API: &str = "agent-army-api-dev";
 
@@ -390,6 +390,27 @@ async fn drift_is_what_differs_from_the_yaml() {
     rig.deployer("drift dev --layer foundation").ok().await;
     rig.deployer("drift dev --layer release").fails(2).await;
     assert_eq!(rig.cloud.writes().await.len(), 0);
+}
+
+#[tokio::test]
+async fn drift_shows_what_apply_would_refuse_or_leave() {
+    let own = "registry: {repository: shop}\nservices:\n  web: {name: web-front, startup_probe: /s}\n";
+    let head = "deployer: v1\nenvironment: base\nsystem: shop\nregion: us-central1\n\
+        project: {id: agent-army-example, number: \"123456789012\"}\n";
+    let place = Workplace::with(&[
+        ("environments/base.yaml", &format!("{head}{own}secrets: {{old: {{}}}}\n")),
+        ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
+    ]);
+    let rig = Rig::of(place, Cloud::fresh().await);
+    // An apply would want to know which image.
+    rig.deployer("plan dev").fails(1).await;
+    let done = rig.deployer("drift dev").fails(2).await;
+    assert!(done.stdout.contains("missing  run_service/web-front"), "{done}");
+    rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
+    // An apply would leave it where it is.
+    rig.edit("secrets: {old: {}}\n", "");
+    let done = rig.deployer("drift dev --layer foundation").fails(2).await;
+    assert!(done.stdout.contains("not declared  secret/old"), "{done}");
 }
 
 #[tokio::test]
