@@ -133,6 +133,9 @@ impl Planner<'_> {
 pub fn configuration(env: &Environment, others: &[Environment]) -> String {
     let mut digests: Vec<_> = peers(env, others).chain([env]).map(|env| (&env.name, &env.digest)).collect();
     digests.sort_unstable();
-    let text: String = digests.iter().map(|(name, digest)| format!("{name} {digest}\n")).collect();
-    hex::encode(Sha256::digest(text))
+    let mut all = Sha256::new();
+    for (name, digest) in digests {
+        all.update(format!("{name} {digest}\n"));
+    }
+    hex::encode(all.finalize())
 }

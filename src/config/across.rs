@@ -149,8 +149,8 @@ fn run_by_turns(
             let diagnostic = Diagnostic::error(rule, message)
                 .label("the same in another environment")
                 .hint("put `${env}` into its `name`, or give the environments projects of their own");
-            let names = [environment.name.clone(), other.to_owned()];
-            found.push((names, placed(environment, &join(&path, "name"), diagnostic)));
+            let between = [environment.name.clone(), other.to_owned()];
+            found.push((between, placed(environment, &join(&path, "name"), diagnostic)));
         }
     }
     found
