@@ -58,6 +58,7 @@ impl Planner<'_> {
         if !refusals.is_empty() {
             return Err(PlanError::Refused(refusals).into());
         }
+        let sharing = sharing.seeing(registry, &live, &facts)?;
         let sharing = if options.purpose == plan::Purpose::Destroy { sharing.without_own() } else { sharing };
         let inputs = plan::Inputs {
             place: &place,
