@@ -236,7 +236,7 @@ impl Session {
     }
 
     async fn plan_for(&self, purpose: Purpose, layer: Option<Layer>) -> Result<Plan, CliError> {
-        let options = plan::Options { purpose, layer, ..plan::Options::default() };
+        let options = plan::Options { layer, purpose, ..plan::Options::default() };
         Ok(self.planner().plan(Release::default(), &options).await?.plan)
     }
 
