@@ -60,6 +60,7 @@ impl Planner<'_> {
         if !refusals.is_empty() {
             return Err(PlanError::Refused(refusals).into());
         }
+        let sharing = sharing.seeing(registry, &live, &facts)?;
         let sharing = if options.purpose == plan::Purpose::Destroy { sharing.without_own() } else { sharing };
         let configuration = configuration(self.env, self.others);
         let inputs = plan::Inputs {

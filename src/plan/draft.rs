@@ -21,15 +21,25 @@ pub(super) struct Draft<'a> {
     notes: Vec<Note>,
     refusals: Vec<Refusal>,
     /// What undeclared objects that stay refer to, and which of them does.
-    in_use: BTreeMap<Address, Address>,
+    in_use: BTreeMap<Address, Vec<Address>>,
+    /// Undeclared objects that stay.
+    staying: BTreeSet<Address>,
     /// Declared grants whose place a grant under somebody's condition holds, by that one's address.
     pub(super) held: BTreeMap<Address, (Address, String)>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(inputs: &'a Inputs<'a>, options: &'a Options) -> Self {
-        let (changes, notes, refusals) = (Vec::new(), Vec::new(), Vec::new());
-        Self { inputs, options, changes, notes, refusals, in_use: BTreeMap::new(), held: BTreeMap::new() }
+        Self {
+            inputs,
+            options,
+            changes: Vec::new(),
+            notes: Vec::new(),
+            refusals: Vec::new(),
+            in_use: BTreeMap::new(),
+            staying: BTreeSet::new(),
+            held: BTreeMap::new(),
+        }
     }
 
     /// A release is planned without a view of the foundation, which therefore must not look missing.
@@ -211,10 +221,7 @@ impl<'a> Draft<'a> {
         let stays = kind.undeclared() == Undeclared::Note
             && !self.options.prune
             && self.options.purpose != Purpose::Destroy;
-        let used_with = kind.used_with(&address.name, &live.spec)?;
-        let mut looked_up = [Some(address), used_with.as_ref()].into_iter().flatten();
-        let user = looked_up.find_map(|address| self.in_use.get(address)).cloned();
-        match (kind.undeclared(), user) {
+        match (kind.undeclared(), self.user_of(kind, live)?) {
             (Undeclared::Keep, _) => {}
             (Undeclared::Note, _) if self.options.purpose == Purpose::Drift => {
                 self.changes.push(deletion(kind, live, inputs, self.options)?);
@@ -259,7 +266,10 @@ impl<'a> Draft<'a> {
             kind.undeclared() == Undeclared::Note && !pruned && self.options.purpose != Purpose::Destroy;
         if ours && alive && stays {
             let references = kind.references(&live.address.name, &live.spec)?;
-            self.in_use.extend(references.into_iter().map(|address| (address, live.address.clone())));
+            for used in references {
+                self.in_use.entry(used).or_default().push(live.address.clone());
+            }
+            self.staying.insert(live.address.clone());
         }
         Ok(())
     }
@@ -267,6 +277,21 @@ impl<'a> Draft<'a> {
     /// The object says so, or the YAML that is not applied yet.
     fn protects(&self, address: &Address, owner: &Owner) -> bool {
         is_protected(owner) || self.inputs.sharing.protects(address)
+    }
+
+    /// An undeclared object that stays and needs `live`.
+    fn user_of(&self, kind: &dyn AnyKind, live: &Live) -> Result<Option<Address>, PlanError> {
+        let users = |address: &Address| self.in_use.get(address).into_iter().flatten().rev();
+        if let Some(user) = users(&live.address).next() {
+            return Ok(Some(user.clone()));
+        }
+        if let Some(with) = kind.used_with(&live.address.name, &live.spec)?
+            && let Some(user) = users(&with.object).find(|user| with.is_used_by(user))
+        {
+            return Ok(Some(user.clone()));
+        }
+        let whole = kind.part_of(&live.address.name, &live.spec)?;
+        Ok(whole.filter(|whole| kind.stays_with_whole() && self.staying.contains(whole)))
     }
 
     fn goes_with_its_whole(&self, kind: &dyn AnyKind, live: &Live) -> Result<bool, PlanError> {

@@ -269,7 +269,12 @@ mod tests {
 
     fn saved(created: &str) -> Saved {
         let observed = Observed::of(&[live("secret/key", &json!({"a": 1}), Owner::Nobody)]);
-        let planned = Planned { plan: plan(), scope: Scope::new("p", "us-central1"), layer: None, observed };
+        let planned = Planned {
+            plan: plan(),
+            scope: Scope::new("p", "us-central1", Ownership::new("shop", "dev")),
+            layer: None,
+            observed,
+        };
         Saved::new(planned, created.parse().unwrap())
     }
 

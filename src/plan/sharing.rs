@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{FieldChange, Refusal, diff};
 use crate::config::Environment;
 use crate::config::model::Target;
-use crate::resource::erased::{AnyKind, Desired, SpecError};
+use crate::resource::erased::{AnyKind, Desired, Live, SpecError};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, FieldPolicy, Owner, Ownership};
 
@@ -18,6 +18,8 @@ pub struct Sharing {
     declared_by: BTreeMap<Address, BTreeSet<String>>,
     /// What any of them protects.
     protected: BTreeSet<Address>,
+    /// What only this environment still declares, and what accounts of others still have grants on.
+    granted_elsewhere: BTreeSet<Address>,
 }
 
 /// What an owner's mark means for a plan.
@@ -54,6 +56,7 @@ impl Sharing {
             own: Ownership::new(&env.system, &env.name),
             declared_by: BTreeMap::new(),
             protected: BTreeSet::new(),
+            granted_elsewhere: BTreeSet::new(),
         };
         let mut refusals = Vec::new();
         let here: BTreeMap<_, _> = registry
@@ -86,6 +89,27 @@ impl Sharing {
         }
     }
 
+    /// The same with a view of what exists: what is marked as shared stays so as long as an account of another
+    /// environment has a grant on it. That environment looks at what is its own or shared; were it neither, nobody would
+    /// revoke the grant.
+    pub fn seeing(mut self, registry: &Registry, live: &[Live], facts: &Facts) -> Result<Self, SpecError> {
+        let shared = live.iter().filter(|live| {
+            matches!(&live.owner, Owner::Marked(mark)
+                if mark.system == self.own.system && mark.environment == Ownership::SHARED)
+        });
+        let shared: BTreeSet<_> = shared.map(|live| &live.address).collect();
+        for grant in live {
+            let Some(kind) = registry.kind(&grant.address.kind) else { continue };
+            if kind.serves_another(grant, facts)?
+                && let Some(whole) = kind.part_of(&grant.address.name, &grant.spec)?
+                && shared.contains(&whole)
+            {
+                self.granted_elsewhere.insert(whole);
+            }
+        }
+        Ok(self)
+    }
+
     /// The same when this environment declares nothing any more.
     #[must_use]
     pub fn without_own(mut self) -> Self {
@@ -108,7 +132,12 @@ impl Sharing {
     #[cfg(test)]
     pub(super) fn alone(own: Ownership, declared: &[Desired]) -> Self {
         let environment = own.environment.clone();
-        let mut sharing = Self { own, declared_by: BTreeMap::new(), protected: BTreeSet::new() };
+        let mut sharing = Self {
+            own,
+            declared_by: BTreeMap::new(),
+            protected: BTreeSet::new(),
+            granted_elsewhere: BTreeSet::new(),
+        };
         for desired in declared {
             sharing.declared(desired, &environment);
         }
@@ -117,7 +146,8 @@ impl Sharing {
 
     /// The mark that an object at `address` gets.
     pub fn mark(&self, address: &Address) -> Ownership {
-        let shared = self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);
+        let shared = self.granted_elsewhere.contains(address)
+            || self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);
         let environment = if shared { Ownership::SHARED } else { &self.own.environment };
         let protect = self.protects(address);
         Ownership { protect, ..Ownership::new(&self.own.system, environment) }
@@ -214,6 +244,7 @@ mod tests {
             own: Ownership::new("shop", "staging"),
             declared_by: BTreeMap::new(),
             protected: BTreeSet::new(),
+            granted_elsewhere: BTreeSet::new(),
         };
         if !declared_by.is_empty() {
             let environments = declared_by.iter().map(ToString::to_string).collect();

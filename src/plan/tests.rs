@@ -405,6 +405,21 @@ fn nothing_is_revoked_before_the_revision_that_may_use_it_has_lost_its_traffic()
 }
 
 #[test]
+fn a_service_that_stays_undeclared_keeps_what_its_account_reads_and_who_calls_it() {
+    // Nothing in its spec says that it reads the secret: `tenants.readers` did.
+    let stays = live("run_service/api", service(&json!({}), "100% newest"), ours());
+    let public = json!({"on": "api", "role": "roles/run.invoker", "member": "allUsers"});
+    let found = [stays, grant(), live("run_grant/p", public, Owner::Foreign)];
+    let plan = plain(&[], &found);
+    assert!(plan.is_empty(), "{plan:?}");
+    let told: Vec<_> = plan.notes.iter().map(|note| note.address.to_string()).collect();
+    assert_eq!(told, ["run_service/api", GRANT, "run_grant/p"]);
+    assert_eq!(plain(&[], &found[1..]).changes.len(), 2, "without the service nobody needs them");
+    let pruned = planned(&[], &found, &Options { prune: true, ..Options::default() }).unwrap();
+    assert_eq!(pruned.change(&address(GRANT)).unwrap().needs, [address("run_service/api")]);
+}
+
+#[test]
 fn a_target_that_is_as_declared_still_brings_what_it_needs() {
     let spec = service(&json!({"A": "a:1"}), "100% newest");
     let missing = Desired { address: address(GRANT), spec: grant().spec, ..desired("secret/x", Value::Null) };

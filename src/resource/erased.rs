@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     Address, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place, Scope, Settle,
-    Undeclared, Verbs,
+    Undeclared, UsedWith, Verbs,
 };
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
@@ -45,13 +45,16 @@ pub trait AnyKind: Send + Sync {
     fn viewer(&self) -> &'static str;
     fn verbs(&self) -> Verbs;
     fn undeclared(&self) -> Undeclared;
+    fn granted_on(&self) -> Option<&'static str>;
+    fn stays_with_whole(&self) -> bool;
     fn server_check(&self) -> bool;
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
     fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError>;
+    fn serves_another(&self, live: &Live, facts: &Facts) -> Result<bool, SpecError>;
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
-    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<UsedWith>, SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
     fn consequences(
         &self,
@@ -158,6 +161,14 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::UNDECLARED
     }
 
+    fn granted_on(&self) -> Option<&'static str> {
+        K::GRANTED_ON
+    }
+
+    fn stays_with_whole(&self) -> bool {
+        K::STAYS_WITH_WHOLE
+    }
+
     fn server_check(&self) -> bool {
         K::SERVER_CHECK
     }
@@ -193,11 +204,15 @@ impl<K: Kind> AnyKind for Erased<K> {
         Ok(found.map(|(name, why)| (Address::of::<K>(name), why)))
     }
 
+    fn serves_another(&self, live: &Live, facts: &Facts) -> Result<bool, SpecError> {
+        Ok(K::serves_another(&typed::<K>(live)?, facts))
+    }
+
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {
         Ok(K::uses_unseen(&read::<K, _>(spec)?))
     }
 
-    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError> {
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<UsedWith>, SpecError> {
         Ok(K::used_with(name, &read::<K, _>(spec)?))
     }
 

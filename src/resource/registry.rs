@@ -4,10 +4,10 @@ use futures::future::try_join_all;
 
 use super::erased::{AnyKind, Desired, Erased, Live, SpecError};
 use super::kinds::{
-    account_grant, api, identity_pool, identity_provider, image_tag, project_grant, repository, run_grant,
-    run_job, run_service, secret, secret_grant, secret_value, service_account,
+    account_grant, api, identity_pool, identity_provider, image_tag, job_grant, project_grant, repository,
+    repository_grant, run_grant, run_job, run_service, secret, secret_grant, secret_value, service_account,
 };
-use super::{Facts, Kind, Layer, Scope};
+use super::{Facts, Kind, Layer, Ownership, Scope};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError};
 
@@ -27,6 +27,7 @@ impl Registry {
             kinds: vec![
                 of::<api::Api>(),
                 of::<repository::Repository>(),
+                of::<repository_grant::RepositoryGrant>(),
                 of::<identity_pool::IdentityPool>(),
                 of::<identity_provider::IdentityProvider>(),
                 of::<service_account::ServiceAccount>(),
@@ -38,6 +39,7 @@ impl Registry {
                 of::<run_service::RunService>(),
                 of::<run_grant::RunGrant>(),
                 of::<run_job::RunJob>(),
+                of::<job_grant::JobGrant>(),
                 of::<image_tag::ImageTag>(),
             ],
         }
@@ -58,7 +60,7 @@ impl Registry {
 
     /// What observing needs to know of an environment.
     pub fn scope(&self, env: &Environment) -> Scope {
-        let mut scope = Scope::new(&env.project.id, &env.region);
+        let mut scope = Scope::new(&env.project.id, &env.region, Ownership::new(&env.system, &env.name));
         for kind in self.kinds() {
             scope.watch(kind.name(), kind.watched(env));
         }
@@ -77,10 +79,7 @@ impl Registry {
         scope: &Scope,
         layer: Option<Layer>,
     ) -> Result<Vec<Live>, GcpError> {
-        let looked_at = |kind: &&dyn AnyKind| {
-            layer != Some(Layer::Release) || kind.layer() == Layer::Release || kind.tells()
-        };
-        let each = self.kinds().filter(looked_at).map(|kind| async move {
+        let each = self.kinds().filter(|kind| is_looked_at(*kind, layer)).map(|kind| async move {
             match kind.observe(gcp, scope).await {
                 Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok((kind, None)),
                 Err(error) => Err(unseen(kind, scope, error)),
@@ -101,7 +100,25 @@ impl Registry {
             kind.observe(gcp, scope).await.map_err(|error| unseen(kind, scope, error))
         });
         live.extend(try_join_all(again).await?.into_iter().flatten());
+        live.extend(self.grants_on_undeclared(gcp, scope, layer, &live).await?);
         Ok(live)
+    }
+
+    /// The grants on what is ours and not declared: they, too, have to be seen to be revoked. What there is of that is
+    /// known by now, so that only its policies are read, and where everything is declared nothing is.
+    async fn grants_on_undeclared(
+        &self,
+        gcp: &Gcp,
+        scope: &Scope,
+        layer: Option<Layer>,
+        live: &[Live],
+    ) -> Result<Vec<Live>, GcpError> {
+        let grants = self.kinds().filter(|kind| is_looked_at(*kind, layer));
+        let each = grants.filter_map(|kind| Some((kind, scope.unwatched(kind.granted_on()?, live)?)));
+        let each = each.map(|(kind, scope)| async move {
+            kind.observe(gcp, &scope).await.map_err(|error| unseen(kind, &scope, error))
+        });
+        Ok(try_join_all(each).await?.into_iter().flatten().collect())
     }
 
     /// Adds to `facts` what the environment tells.
@@ -135,6 +152,11 @@ impl Registry {
         }
         Ok(desired)
     }
+}
+
+/// A release is planned without the right to see what it stands on.
+fn is_looked_at(kind: &dyn AnyKind, layer: Option<Layer>) -> bool {
+    layer != Some(Layer::Release) || kind.layer() == Layer::Release || kind.tells()
 }
 
 /// A refusal to show objects of a kind names what lets them be seen.

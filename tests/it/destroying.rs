@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::rig::{Rig, Running, cloud_from};
-use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path};
+use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path, secret_path};
 
 /// An environment with something of each kind that is deleted or revoked, and one beside it.
 const BASE: &str = r#"deployer: v1
@@ -93,10 +93,6 @@ async fn traces(cloud: &Cloud) -> Vec<String> {
         found.extend(grants.into_iter().filter(|grant| grant.contains("-dev@")));
     }
     found
-}
-
-fn secret_path(id: &str) -> String {
-    format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/{id}")
 }
 
 #[tokio::test(flavor = "multi_thread")]

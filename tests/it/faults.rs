@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::rig::{Rig, cloud_from, deployed, nothing_twice_or_lost};
-use crate::support::{Cloud, Done, PROJECT, Run, Workplace, account_path, repository};
+use crate::support::{
+    Cloud, Done, PROJECT, Run, Workplace, account_path, job_path, repository, repository_path,
+};
 
 /// Cases that run side by side.
 const AT_ONCE: usize = 4;
@@ -152,7 +154,8 @@ async fn change() -> Scene {
     }
 }
 
-/// A pool was deleted by hand and comes back with its provider; an account was given another name.
+/// A pool was deleted by hand and comes back with its provider; an account was given another name; a job and the
+/// repository were opened to everybody.
 async fn restore() -> Scene {
     let state = deployed(Workplace::shop, &["dev"]).await;
     let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
@@ -164,6 +167,8 @@ async fn restore() -> Scene {
     }
     let renamed = json!({"serviceAccount": {"displayName": "by hand"}, "updateMask": "displayName"});
     assert_eq!(cloud.console("PATCH", &account_path("ci-plan"), Some(&renamed)).await.0, 200);
+    cloud.grant(&job_path("tidy-dev"), "roles/run.invoker", "allUsers").await;
+    cloud.grant(&repository_path("shop"), "roles/artifactregistry.reader", "allUsers").await;
     cloud.stop().await;
     Scene {
         name: "a restore",

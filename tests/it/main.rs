@@ -12,6 +12,7 @@ mod conformance;
 mod crash;
 mod destroying;
 mod docs;
+mod doors;
 mod faults;
 mod identity;
 mod images;

@@ -26,6 +26,9 @@ impl Kind for RunGrant {
     const VIEWER: &'static str = "roles/run.viewer";
     const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
     const UNDECLARED: Undeclared = Undeclared::Delete;
+    const GRANTED_ON: Option<&'static str> = Some(RunService::NAME);
+    /// A service that stays goes on serving those whom it serves.
+    const STAYS_WITH_WHOLE: bool = true;
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {

@@ -281,3 +281,18 @@ pub fn account_path(id: &str) -> String {
 pub fn service_path(name: &str) -> String {
     format!("/run.googleapis.com/v2/projects/{PROJECT}/locations/{REGION}/services/{name}")
 }
+
+/// The path of a Cloud Run job in the repository's project.
+pub fn job_path(name: &str) -> String {
+    format!("/run.googleapis.com/v2/projects/{PROJECT}/locations/{REGION}/jobs/{name}")
+}
+
+/// The path of a secret in the repository's project.
+pub fn secret_path(id: &str) -> String {
+    format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/{id}")
+}
+
+/// The path of a repository of Artifact Registry in the repository's project.
+pub fn repository_path(id: &str) -> String {
+    format!("/artifactregistry.googleapis.com/v1/projects/{PROJECT}/locations/{REGION}/repositories/{id}")
+}
