@@ -511,6 +511,8 @@ pub struct Facts {
     pub release_tag: Option<String>,
     /// Tags of the system's own registry, by image (`api`, `web/api`) and tag.
     pub tags: BTreeMap<String, BTreeMap<String, TaggedImage>>,
+    /// Digests of all images in the system's own registry, with a tag or without, by image.
+    pub digests: BTreeMap<String, BTreeSet<String>>,
     /// Labels of the repositories that exist, by id, without the marks.
     pub repository_labels: BTreeMap<String, BTreeMap<String, String>>,
     /// Empty secrets get a random stand-in value (the sandbox), instead of waiting for a person.
