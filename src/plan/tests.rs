@@ -96,7 +96,7 @@ fn a_changed_field_is_told_in_the_words_and_at_the_place_of_the_yaml() {
         ("secrets.a.description", Some("base.yaml:3:9"))
     );
     assert_eq!((&field.old, &field.new), (&Some(json!("old")), &Some(json!("new"))));
-    assert_eq!(plan.changes[0].consequences, [Consequence::NoRestart]);
+    assert_eq!(plan.changes[0].consequences, [], "nothing restarts for a secret, so that it is no news");
 }
 
 #[test]

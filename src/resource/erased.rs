@@ -41,6 +41,7 @@ pub trait AnyKind: Send + Sync {
     fn api(&self) -> &'static str;
     fn layer(&self) -> Layer;
     fn tells(&self) -> bool;
+    fn restarts(&self) -> bool;
     fn viewer(&self) -> &'static str;
     fn verbs(&self) -> Verbs;
     fn undeclared(&self) -> Undeclared;
@@ -143,6 +144,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn tells(&self) -> bool {
         K::TELLS
+    }
+
+    fn restarts(&self) -> bool {
+        K::RESTARTS
     }
 
     fn viewer(&self) -> &'static str {

@@ -33,6 +33,8 @@ pub trait Kind: Send + Sync + 'static {
     const VIEWER: &'static str;
     /// How the plan calls what it does to objects of this kind.
     const VERBS: Verbs = Verbs { create: "create", update: "update", delete: "delete" };
+    /// A change may start its containers anew, so that it is news when one does not.
+    const RESTARTS: bool = false;
     /// Google can check a create or an update of this kind without doing it (`validateOnly`).
     const SERVER_CHECK: bool = false;
     /// What happens to an object that is ours and no longer declared.
@@ -202,6 +204,11 @@ impl Scope {
     /// The watched names of a kind, sorted.
     pub fn names<K: Kind>(&self) -> impl Iterator<Item = &str> {
         self.names.get(K::NAME).into_iter().flatten().map(String::as_str)
+    }
+
+    /// Whether the environment declares anything of a kind.
+    pub(in crate::resource) fn watches(&self, kind: &str) -> bool {
+        self.names.get(kind).is_some_and(|names| !names.is_empty())
     }
 
     pub(in crate::resource) fn watch(&mut self, kind: &str, names: Vec<String>) {
@@ -515,6 +522,8 @@ pub struct Facts {
     pub digests: BTreeMap<String, BTreeSet<String>>,
     /// Labels of the repositories that exist, by id, without the marks.
     pub repository_labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Only the release is planned: what the foundation would make of what is missing is not made.
+    pub release_only: bool,
     /// Empty secrets get a random stand-in value (the sandbox), instead of waiting for a person.
     pub placeholders: bool,
 }
