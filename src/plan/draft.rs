@@ -443,3 +443,21 @@ fn yaml_path(pointer: &str) -> String {
 fn note(address: &Address, text: &str) -> Note {
     Note { address: address.clone(), text: text.to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_protects_is_the_one_of_the_yaml() {
+        assert_eq!(protecting_key("secrets.database-url"), "secrets.database-url.protect");
+        assert_eq!(protecting_key("tenants.secrets"), "tenants.protect");
+        assert!(unprotect("tenants.secrets").contains("`tenants.protect: false`"));
+    }
+
+    #[test]
+    fn what_comes_back_widens_access_where_its_deletion_narrowed_it() {
+        assert_eq!(brought_back(&[Consequence::AccessNarrowed]), [Consequence::AccessWidened]);
+        assert_eq!(brought_back(&[Consequence::Irreversible]), []);
+    }
+}

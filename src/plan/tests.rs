@@ -100,6 +100,18 @@ fn a_changed_field_is_told_in_the_words_and_at_the_place_of_the_yaml() {
 }
 
 #[test]
+fn the_command_of_a_plan_is_told_with_its_flags_as_a_shell_takes_them() {
+    let mut plan = plain(&[], &[]);
+    assert_eq!(plan.command("plan"), "deployer plan dev");
+    plan.flags =
+        ["--image", "api=r/p/api:v1@sha256:0", "--target", "secret/it's"].map(str::to_owned).to_vec();
+    assert_eq!(
+        plan.command("apply"),
+        r"deployer apply dev --image api=r/p/api:v1@sha256:0 --target 'secret/it'\''s'"
+    );
+}
+
+#[test]
 fn an_object_without_a_mark_is_adopted() {
     let plan = plain(&[desired("secret/a", secret("x"))], &[live("secret/a", secret("x"), Owner::Nobody)]);
     assert_eq!((plan.changes[0].reason.clone(), plan.changes[0].verb.as_str()), (Reason::Adopted, "adopt"));
