@@ -257,7 +257,7 @@ impl Session {
     }
 
     async fn plan_for(&self, purpose: Purpose, layer: Option<Layer>) -> Result<Plan, CliError> {
-        let options = plan::Options { purpose, layer, ..plan::Options::default() };
+        let options = plan::Options { layer, purpose, ..plan::Options::default() };
         let plan = self.planner().plan(Release::default(), &options).await?.plan;
         Ok(Plan { flags: self.reach.clone(), ..plan })
     }
