@@ -14,7 +14,7 @@ use crate::plan::sharing::{Sharing, peers};
 use crate::plan::{self, PlanError};
 use crate::resource::erased::Live;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Facts, Ownership, Place};
+use crate::resource::{Address, Facts, Layer, Ownership, Place};
 
 /// What is released, beside what the YAML says.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,9 @@ impl Planner<'_> {
         let (live, project_number) = futures::try_join!(looked, self.project_number())?;
         let observed = Observed::of(&live);
         let place = self.place_with(project_number);
-        let known = registry.known(self.env, self.facts(project_number, release));
+        let release_only = options.layer == Some(Layer::Release);
+        let facts = Facts { release_only, ..self.facts(project_number, release) };
+        let known = registry.known(self.env, facts);
         let declare = |live: &[Live]| {
             let facts = registry.facts(live, known.clone())?;
             Ok::<_, CliError>((registry.declare(self.env, &facts)?, facts))

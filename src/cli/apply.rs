@@ -81,7 +81,7 @@ async fn apply_file(
     global: &Global,
     out: &Out,
 ) -> Result<Exit, CliError> {
-    if let [first, ..] = args.selection.flags()[..] {
+    if let [first, ..] = args.selection.words().as_slice() {
         return Err(CliError::user(format!("{first} cannot change a plan that is saved"))
             .hint(format!("give {first} to `deployer plan`, and save that plan with -o")));
     }

@@ -170,11 +170,9 @@ pub async fn still_holds(path: &Path, planned: &Planned, connection: &Connection
 
 /// The plan has to be made again, with the command for it.
 fn again(path: &Path, plan: &Plan, why: &str) -> CliError {
-    let environment = &plan.place.ownership.environment;
-    let part = plan.part.as_ref().map(|part| format!(" {part}")).unwrap_or_default();
-    let file = path.display();
+    let (command, file) = (plan.command("plan"), path.display());
     CliError::user(format!("{file} cannot be used: {why}"))
-        .hint(format!("plan again, look at it, and apply that: deployer plan {environment}{part} -o {file}"))
+        .hint(format!("plan again, look at it, and apply that: {command} -o {file}"))
 }
 
 #[cfg(test)]

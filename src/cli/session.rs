@@ -18,6 +18,9 @@ use crate::resource::registry::Registry;
 use crate::resource::{Address, Layer};
 use crate::view::Out;
 
+/// The variable that stands in for `--endpoint`.
+const ENDPOINT: &str = "DEPLOYER_ENDPOINT";
+
 /// Where a command goes instead of the environment's own target.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Target")]
@@ -26,7 +29,7 @@ pub struct Reach {
     #[arg(long, conflicts_with = "endpoint")]
     pub sandbox: bool,
     /// Send every API to URL/HOST/path instead of Google
-    #[arg(long, value_name = "URL", env = "DEPLOYER_ENDPOINT")]
+    #[arg(long, value_name = "URL", env = ENDPOINT)]
     pub endpoint: Option<String>,
 }
 
@@ -60,6 +63,16 @@ pub struct Selection {
     pub layer: Option<Layer>,
 }
 
+impl Reach {
+    /// The flags again. An endpoint of the surroundings goes without saying.
+    fn words(&self) -> Vec<String> {
+        let given = std::env::var(ENDPOINT).ok();
+        let endpoint = self.endpoint.iter().filter(|url| given.as_ref() != Some(url));
+        let endpoint = endpoint.flat_map(|url| ["--endpoint".to_owned(), url.clone()]);
+        self.sandbox.then(|| "--sandbox".to_owned()).into_iter().chain(endpoint).collect()
+    }
+}
+
 impl Selection {
     fn options(&self) -> plan::Options {
         plan::Options {
@@ -73,21 +86,24 @@ impl Selection {
         }
     }
 
-    /// The flags that were given.
-    pub fn flags(&self) -> Vec<&'static str> {
-        // A new flag must be thought about here: a saved plan takes none of them.
+    /// The flags that were given, word by word.
+    pub fn words(&self) -> Vec<String> {
+        // A new flag must be thought about here: plans tell the command again, and a saved one takes none of them.
         let Self { images, tag, target, exclude, adopt, allow_replace, prune, layer } = self;
-        let given = [
-            ("--image", !images.is_empty()),
-            ("--tag", tag.is_some()),
-            ("--target", !target.is_empty()),
-            ("--exclude", !exclude.is_empty()),
-            ("--adopt", !adopt.is_empty()),
-            ("--allow-replace", !allow_replace.is_empty()),
-            ("--prune", *prune),
-            ("--layer", layer.is_some()),
+        let pair = |flag: &str, value: String| [flag.to_owned(), value];
+        let addresses = [
+            ("--target", target),
+            ("--exclude", exclude),
+            ("--adopt", adopt),
+            ("--allow-replace", allow_replace),
         ];
-        given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+        let addresses = addresses.into_iter().flat_map(|(flag, given)| given.iter().map(move |a| (flag, a)));
+        let images = images.iter().flat_map(|(service, image)| pair("--image", format!("{service}={image}")));
+        let words = layer.iter().flat_map(|layer| pair("--layer", layer.to_string()));
+        let words = words.chain(images);
+        let words = words.chain(tag.iter().flat_map(|tag| pair("--tag", tag.clone())));
+        let words = words.chain(addresses.flat_map(|(flag, address)| pair(flag, address.to_string())));
+        words.chain(prune.then(|| "--prune".to_owned())).collect()
     }
 }
 
@@ -166,6 +182,8 @@ pub struct Session {
     pub connection: Connection,
     pub env: Environment,
     number: Option<u64>,
+    /// The flags that say where it lives.
+    reach: Vec<String>,
     /// The other environments of the system: what they declare too is shared.
     others: Vec<Environment>,
 }
@@ -184,7 +202,8 @@ impl Session {
         let connection = Connection::open(&aim, &root, seed, global, out).await?;
         let others = others(&root, name, project.number)?;
         let number = project.number;
-        let mut session = Self { connection, env: loaded.environment, number, others };
+        let reach = reach.words();
+        let mut session = Self { connection, env: loaded.environment, number, reach, others };
         if loaded.needs_project_number {
             let number = session.planner().project_number().await?;
             let inputs = Inputs { project_number: Some(number) };
@@ -222,7 +241,9 @@ impl Session {
 
     /// The same with what the plan was made from.
     pub async fn planned(&self, selection: &Selection) -> Result<Planned, CliError> {
-        self.planner().plan(self.release(selection)?, &selection.options()).await
+        let mut planned = self.planner().plan(self.release(selection)?, &selection.options()).await?;
+        planned.plan.flags = [selection.words(), self.reach.clone()].concat();
+        Ok(planned)
     }
 
     /// What it takes to delete everything that belongs to this environment alone.
@@ -237,11 +258,16 @@ impl Session {
 
     async fn plan_for(&self, purpose: Purpose, layer: Option<Layer>) -> Result<Plan, CliError> {
         let options = plan::Options { layer, purpose, ..plan::Options::default() };
-        Ok(self.planner().plan(Release::default(), &options).await?.plan)
+        let plan = self.planner().plan(Release::default(), &options).await?.plan;
+        Ok(Plan { flags: self.reach.clone(), ..plan })
     }
 
     fn release(&self, selection: &Selection) -> Result<Release, CliError> {
-        for (service, _) in &selection.images {
+        for (position, (service, _)) in selection.images.iter().enumerate() {
+            if selection.images.iter().take(position).any(|(earlier, _)| earlier == service) {
+                let message = format!("--image names `{service}` twice, and it runs one image");
+                return Err(CliError::user(message).hint("leave one of the two out"));
+            }
             if !self.env.services.contains_key(service) {
                 let known: Vec<_> = self.env.services.keys().map(String::as_str).collect();
                 return Err(CliError::user(format!(

@@ -141,12 +141,20 @@ impl Gcp {
                 Err(error) => return Err(error),
             };
             if waited >= WORTH_TELLING {
-                self.tell(&format!("waiting for Google to {doing}"));
+                self.tell(&waiting(doing));
             }
             if waited >= DEADLINE {
                 return Err(overdue(doing, trouble));
             }
         }
+    }
+}
+
+/// What is told meanwhile. What is "wait for X" for an error is no work of Google's.
+fn waiting(doing: &str) -> String {
+    match doing.strip_prefix("wait for ") {
+        Some(what) => format!("waiting for {what}"),
+        None => format!("waiting for Google to {doing}"),
     }
 }
 
@@ -175,6 +183,12 @@ mod tests {
         let pauses: Vec<_> = (0..10).map(|_| pace.pause().as_millis()).collect();
         assert_eq!(pauses[..3], [200, 320, 512]);
         assert_eq!(pauses[9], 5000);
+    }
+
+    #[test]
+    fn waiting_is_told_once() {
+        assert_eq!(waiting("create service api"), "waiting for Google to create service api");
+        assert_eq!(waiting("wait for service api"), "waiting for service api");
     }
 
     #[test]

@@ -71,9 +71,14 @@ impl<'a> Draft<'a> {
             self.refuse(desired, why.clone(), hint.clone());
             return Ok(());
         }
-        if let Some((_, why)) = self.held.values().find(|(held, _)| held == address) {
+        if let Some((place, (_, why))) = self.held.iter().find(|(_, (held, _))| held == address) {
             self.notes.push(note(address, why));
-            return Ok(());
+            let there = self.inputs.live.iter().find(|live| live.address == *place);
+            // Left alone, but not what is declared.
+            return match there.filter(|_| self.options.purpose == Purpose::Drift) {
+                Some(live) => self.compare(kind, desired, live),
+                None => Ok(()),
+            };
         }
         match live {
             None => self.changes.push(creation(kind, desired, self.inputs)?),
@@ -119,12 +124,14 @@ impl<'a> Draft<'a> {
             (_, true) => Action::Replace,
             _ => Action::Update,
         };
-        let consequences = if action == Action::Replace {
-            kind.consequences(Some(&live.spec), None)?
-        } else {
-            let found = kind.consequences(Some(&live.spec), Some(&after))?.into_iter();
-            let found: BTreeSet<_> = found.chain(field_consequences(kind, &fields)).collect();
-            found.into_iter().collect()
+        let consequences = match action {
+            Action::Replace => kind.consequences(Some(&live.spec), None)?,
+            Action::Restore => brought_back(&kind.consequences(Some(&live.spec), None)?),
+            _ => {
+                let found = kind.consequences(Some(&live.spec), Some(&after))?.into_iter();
+                let found: BTreeSet<_> = found.chain(field_consequences(kind, &fields)).collect();
+                found.into_iter().collect()
+            }
         };
         let mark = inputs.sharing.mark(address);
         fields.extend(protection(&owner, &mark, desired, inputs));
@@ -215,7 +222,18 @@ impl<'a> Draft<'a> {
             }
             return Ok(());
         }
-        if standing != Standing::Ours || self.goes_with_its_whole(kind, live)? {
+        if standing != Standing::Ours {
+            return Ok(());
+        }
+        let whole = kind.part_of(&address.name, &live.spec)?;
+        // It went with its whole already, whatever it says of itself.
+        if whole.is_some_and(|whole| inputs.live.iter().any(|l| l.address == whole && l.life == Life::SoftDeleted)) {
+            return Ok(());
+        }
+        if let Some(whole) = self.whole_that_goes(kind, live)? {
+            if kind.undeclared() == Undeclared::Note {
+                self.notes.push(note(address, &format!("goes with {whole}")));
+            }
             return Ok(());
         }
         let stays = kind.undeclared() == Undeclared::Note
@@ -294,11 +312,12 @@ impl<'a> Draft<'a> {
         Ok(whole.filter(|whole| kind.stays_with_whole() && self.staying.contains(whole)))
     }
 
-    fn goes_with_its_whole(&self, kind: &dyn AnyKind, live: &Live) -> Result<bool, PlanError> {
+    /// What the object is a part of, if that is deleted.
+    fn whole_that_goes(&self, kind: &dyn AnyKind, live: &Live) -> Result<Option<Address>, PlanError> {
         let whole = kind.part_of(&live.address.name, &live.spec)?;
         let deleted =
             |whole: &Address| self.changes.iter().any(|c| c.address == *whole && c.action == Action::Delete);
-        Ok(whole.as_ref().is_some_and(deleted))
+        Ok(whole.filter(deleted))
     }
 
     pub(super) fn finish(mut self, registry: &Registry) -> Result<Plan, PlanError> {
@@ -318,6 +337,7 @@ impl<'a> Draft<'a> {
             notes: self.notes,
             show_env: self.inputs.show_env.to_vec(),
             part: self.options.part(),
+            flags: Vec::new(),
             destroy: self.options.purpose == Purpose::Destroy,
         };
         debug_assert_eq!(super::check::violations(&plan), Vec::<String>::new());
@@ -329,8 +349,14 @@ fn is_protected(owner: &Owner) -> bool {
     matches!(owner, Owner::Marked(mark) if mark.protect)
 }
 
+/// The key of the YAML that protects what `source` asks for.
+fn protecting_key(source: &str) -> String {
+    // The secrets of tenants are a list of names: one key beside it protects them all.
+    format!("{}.protect", if source == "tenants.secrets" { "tenants" } else { source })
+}
+
 fn unprotect(source: &str) -> String {
-    format!("write `protect: false` for {source}, apply that, and try again")
+    format!("write `{}: false`, apply that, and try again", protecting_key(source))
 }
 
 /// Why nothing is destroyed while this object is protected.
@@ -354,7 +380,7 @@ fn protection(
     inputs: &Inputs<'_>,
 ) -> Option<FieldChange> {
     let before = is_protected(owner);
-    let path = format!("{}.protect", desired.source);
+    let path = protecting_key(&desired.source);
     (before != mark.protect).then(|| FieldChange {
         pointer: PROTECT.to_owned(),
         location: inputs.sources.find(&path).map(ToString::to_string),
@@ -432,14 +458,22 @@ fn keep_create_only(kind: &dyn AnyKind, live: &Value, desired: &Value) -> Value 
     Value::Object(after)
 }
 
+/// What comes back with an object: what its deletion took away, tokens that are still valid among it.
+fn brought_back(taken: &[Consequence]) -> Vec<Consequence> {
+    let narrowed = taken.contains(&Consequence::AccessNarrowed);
+    if narrowed { vec![Consequence::AccessWidened] } else { Vec::new() }
+}
+
 fn field_consequences(kind: &dyn AnyKind, fields: &[FieldChange]) -> Vec<Consequence> {
     let policies: Vec<_> = fields.iter().map(|field| kind.field_policy(&field.pointer)).collect();
     if policies.contains(&FieldPolicy::Revision) {
         vec![Consequence::NewRevision]
     } else if policies.contains(&FieldPolicy::Traffic) {
         vec![Consequence::TrafficMoves]
-    } else {
+    } else if kind.restarts() {
         vec![Consequence::NoRestart]
+    } else {
+        Vec::new()
     }
 }
 
@@ -450,4 +484,22 @@ fn yaml_path(pointer: &str) -> String {
 
 fn note(address: &Address, text: &str) -> Note {
     Note { address: address.clone(), text: text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_protects_is_the_one_of_the_yaml() {
+        assert_eq!(protecting_key("secrets.database-url"), "secrets.database-url.protect");
+        assert_eq!(protecting_key("tenants.secrets"), "tenants.protect");
+        assert!(unprotect("tenants.secrets").contains("`tenants.protect: false`"));
+    }
+
+    #[test]
+    fn what_comes_back_widens_access_where_its_deletion_narrowed_it() {
+        assert_eq!(brought_back(&[Consequence::AccessNarrowed]), [Consequence::AccessWidened]);
+        assert_eq!(brought_back(&[Consequence::Irreversible]), []);
+    }
 }

@@ -263,6 +263,7 @@ mod tests {
             notes: vec![Note { address: address("secret/key"), text: "two\nlines".into() }],
             show_env: Vec::new(),
             part: None,
+            flags: Vec::new(),
             destroy: false,
         }
     }

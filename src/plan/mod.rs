@@ -44,6 +44,9 @@ pub struct Plan {
     /// What alone was planned, in the words of the command line; absent when that is everything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
+    /// The flags that shaped it, word by word, so that its command can be told again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
     /// The whole environment is to go: which words tell of the changes, never what they are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destroy: bool,
@@ -244,10 +247,26 @@ impl Plan {
         self.changes.iter().find(|change| change.address == *address)
     }
 
+    /// The command that runs `verb` with the flags that shaped this plan, ready for a shell.
+    pub fn command(&self, verb: &str) -> String {
+        let words = [verb, &self.place.ownership.environment].into_iter();
+        let words = words.chain(self.flags.iter().map(String::as_str)).map(shell_word);
+        words.fold("deployer".to_owned(), |command, word| format!("{command} {word}"))
+    }
+
     /// Where a change of this plan happens, and whose mark the object gets.
     pub fn place_of(&self, change: &Change) -> Place {
         Place { ownership: change.mark.clone(), ..self.place.clone() }
     }
+}
+
+/// A word as a shell takes it, in quotes where it needs them.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl Change {

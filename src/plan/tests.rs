@@ -96,7 +96,19 @@ fn a_changed_field_is_told_in_the_words_and_at_the_place_of_the_yaml() {
         ("secrets.a.description", Some("base.yaml:3:9"))
     );
     assert_eq!((&field.old, &field.new), (&Some(json!("old")), &Some(json!("new"))));
-    assert_eq!(plan.changes[0].consequences, [Consequence::NoRestart]);
+    assert_eq!(plan.changes[0].consequences, [], "nothing restarts for a secret, so that it is no news");
+}
+
+#[test]
+fn the_command_of_a_plan_is_told_with_its_flags_as_a_shell_takes_them() {
+    let mut plan = plain(&[], &[]);
+    assert_eq!(plan.command("plan"), "deployer plan dev");
+    plan.flags =
+        ["--image", "api=r/p/api:v1@sha256:0", "--target", "secret/it's"].map(str::to_owned).to_vec();
+    assert_eq!(
+        plan.command("apply"),
+        r"deployer apply dev --image api=r/p/api:v1@sha256:0 --target 'secret/it'\''s'"
+    );
 }
 
 #[test]

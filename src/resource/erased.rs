@@ -42,6 +42,7 @@ pub trait AnyKind: Send + Sync {
     fn layer(&self) -> Layer;
     fn tells(&self) -> bool;
     fn regional(&self) -> bool;
+    fn restarts(&self) -> bool;
     fn viewer(&self) -> &'static str;
     fn verbs(&self) -> Verbs;
     fn undeclared(&self) -> Undeclared;
@@ -151,6 +152,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn regional(&self) -> bool {
         K::REGIONAL
+    }
+
+    fn restarts(&self) -> bool {
+        K::RESTARTS
     }
 
     fn viewer(&self) -> &'static str {

@@ -35,6 +35,8 @@ pub trait Kind: Send + Sync + 'static {
     const VIEWER: &'static str;
     /// How the plan calls what it does to objects of this kind.
     const VERBS: Verbs = Verbs { create: "create", update: "update", delete: "delete" };
+    /// A change may start its containers anew, so that it is news when one does not.
+    const RESTARTS: bool = false;
     /// Google can check a create or an update of this kind without doing it (`validateOnly`).
     const SERVER_CHECK: bool = false;
     /// What happens to an object that is ours and no longer declared.
@@ -251,6 +253,11 @@ impl Scope {
             scope.watch(kind, names);
             scope
         })
+    }
+
+    /// Whether the environment declares anything of a kind.
+    pub(in crate::resource) fn watches(&self, kind: &str) -> bool {
+        self.names.get(kind).is_some_and(|names| !names.is_empty())
     }
 
     pub(in crate::resource) fn watch(&mut self, kind: &str, names: Vec<String>) {
@@ -562,8 +569,12 @@ pub struct Facts {
     pub release_tag: Option<String>,
     /// Tags of the system's own registry, by image (`api`, `web/api`) and tag.
     pub tags: BTreeMap<String, BTreeMap<String, TaggedImage>>,
+    /// Digests of all images in the system's own registry, with a tag or without, by image.
+    pub digests: BTreeMap<String, BTreeSet<String>>,
     /// Labels of the repositories that exist, by id, without the marks.
     pub repository_labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Only the release is planned: what the foundation would make of what is missing is not made.
+    pub release_only: bool,
     /// Empty secrets get a random stand-in value (the sandbox), instead of waiting for a person.
     pub placeholders: bool,
 }

@@ -70,7 +70,7 @@ impl Registry {
     /// What exists, of all kinds at once. A release is planned without the right to see what it stands on. The
     /// foundation is planned with the services in view: what they still use must not be taken away.
     ///
-    /// An API that is not enabled holds nothing. One that Service Usage lists as enabled and that refuses all the
+    /// An API that is not enabled holds nothing; but what a release needs of it the foundation has to enable before. One that Service Usage lists as enabled and that refuses all the
     /// same was enabled moments ago, perhaps by a run that was cut off: its objects exist, so it is asked again, and
     /// the transport waits until it answers.
     pub async fn observe(
@@ -90,6 +90,9 @@ impl Registry {
         for (kind, observed) in try_join_all(each).await? {
             match observed {
                 Some(observed) => live.extend(observed),
+                None if layer == Some(Layer::Release) && scope.watches(kind.name()) => {
+                    return Err(unfounded(kind, scope));
+                }
                 None => silent.push(kind),
             }
         }
@@ -159,6 +162,15 @@ fn is_looked_at(kind: &dyn AnyKind, layer: Option<Layer>) -> bool {
     layer != Some(Layer::Release) || kind.layer() == Layer::Release || kind.tells()
 }
 
+/// A release stands on nothing where the API of what it declares is not enabled.
+fn unfounded(kind: &dyn AnyKind, scope: &Scope) -> GcpError {
+    let (api, project) = (kind.api(), &scope.project);
+    let message = format!("{api} is not enabled in {project}, so that the foundation is not there yet");
+    GcpError::new("plan the release", ErrorKind::ServiceDisabled { api: api.to_owned() }, message)
+        .with_hint("the foundation comes first: deployer apply ENV --layer foundation")
+        .with_hint("an API that was enabled moments ago needs some minutes before it answers")
+}
+
 /// A refusal to show objects of a kind names what lets them be seen.
 fn unseen(kind: &dyn AnyKind, scope: &Scope, mut error: GcpError) -> GcpError {
     if error.kind == ErrorKind::PermissionDenied {
@@ -169,6 +181,11 @@ fn unseen(kind: &dyn AnyKind, scope: &Scope, mut error: GcpError) -> GcpError {
             format!("gcloud projects add-iam-policy-binding {project} --member=MEMBER --role={role}"),
             "a grant made moments ago takes up to seven minutes to work".to_owned(),
         ];
+        if kind.layer() == Layer::Foundation && !kind.tells() {
+            let less =
+                "CI's deploy account sees no more than the release: `plan` and `apply` with --layer release";
+            error.hints.insert(0, less.to_owned());
+        }
     }
     error
 }

@@ -195,7 +195,7 @@ fn url(plan: &Plan, service: &Address) -> Option<String> {
 
 fn run_again(plan: &Plan) -> String {
     let verb = if plan.destroy { "destroy" } else { "apply" };
-    format!("run `deployer {verb} {}` again", plan.place.ownership.environment)
+    format!("run `{}` again", plan.command(verb))
 }
 
 /// What to do next, one step each.

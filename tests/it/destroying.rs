@@ -111,7 +111,11 @@ async fn all_that_is_its_own_goes_and_what_others_have_stays() {
     assert_eq!(report["plan"]["destroy"], true);
     let notes: Vec<_> =
         report["plan"]["notes"].as_array().unwrap().iter().map(|note| note["address"].clone()).collect();
-    assert_eq!(notes, [json!("secret/key")]);
+    assert_eq!(
+        notes,
+        [json!("secret/key"), json!("identity_provider/hub-dev/actions")],
+        "one stays, one goes with its pool"
+    );
 
     assert_eq!(
         traces(&rig.cloud).await,
@@ -197,7 +201,10 @@ async fn a_failure_says_to_destroy_again() {
         .fault(json!({"match": {"writes": true}, "nth": 1, "times": u64::MAX, "do": {"status": 500}}))
         .await;
     let done = destroy(&rig).fails(1).await;
-    assert!(done.stdout.contains("run `deployer destroy dev` again"), "{done}");
+    assert!(
+        done.stdout.contains(&format!("run `deployer destroy dev --endpoint {}` again", rig.cloud.url())),
+        "{done}"
+    );
     assert!(!done.stdout.contains("deployer apply"), "{done}");
 }
 

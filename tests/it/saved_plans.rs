@@ -157,7 +157,7 @@ async fn plans_of_other_versions_ages_and_environments_are_refused() {
     rig.place.write("dev.plan", &original);
     let ago = |hours: i64| Timestamp::now() - SignedDuration::from_hours(hours);
     resave(&rig.place, |saved| saved.created = ago(25));
-    refused(&rig, apply, &["25h ago", "--max-age", "deployer plan dev -o dev.plan"]).await;
+    refused(&rig, apply, &["25h ago", "--max-age", "deployer plan dev --endpoint http"]).await;
     resave(&rig.place, |saved| saved.created = ago(2));
     refused(&rig, "apply dev.plan --auto-approve --max-age 90m", &["good for 90m"]).await;
     resave(&rig.place, |saved| saved.created = ago(-1));
@@ -174,7 +174,7 @@ async fn a_plan_for_other_yaml_is_refused() {
     let rig = with_saved_plan().await;
     let original = rig.place.read("dev.plan");
     let apply = "apply dev.plan --auto-approve";
-    let again = "deployer plan dev -o dev.plan";
+    let again = "deployer plan dev --endpoint http";
     rig.edit("memory: 1Gi", "memory: 2Gi");
     refused(&rig, apply, &["the YAML has changed", again]).await;
     rig.edit("memory: 2Gi", "memory: 1Gi");
@@ -237,7 +237,7 @@ async fn what_moved_since_is_named_and_nothing_is_done() {
         "`run_service/agent-army-api-dev` changed",
         "`secret/openai-api-key` is gone",
         "`secret/redis-url-dev` changed",
-        "deployer plan dev -o dev.plan",
+        "deployer plan dev --endpoint http",
     ];
     refused(&rig, "apply dev.plan --auto-approve", &moved).await;
 }
@@ -277,7 +277,7 @@ async fn a_part_is_planned_again_as_that_part() {
     rig.deployer("plan dev --layer release -o dev.plan").ok().await;
     set_memory(&rig, "2Gi").await;
     rig.cloud.forget_calls().await;
-    let words = ["has moved", "deployer plan dev --layer release -o dev.plan"];
+    let words = ["has moved", "deployer plan dev --layer release --endpoint http"];
     refused(&rig, "apply dev.plan --auto-approve", &words).await;
     rig.deployer("plan dev --layer release -o dev.plan").ok().await;
     rig.deployer("apply dev.plan --auto-approve").ok().await;

@@ -42,6 +42,7 @@ impl Kind for RunService {
     const NAME: &'static str = "run_service";
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const RESTARTS: bool = true;
     const SERVER_CHECK: bool = true;
     const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
