@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place, Scope, Settle,
-    Undeclared, Verbs,
+    Address, Answers, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place,
+    Scope, Settle, Undeclared, Verbs,
 };
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
@@ -50,6 +50,7 @@ pub trait AnyKind: Send + Sync {
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
     fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError>;
+    fn answers(&self, place: &Place, name: &str) -> Answers;
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
     fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
@@ -191,6 +192,10 @@ impl<K: Kind> AnyKind for Erased<K> {
     fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError> {
         let found = K::stands_for(&typed::<K>(live)?, facts);
         Ok(found.map(|(name, why)| (Address::of::<K>(name), why)))
+    }
+
+    fn answers(&self, place: &Place, name: &str) -> Answers {
+        K::answers(place, name)
     }
 
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {

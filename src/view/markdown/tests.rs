@@ -308,6 +308,29 @@ fn what_has_no_room_is_counted_by_kind_and_action() {
     well_formed(&text);
 }
 
+#[test]
+fn groups_are_told_before_single_changes_when_room_is_short() {
+    let long = "n".repeat(300);
+    let gone = |at| delete(&format!("secret/{long}-{at}"), "delete", json!({}));
+    let mut changes: Vec<_> = (0..300).map(gone).collect();
+    changes.extend((0..50).map(|at| create(&format!("run_service/web-{at}"), "create", json!({}))));
+    let text = plan_markdown(&plan(changes));
+    assert!(text.len() <= LIMIT);
+    assert!(text.contains("* `+ create` `run_service`: 50 objects<br>`web-0`, "), "{text}");
+    assert!(text.contains(" `delete secret`\n"), "{text}");
+}
+
+#[test]
+fn hidden_variables_that_differ_are_told_once() {
+    let changed = |at: usize| {
+        let env = |value: String| json!({"env": {"KEY": value}});
+        update(&format!("run_service/s-{at}"), env(format!("old-{at}")), env(format!("new-{at}")))
+    };
+    let text = plan_markdown(&plan((0..50).map(changed).collect()));
+    assert_eq!(text.matches("(redacted)").count(), 2, "{text}");
+    assert!(!text.contains("old-") && !text.contains("new-"), "{text}");
+}
+
 /// Blocks of code and details are closed, nothing outside of code is a tag but ours, and nobody is mentioned.
 fn well_formed(text: &str) {
     let (mut fence, mut open): (Option<usize>, i32) = (None, 0);
