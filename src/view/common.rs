@@ -14,7 +14,7 @@ pub const MAX_VALUES: usize = 10;
 const MAX_SIDE: usize = 44;
 
 /// Characters of the names of a group that are told, about two lines. One is always named.
-const NAMES: usize = 180;
+const NAMES: usize = 150;
 
 /// The same where all names matter: what widens access, cannot be undone or moves traffic.
 const NAMES_THAT_MATTER: usize = 900;
@@ -174,7 +174,7 @@ mod tests {
     fn names_that_have_no_room_are_counted() {
         let long: Vec<_> = (0..100).map(|at| format!("service-{at:02}")).collect();
         let names = |matter| Names::of(long.iter().map(String::as_str), matter);
-        assert_eq!((names(false).named.len(), names(false).rest().as_deref()), (15, Some("... and 85 more")));
+        assert_eq!((names(false).named.len(), names(false).rest().as_deref()), (12, Some("... and 88 more")));
         assert_eq!(names(true).named.len(), 75);
         let endless = "n".repeat(500);
         assert_eq!(

@@ -209,9 +209,9 @@ mod tests {
 
           + grant   secret_grant  36
                 key-0:secretAccessor:api, key-1:secretAccessor:api, key-2:secretAccessor:api,
-                ... and 33 more
+                key-3:secretAccessor:api, key-4:secretAccessor:api, ... and 31 more
           + create  run_service   5
-                web-0, web-1, web-2, ... and 2 more
+                web-0, web-1, web-2, web-3, web-4
 
         Plan: 41 to add, 0 to change, 0 to remove.
           36 grant secret_grant
@@ -249,19 +249,17 @@ mod tests {
             needed by run_service/stuck
 
           + create  run_service                       20
-                web-0, web-1, web-2, ... and 17 more
-          ~ update  run_service                       50, new revision
-                image: app:v1 -> app:v2
+                web-0, web-1, web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9, web-10, web-11,
+                web-12, web-13, web-14, web-15, web-16, web-17, web-18, web-19
+          ~ update  run_service                       51, new revision
+                image:
+                    50 objects: app:v1 -> app:v2
+                    old-50: app:v0 -> app:v2
                 old-0, old-1, old-2, old-3, old-4, old-5, old-6, old-7, old-8, old-9, old-10, old-11,
-                old-12, old-13, old-14, old-15, old-16, old-17, old-18, old-19, old-20, old-21, old-22,
-                old-23, old-24, old-25, old-26, old-27, old-28, old-29, old-30, old-31, old-32, old-33,
-                old-34, old-35, old-36, old-37, old-38, old-39, old-40, old-41, old-42, old-43, old-44,
-                old-45, old-46, old-47, old-48, old-49
-          ~ update  run_service/old-50                new revision
-                services.old-50.image: app:v0 -> app:v2
+                old-12, old-13, old-14, old-15, old-16, old-17, old-18, old-19, ... and 31 more
           + grant   secret_grant                      120
                 key-0:secretAccessor:api, key-1:secretAccessor:api, key-2:secretAccessor:api,
-                ... and 117 more
+                key-3:secretAccessor:api, key-4:secretAccessor:api, ... and 115 more
           + grant   run_grant/web-0:invoker:allUsers  access widened
           + create  run_service/stuck                 waits
           - revoke  run_grant/gone-0:invoker:allUsers
@@ -297,7 +295,29 @@ mod tests {
     #[test]
     fn values_of_each_object_are_told_compactly_and_only_the_first() {
         let text = told(&plan((0..60).map(release).collect()), Detail::Grouped);
-        insta::assert_snapshot!(text, @r"");
+        insta::assert_snapshot!(text, @r"
+        Plan for agent-army/dev: project agent-army-example, region us-central1, on the sandbox
+
+          ~ update  run_service  60, new revision                                            environments/base.yaml
+                image:                                                                       environments/base.yaml
+                    web-0: us-docker.pkg.dev/p/r/web-0:v1 -> us-docker.pkg.dev/p/r/web-0:v2  environments/base.yaml:2:12
+                    web-1: us-docker.pkg.dev/p/r/web-1:v1 -> us-docker.pkg.dev/p/r/web-1:v2  environments/base.yaml:12:12
+                    web-2: us-docker.pkg.dev/p/r/web-2:v1 -> us-docker.pkg.dev/p/r/web-2:v2  environments/base.yaml:22:12
+                    web-3: us-docker.pkg.dev/p/r/web-3:v1 -> us-docker.pkg.dev/p/r/web-3:v2  environments/base.yaml:32:12
+                    web-4: us-docker.pkg.dev/p/r/web-4:v1 -> us-docker.pkg.dev/p/r/web-4:v2  environments/base.yaml:42:12
+                    web-5: us-docker.pkg.dev/p/r/web-5:v1 -> us-docker.pkg.dev/p/r/web-5:v2  environments/base.yaml:52:12
+                    web-6: us-docker.pkg.dev/p/r/web-6:v1 -> us-docker.pkg.dev/p/r/web-6:v2  environments/base.yaml:62:12
+                    web-7: us-docker.pkg.dev/p/r/web-7:v1 -> us-docker.pkg.dev/p/r/web-7:v2  environments/base.yaml:72:12
+                    web-8: us-docker.pkg.dev/p/r/web-8:v1 -> us-docker.pkg.dev/p/r/web-8:v2  environments/base.yaml:82:12
+                    web-9: us-docker.pkg.dev/p/r/web-9:v1 -> us-docker.pkg.dev/p/r/web-9:v2  environments/base.yaml:92:12
+                    ... and 50 more
+                web-0, web-1, web-2, web-3, web-4, web-5, web-6, web-7, web-8, web-9, web-10, web-11,
+                web-12, web-13, web-14, web-15, web-16, web-17, web-18, web-19, ... and 40 more
+
+        Plan: 0 to add, 60 to change, 0 to remove.
+          60 update run_service
+        hint: alike changes are told as one and new objects without their settings; `-v` or `--output json` shows all
+        ");
     }
 
     #[test]

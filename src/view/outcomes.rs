@@ -143,7 +143,20 @@ mod tests {
         let other = Failure { message: "permission denied".into(), hints: Vec::new() };
         outcomes[7].1 = Outcome::Failed(other);
         let report = Report { outcomes, interrupted: false };
-        insta::assert_snapshot!(report_human(&plan, &report, Detail::Grouped, &Style::PLAIN), @r"");
+        insta::assert_snapshot!(report_human(&plan, &report, Detail::Grouped, &Style::PLAIN), @r"
+        Not complete: applied 0, failed 100, skipped 0.
+
+        failed: service_account/a-0 and 98 more alike
+          cannot create service account a-0: no more of them
+          hint: ask for more
+          alike: a-1, a-2, a-3, a-4, a-5, a-6, a-8, a-9, a-10, a-11, a-12, a-13, a-14, a-15, a-16, a-17,
+                 a-18, a-19, a-20, a-21, a-22, a-23, a-24, a-25, a-26, a-27, ... and 72 more
+
+        failed: service_account/a-7
+          permission denied
+
+        next: mend what failed, then run `deployer apply dev` again: what is applied stays, the rest follows
+        ");
         let full = report_human(&plan, &report, Detail::Full, &Style::PLAIN);
         assert_eq!(full.matches("hint: ask for more").count(), 99);
         let markdown = report_markdown(&plan, &report);
@@ -157,7 +170,16 @@ mod tests {
         let left = names.iter().skip(16).map(|at| (at.clone(), Outcome::Skipped(Skipped::Interrupted)));
         let done = names.iter().take(16).map(|at| (at.clone(), Outcome::Applied));
         let report = Report { outcomes: done.chain(left).collect(), interrupted: true };
-        insta::assert_snapshot!(report_human(&plan, &report, Detail::Grouped, &Style::PLAIN), @r"");
+        insta::assert_snapshot!(report_human(&plan, &report, Detail::Grouped, &Style::PLAIN), @r"
+        Interrupted: applied 16, failed 0, skipped 185.
+
+        skipped:
+          service_account/a-16 and 184 more alike: interrupted before it was started
+            alike: a-17, a-18, a-19, a-20, a-21, a-22, a-23, a-24, a-25, a-26, a-27, a-28, a-29, a-30, a-31,
+                   a-32, a-33, a-34, a-35, a-36, a-37, a-38, a-39, a-40, a-41, ... and 159 more
+
+        next: run `deployer apply dev` again: what is applied stays, the rest follows
+        ");
     }
 
     #[test]

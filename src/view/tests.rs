@@ -84,7 +84,7 @@ fn drifted() -> Plan {
 #[test]
 fn drift_says_how_what_exists_differs_and_not_what_apply_would_do() {
     insta::assert_snapshot!(drift_human(&drifted(), Detail::Grouped, &Style::PLAIN), @r"
-    dev has drifted from its YAML in 5 places: project agent-army-example, region us-central1, on the sandbox
+    dev has drifted from its YAML: 4 objects differ in 5 places (project agent-army-example, region us-central1, on the sandbox)
 
       + missing       secret/a                 environments/base.yaml:21:3
       ~ not marked    secret/b
