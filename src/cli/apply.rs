@@ -15,9 +15,9 @@ use crate::view::Out;
   deployer apply dev                        the sandbox never asks
   deployer apply staging                    asks before it changes anything
   deployer apply production --auto-approve  for CI, which cannot answer
-  deployer apply production.plan            exactly what `deployer plan production -o production.plan` has shown
-An argument with a `.` or a `/` in it is a file. A saved plan is refused when the YAML or anything that it was made
-from has moved since.")]
+  deployer apply production.plan            what `plan production -o production.plan` has shown
+An argument with a `.` or a `/` in it is a file. A saved plan is refused when the YAML or
+anything that it was made from has moved since.")]
 pub struct Args {
     /// Name of the environment (environments/ENV.yaml), or a file that `deployer plan -o FILE` has written
     #[arg(value_name = "ENV|FILE")]

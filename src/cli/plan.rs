@@ -17,7 +17,7 @@ use crate::view::Out;
 #[command(after_help = "Examples:
   deployer plan dev
   deployer plan production --detailed-exitcode   exit 2 when something would change
-  deployer plan production -o production.plan    for `deployer apply production.plan`, within a day
+  deployer plan production -o production.plan    for `deployer apply production.plan`, for a day
   deployer plan staging --server-check           Google checks what would be sent
   deployer plan staging --image api=us-docker.pkg.dev/p/r/api:v2
   deployer plan staging --sandbox --output json")]

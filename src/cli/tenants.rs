@@ -27,14 +27,15 @@ enum Verb {
   deployer tenants add dev acme
   deployer tenants add staging acme --name \"Acme Inc.\" --sandbox
   deployer tenants add production acme --in environments/base.yaml --no-plan
-Comments and everything else in the file stay as they are. Nothing is written when any environment would be wrong with
-the new tenant.")]
+Comments and everything else in the file stay as they are. Nothing is written when any
+environment would be wrong with the new tenant.")]
     Add(Add),
     /// Remove a tenant from the YAML, then plan
     #[command(after_help = "Examples:
   deployer tenants remove dev acme
   deployer tenants remove dev acme --in environments/dev.yaml    only there: the base keeps it
-The tenant's secrets and jobs stay until `deployer apply ENV --prune`; protected ones stay even then.")]
+The tenant's secrets and jobs stay until `deployer apply ENV --prune`; protected ones stay even
+then.")]
     Remove(Remove),
 }
 

@@ -227,7 +227,9 @@ impl<'a> Draft<'a> {
         }
         let whole = kind.part_of(&address.name, &live.spec)?;
         // It went with its whole already, whatever it says of itself.
-        if whole.is_some_and(|whole| inputs.live.iter().any(|l| l.address == whole && l.life == Life::SoftDeleted)) {
+        if whole.is_some_and(|whole| {
+            inputs.live.iter().any(|l| l.address == whole && l.life == Life::SoftDeleted)
+        }) {
             return Ok(());
         }
         if let Some(whole) = self.whole_that_goes(kind, live)? {

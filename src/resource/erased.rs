@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place, Scope, Settle,
-    Undeclared, UsedWith, Verbs,
+    Address, Answers, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place,
+    Scope, Settle, Undeclared, UsedWith, Verbs,
 };
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
@@ -54,6 +54,7 @@ pub trait AnyKind: Send + Sync {
     fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError>;
     fn serves_another(&self, live: &Live, facts: &Facts) -> Result<bool, SpecError>;
+    fn answers(&self, place: &Place, name: &str) -> Answers;
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
     fn used_with(&self, name: &str, spec: &Value) -> Result<Option<UsedWith>, SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
@@ -211,6 +212,10 @@ impl<K: Kind> AnyKind for Erased<K> {
 
     fn serves_another(&self, live: &Live, facts: &Facts) -> Result<bool, SpecError> {
         Ok(K::serves_another(&typed::<K>(live)?, facts))
+    }
+
+    fn answers(&self, place: &Place, name: &str) -> Answers {
+        K::answers(place, name)
     }
 
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {

@@ -74,6 +74,11 @@ pub trait Kind: Send + Sync + 'static {
         false
     }
 
+    /// Where an object answers to requests. Pure; known before the object exists.
+    fn answers(_place: &Place, _name: &str) -> Answers {
+        Answers::Nowhere
+    }
+
     /// Kinds of which an object in this state may use more than its spec shows; what is deleted of them waits
     /// until the object is changed. Pure.
     fn uses_unseen(_spec: &Self::Spec) -> &'static [&'static str] {
@@ -282,6 +287,17 @@ pub enum Undeclared {
     Delete,
     /// It stays and is not mentioned (enabled APIs, secret values).
     Keep,
+}
+
+/// Where an object answers to requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// It is nothing that answers.
+    Nowhere,
+    /// At a URL that only Google knows.
+    Unpredictable,
+    /// At this URL.
+    At(String),
 }
 
 /// What a change of one field does.

@@ -4,6 +4,7 @@
 //! for programs, as `docs/plan-json.md` says; `markdown` writes for pull requests; `progress` and `trace` tell what happens meanwhile.
 
 mod actions;
+mod common;
 mod errors;
 mod fields;
 mod grouping;
@@ -12,6 +13,7 @@ mod json;
 mod lines;
 mod markdown;
 mod out;
+mod outcomes;
 pub mod problems;
 mod progress;
 mod redact;

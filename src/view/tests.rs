@@ -84,7 +84,7 @@ fn drifted() -> Plan {
 #[test]
 fn drift_says_how_what_exists_differs_and_not_what_apply_would_do() {
     insta::assert_snapshot!(drift_human(&drifted(), Detail::Grouped, &Style::PLAIN), @r"
-    dev has drifted from its YAML in 5 places: project agent-army-example, region us-central1, on the sandbox
+    dev has drifted from its YAML: 4 objects differ in 5 places (project agent-army-example, region us-central1, on the sandbox)
 
       + missing       secret/a                 environments/base.yaml:21:3
       ~ not marked    secret/b
@@ -330,7 +330,7 @@ fn service_plan() -> Plan {
 fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
     let all = ["secret/a", "run_service/agent-army-api-dev", "run_grant/x"];
     let report = report(all.iter().map(|at| (*at, Outcome::Applied)).collect());
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    insta::assert_snapshot!(report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN), @r"
     Applied 3 changes.
 
     What exists now:
@@ -339,7 +339,7 @@ fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
     ");
     let mut real = service_plan();
     real.target = "google".into();
-    assert!(!report_human(&real, &report, &Style::PLAIN).contains("sandbox"));
+    assert!(!report_human(&real, &report, Detail::Grouped, &Style::PLAIN).contains("sandbox"));
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
         ("run_service/agent-army-api-dev", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
         ("run_grant/x", Outcome::Skipped(Skipped::Blocked("secret b has no value: do it".into()))),
     ]);
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    insta::assert_snapshot!(report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN), @r"
     Not complete: applied 0, failed 1, skipped 2.
 
     failed: secret/a
@@ -369,7 +369,7 @@ fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
 fn each_thing_that_a_skipped_change_waits_for_has_its_line() {
     let why = "secret a has no value: do a; secret b has no value: do b";
     let report = report(vec![("run_grant/x", Outcome::Skipped(Skipped::Blocked(why.into())))]);
-    let text = report_human(&service_plan(), &report, &Style::PLAIN);
+    let text = report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN);
     assert!(
         text.contains("  run_grant/x:\n    secret a has no value: do a\n    secret b has no value: do b\n"),
         "{text}"
@@ -402,7 +402,7 @@ fn an_interrupted_run_says_what_may_be_half_done() {
         ("run_grant/x", Outcome::Skipped(Skipped::Interrupted)),
     ]);
     report.interrupted = true;
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    insta::assert_snapshot!(report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN), @r"
     Interrupted: applied 1, failed 0, skipped 1, unknown 1.
 
     skipped:
@@ -418,7 +418,7 @@ fn a_service_whose_name_is_too_long_for_a_url_gets_none() {
     let plan = plan(vec![create(&at, "create", json!({}))]);
     let report = report(vec![(&at, Outcome::Applied)]);
     assert_eq!(report_json(&plan, &report)["services"], json!([{"name": "n".repeat(55)}]));
-    assert!(!report_human(&plan, &report, &Style::PLAIN).contains("https://"));
+    assert!(!report_human(&plan, &report, Detail::Grouped, &Style::PLAIN).contains("https://"));
 }
 
 #[test]

@@ -50,7 +50,9 @@ impl Out {
             Format::Human if plan.is_empty() => {
                 self.text(&plan_human(plan, self.detail(), self.style()));
             }
-            Format::Human => self.text(&format!("\n{}", report_human(plan, report, self.style()))),
+            Format::Human => {
+                self.text(&format!("\n{}", report_human(plan, report, self.detail(), self.style())));
+            }
             Format::Json => self.json(&report_json(plan, report)),
             Format::Markdown if plan.is_empty() => self.markdown(&plan_markdown(plan)),
             Format::Markdown => self.markdown(&report_markdown(plan, report)),

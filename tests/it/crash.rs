@@ -7,8 +7,8 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::rig::{Rig, Running, cloud_from, deployed, nothing_twice_or_lost};
-use crate::support::{ENVIRONMENTS, Recorded, Run, Workplace, service_path};
+use crate::rig::{Rig, Running, cloud_from, deployed, nothing_twice_or_lost, sure_writes};
+use crate::support::{ENVIRONMENTS, Run, Workplace, service_path};
 
 /// Cases that run side by side.
 const AT_ONCE: usize = 6;
@@ -80,10 +80,7 @@ impl Scene {
         let rig = self.rig(&copy).await;
         self.apply(&rig).ok().await;
         let writes = rig.cloud.writes().await;
-        // Writes of one policy go together when they meet, which they need not.
-        let alone =
-            |call: &&Recorded| call.method.as_ref().is_some_and(|method| !method.ends_with("setIamPolicy"));
-        let sure = writes.iter().filter(alone).filter(|call| call.status == Some(200)).count();
+        let sure = sure_writes(&writes);
         assert!(sure > 0, "{writes:?}");
         let wanted = &rig.cloud.inventory().await;
         let cases = cases(writes.len(), sure, self.blows);

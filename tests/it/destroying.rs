@@ -5,7 +5,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::rig::{Rig, Running, cloud_from};
+use crate::rig::{Rig, Running, cloud_from, sure_writes};
 use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path, secret_path};
 
 /// An environment with something of each kind that is deleted or revoked, and one beside it.
@@ -250,8 +250,7 @@ async fn a_destruction_survives_a_blow_at_every_write() {
     let whole = shop(cloud_from(state.path(), &copy).await);
     destroy(&whole).ok().await;
     let writes = whole.cloud.writes().await;
-    // Those every run makes; others are repeated when two of them meet.
-    let sure = writes.iter().filter(|call| call.status == Some(200)).count();
+    let sure = sure_writes(&writes);
     assert!(sure > 5, "{writes:?}");
     let cases = (1..=writes.len()).flat_map(|nth| {
         ["before", "after"].into_iter().flat_map(move |when| BLOWS.map(move |blow| (nth, when, blow)))
