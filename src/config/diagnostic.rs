@@ -125,16 +125,20 @@ impl From<Diagnostic> for Problems {
 
 /// Sorts by file and line and leaves each problem in once.
 ///
-/// What a class or `defaults` says is also found in every service that takes it over: the place and the
-/// message are the same, and the shortest path is the one that the user wrote.
+/// What a class or `defaults` says is also found in every service that takes it over, and what a service says in every
+/// job that borrows it: the place and the message are the same, and the path that the user wrote is the one that no job
+/// has, and the shortest of those.
 pub fn sort_and_dedup(diagnostics: &mut Vec<Diagnostic>) {
+    fn written(path: &str) -> (bool, usize, &str) {
+        let of_a_job = ["jobs.", "migrations."].iter().any(|jobs| path.starts_with(jobs));
+        (of_a_job, path.matches('.').count(), path)
+    }
     diagnostics.sort_by(|a, b| {
-        (&a.location, a.rule, &a.message, a.path.matches('.').count(), &a.path).cmp(&(
+        (&a.location, a.rule, &a.message, written(&a.path)).cmp(&(
             &b.location,
             b.rule,
             &b.message,
-            b.path.matches('.').count(),
-            &b.path,
+            written(&b.path),
         ))
     });
     diagnostics.dedup_by(|later, earlier| {
