@@ -81,7 +81,8 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
     let interrupts = cli.global.interrupts.clone();
     let verb = {
         let out = out.clone();
-        tokio::spawn(async move { run_verb(cli, &out).await })
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || runtime.block_on(run_verb(cli, &out)))
     };
     tokio::select! {
         done = verb => match done {

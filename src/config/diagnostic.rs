@@ -189,6 +189,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_job_borrows_is_told_where_the_service_says_it() {
+        let place = || Location { file: "environments/base.yaml".into(), line: 3, column: 5 };
+        let problem = |path: &str| Diagnostic::error("vpc", "no way").at(place(), 3).path(path);
+        let mut found = ["jobs.backup.vpc", "services.api.vpc", "migrations.all.vpc"].map(problem).to_vec();
+        sort_and_dedup(&mut found);
+        assert_eq!(found, [problem("services.api.vpc")]);
+    }
+
+    #[test]
     fn a_typo_finds_its_word() {
         assert_eq!(did_you_mean("memroy", ["cpu", "memory", "name"]), Some("memory"));
     }

@@ -286,7 +286,7 @@ mod tests {
         TENANT   db            key
         acme     1 (19 days)   no value
         beta     no value
-        read by  services.api  services.api
+        READ BY  services.api  services.api
         ");
         insta::assert_snapshot!(shown(Format::Markdown, &list(rows)), @r"
         ### Secrets of tenants
@@ -295,7 +295,24 @@ mod tests {
         |---|---|---|
         | `acme` | `1 (19 days)` | `no value` |
         | `beta` | `no value` |  |
-        | `read by` | `services.api` | `services.api` |
+        | **Read by** | `services.api` | `services.api` |
+        ");
+    }
+
+    #[test]
+    fn markdown_has_one_line_between_a_table_and_its_notes() {
+        let mut unread = row("jwt", Some(1));
+        unread.readers.clear();
+        let text = shown(Format::Markdown, &list(vec![unread]));
+        assert!(text.contains("|\n\n#### Notes\n\n* nothing in the YAML reads `jwt`\n"), "{text}");
+        let (out, stdout, _) = captured::out(Format::Markdown);
+        out.secret_set("dev", "jwt", "jwt-dev", 2);
+        insta::assert_snapshot!(stdout.text(), @r"
+        ### Added version 2 of `jwt` (`jwt-dev`)
+
+        #### Notes
+
+        * services get it with the next `deployer apply dev`
         ");
     }
 

@@ -132,6 +132,20 @@ mod tests {
     }
 
     #[test]
+    fn the_last_column_is_broken_where_a_terminal_ends() {
+        let heads = ["Name", "Read by"].map(Head::Words);
+        let rows = [vec!["key".to_owned(), "services.api, services.web".to_owned()]];
+        let narrow = Style { color: false, width: 24, wrap: true };
+        insta::assert_snapshot!(columns(&heads, &rows, None, &narrow), @r"
+        NAME  READ BY
+        key   services.api,
+              services.web
+        ");
+        let foot = Foot { head: "Read by", cells: vec!["x".to_owned()] };
+        assert!(columns(&heads, &rows, Some(&foot), &Style::PLAIN).ends_with("services.web\nREAD BY  x\n"));
+    }
+
+    #[test]
     fn one_long_line_does_not_move_the_others() {
         let long = "n".repeat(105);
         let rows = [row("a", Some("x.yaml:1:1")), row(&long, Some("x.yaml:2:1"))];
