@@ -11,13 +11,14 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    Detail, Format, Out, SecretList, SecretRow, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json,
-    plan_human, plan_json, refusals, report_human, report_json,
+    Detail, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json, plan_human, plan_json,
+    refusals, report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
 use crate::error::CliError;
+use crate::inventory::{SecretList, SecretRow};
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
