@@ -43,19 +43,44 @@ const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let root = root(global)?;
     match &args.file {
+        Some(file) if is_environment(file, &root) && is_file(&args.subject, &root) => {
+            let (file, environment) = (&args.subject, file.display());
+            Err(CliError::user(format!(
+                "the environment comes before the file: {environment} is an environment"
+            ))
+            .hint(format!("deployer apply {environment} {file}")))
+        }
         Some(file) => apply_file(file, Some(&args.subject), &root, args, global, out).await,
         None if is_file(&args.subject, &root) => {
             apply_file(Path::new(&args.subject), None, &root, args, global, out).await
         }
-        None => apply_environment(args, global, out).await,
+        None => {
+            apply_environment(args, global, out).await.map_err(|error| or_file(error, &args.subject, &root))
+        }
     }
+}
+
+fn is_environment(name: &Path, root: &Path) -> bool {
+    config::names(root).is_ok_and(|names| names.iter().any(|known| name == Path::new(known)))
+}
+
+/// A name that is no environment may have been meant as a saved plan.
+fn or_file(mut error: CliError, subject: &str, root: &Path) -> CliError {
+    if let CliError::Config(found) = &mut error
+        && !is_environment(Path::new(subject), root)
+    {
+        for problem in found.diagnostics.iter_mut().filter(|problem| problem.rule == "unknown-environment") {
+            let known = problem.hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            problem.hint = Some(format!("{known}a saved plan of this name is not here either"));
+        }
+    }
+    error
 }
 
 /// No environment has a name like a path; a file may have one like an environment, which then goes first.
 fn is_file(subject: &str, root: &Path) -> bool {
-    let environment = || config::names(root).is_ok_and(|names| names.iter().any(|name| name == subject));
-    subject.contains(['.', '/', std::path::MAIN_SEPARATOR])
-        || (Path::new(subject).is_file() && !environment())
+    let path = Path::new(subject);
+    subject.contains(['.', '/', std::path::MAIN_SEPARATOR]) || (path.is_file() && !is_environment(path, root))
 }
 
 async fn apply_environment(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {

@@ -102,6 +102,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         seed: args.seed,
         clock: None,
     };
+    global.interrupts.taken_over();
     let sandbox = gcp_sandbox::start(options).await?;
     out.sandbox_started(&sandbox.url(), &state);
     ended().await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::interrupts::Interrupts;
 use super::{CliError, Global};
 use crate::config::model::{Environment, Target};
 use crate::config::{self, Inputs};
@@ -133,6 +134,7 @@ pub struct Connection {
     pub gcp: Gcp,
     /// `sandbox`, `google` or the endpoint.
     pub target: String,
+    pub interrupts: Interrupts,
     /// It goes to the sandbox of this checkout, where nothing can be broken.
     pub on_sandbox: bool,
     embedded: Option<gcp_sandbox::Sandbox>,
@@ -166,7 +168,8 @@ impl Connection {
         };
         let out = out.clone();
         let gcp = Gcp::connect(options).await?.telling(Arc::new(move |text: &str| out.status(text)));
-        Ok(Self { registry: Registry::standard(), gcp, target: aim.to_string(), on_sandbox, embedded })
+        let (registry, interrupts) = (Registry::standard(), global.interrupts.clone());
+        Ok(Self { registry, gcp, target: aim.to_string(), interrupts, on_sandbox, embedded })
     }
 
     /// Ends the embedded sandbox, if there is one.
@@ -185,7 +188,7 @@ pub struct Session {
     /// The flags that say where it lives.
     reach: Vec<String>,
     /// The other environments of the system: what they declare too is shared.
-    others: Vec<Environment>,
+    pub others: Vec<Environment>,
 }
 
 impl Session {
@@ -215,12 +218,6 @@ impl Session {
             session.env.target = Target::Sandbox;
         }
         Ok(session)
-    }
-
-    /// Whether any environment of the project declares a secret with this id.
-    pub fn declares_secret(&self, id: &str) -> bool {
-        let others = self.others.iter().filter(|other| other.project.id == self.env.project.id);
-        std::iter::once(&self.env).chain(others).any(|env| env.secrets.values().any(|secret| secret.id == id))
     }
 
     pub fn planner(&self) -> Planner<'_> {
@@ -254,6 +251,12 @@ impl Session {
     /// What differs from the YAML, in all of it or in one layer.
     pub async fn plan_drift(&self, layer: Option<Layer>) -> Result<Plan, CliError> {
         self.plan_for(Purpose::Drift, layer).await
+    }
+
+    /// What an edit of the YAML leads to, for people to see: not to be carried out, and so what `apply` would still ask
+    /// for, such as the image of a first release, does not stand in its way.
+    pub async fn plan_preview(&self) -> Result<Plan, CliError> {
+        self.plan_for(Purpose::Drift, None).await
     }
 
     async fn plan_for(&self, purpose: Purpose, layer: Option<Layer>) -> Result<Plan, CliError> {

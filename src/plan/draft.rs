@@ -67,9 +67,13 @@ impl<'a> Draft<'a> {
         let address = &desired.address;
         self.notes.extend(desired.notes.iter().map(|text| note(address, text)));
         let shown = live.is_none() && self.options.purpose == Purpose::Drift;
-        if let Some((why, hint)) = desired.refused.as_ref().filter(|_| !shown) {
-            self.refuse(desired, why.clone(), hint.clone());
-            return Ok(());
+        match &desired.refused {
+            Some((why, hint)) if shown => self.notes.push(note(address, &format!("{why}: {hint}"))),
+            Some((why, hint)) => {
+                self.refuse(desired, why.clone(), hint.clone());
+                return Ok(());
+            }
+            None => {}
         }
         if let Some((place, (_, why))) = self.held.iter().find(|(_, (held, _))| held == address) {
             self.notes.push(note(address, why));

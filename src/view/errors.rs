@@ -8,7 +8,7 @@ use super::json::{FORMAT_VERSION, set};
 use super::problems;
 use super::style::{Style, Tone, printable};
 use crate::config::{Diagnostic, Severity};
-use crate::error::CliError;
+use crate::error::{CliError, interrupted};
 use crate::plan::{PlanError, Refusal};
 
 /// Known addresses that are listed when none resembles the one that was asked for.
@@ -21,6 +21,7 @@ pub fn error_human(error: &CliError, style: &Style) -> String {
         CliError::Google(error) => message_human(&error.to_string(), &error.hints, style),
         CliError::Plan(error) => refusals(error, style),
         CliError::Refused { message, refusals } => refused(message, refusals, style),
+        CliError::Interrupted { perhaps_changed } => message_human(interrupted(*perhaps_changed), &[], style),
         CliError::Config(found) => {
             problems::render(&found.diagnostics, &found.sources, style.color, style.width)
         }
@@ -42,6 +43,7 @@ pub fn error_json(error: &CliError) -> Value {
         CliError::Refused { message, refusals } => {
             document(message, &[], Some(("refusals", refusals.iter().map(refusal_json).collect())))
         }
+        CliError::Interrupted { perhaps_changed } => document(interrupted(*perhaps_changed), &[], None),
         CliError::Config(found) => {
             let problems = found.diagnostics.iter().map(problem_json).collect();
             document(&found.to_string(), &[], Some(("problems", problems)))

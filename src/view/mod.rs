@@ -40,7 +40,6 @@ pub use markdown::{drift_markdown, error_markdown, plan_markdown, report_markdow
 pub use out::{Answer, Format, Out};
 pub use progress::Progress;
 pub use report::{report_human, report_json};
-pub use secrets::{SecretList, SecretRow};
 pub use style::{Color, Style};
 pub use tenants::{TenantEdit, TenantRow, TenantSecret};
 pub use trace::start_tracing;

@@ -11,13 +11,14 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    Detail, Format, Out, SecretList, SecretRow, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json,
-    plan_human, plan_json, refusals, report_human, report_json,
+    Detail, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json, plan_human, plan_json,
+    refusals, report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
 use crate::error::CliError;
+use crate::inventory::{SecretList, SecretRow};
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
@@ -531,6 +532,7 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
         newest_enabled: Some(1),
         created: Some("2026-11-21T10:50:28Z".into()),
         readers: vec!["services.api".into()],
+        environments: vec!["staging".into()],
         other_readers: Vec::new(),
     };
     let list = SecretList { environment: "dev".into(), rows: vec![row], undeclared: vec!["b".into()] };
@@ -558,8 +560,11 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
         environments: vec!["dev".into()],
         secrets: vec![secret],
     };
-    let edited = answer(|out| out.tenant_edited(&edit, Some(&full_plan())));
-    let own = edited.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
+    let refused = Err(CliError::user("no"));
+    let edited = [Ok(full_plan()), refused].map(|plan| answer(|out| out.tenant_edited(&edit, Some(&plan))));
+    let above = ["plan.", "error."];
+    let own = edited.into_iter().flatten().filter(|key| !above.iter().any(|above| key.starts_with(above)));
+    let own = own.collect::<BTreeSet<_>>();
     assert_eq!(own, documented("The answer of tenants add and tenants remove"));
     assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
     let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));

@@ -157,7 +157,7 @@ async fn plans_of_other_versions_ages_and_environments_are_refused() {
     rig.place.write("dev.plan", &original);
     let ago = |hours: i64| Timestamp::now() - SignedDuration::from_hours(hours);
     resave(&rig.place, |saved| saved.created = ago(25));
-    refused(&rig, apply, &["25h ago", "--max-age", "deployer plan dev --endpoint http"]).await;
+    refused(&rig, apply, &["made 25h", "--max-age", "deployer plan dev --endpoint http"]).await;
     resave(&rig.place, |saved| saved.created = ago(2));
     refused(&rig, "apply dev.plan --auto-approve --max-age 90m", &["good for 90m"]).await;
     resave(&rig.place, |saved| saved.created = ago(-1));
@@ -327,6 +327,64 @@ async fn the_file_is_for_its_owner_and_nothing_is_left_beside_it() {
     let done = rig.deployer("plan dev -o environments/dev.yaml").fails(1).await;
     assert!(done.stderr.contains("is no saved plan: it stays"), "{done}");
     assert_eq!(rig.place.read("environments/dev.yaml"), yaml);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn pipes_and_devices_are_refused_before_anything_is_asked() {
+    let rig = Rig::fresh().await;
+    let made = std::process::Command::new("mkfifo").arg(rig.place.path("pipe")).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("pipe", rig.place.path("link")).unwrap();
+    rig.cloud.forget_calls().await;
+    for (file, words) in [
+        ("pipe", "is there and is no file"),
+        ("link", "is there and is no file"),
+        ("environments", "is there and is no file"),
+        ("/dev/null", "is there and is no file"),
+        ("/dev/fd/1", "is there and is no file"),
+        ("/dev/stdout", "it takes a file"),
+        ("-", "it takes a file"),
+        ("no-such-folder/dev.plan", "cannot be saved"),
+    ] {
+        let done = rig.deployer("plan dev -o").arg(file).fails(1).await;
+        assert!(done.stderr.contains(words), "{file}: {done}");
+        assert!(done.stdout.is_empty(), "{file}: {done}");
+    }
+    assert!(rig.cloud.calls().await.is_empty(), "a plan was made for nothing");
+    for verb in ["show", "apply"] {
+        let done = rig.place.deployer(verb).arg("./pipe").fails(1).await;
+        assert!(done.stderr.contains("it is no file"), "{verb}: {done}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_empty_file_is_filled_and_a_link_stays_a_link() {
+    let rig = Rig::fresh().await;
+    rig.place.write("empty.plan", "");
+    rig.deployer("plan dev -o empty.plan").ok().await;
+    rig.place.deployer("show empty.plan").ok().await;
+    std::fs::create_dir(rig.place.path("plans")).unwrap();
+    std::os::unix::fs::symlink("plans/real.plan", rig.place.path("link.plan")).unwrap();
+    for way in ["a link to nothing", "a link to a plan"] {
+        rig.deployer("plan dev -o link.plan").ok().await;
+        assert!(std::fs::symlink_metadata(rig.place.path("link.plan")).unwrap().is_symlink(), "{way}");
+        rig.place.deployer("show plans/real.plan").ok().await;
+    }
+}
+
+#[tokio::test]
+async fn apply_says_when_its_arguments_are_no_environment_and_no_file() {
+    let rig = with_saved_plan().await;
+    refused(&rig, "apply nosuch", &["no environment `nosuch`", "a saved plan of this name is not here"])
+        .await;
+    refused(
+        &rig,
+        "apply dev.plan staging",
+        &["the environment comes before the file", "apply staging dev.plan"],
+    )
+    .await;
 }
 
 #[tokio::test]
