@@ -256,7 +256,7 @@ impl Session {
     /// What an edit of the YAML leads to, for people to see: not to be carried out, and so what `apply` would still ask
     /// for, such as the image of a first release, does not stand in its way.
     pub async fn plan_preview(&self) -> Result<Plan, CliError> {
-        self.plan_for(Purpose::Drift, None).await
+        self.plan_for(Purpose::Preview, None).await
     }
 
     async fn plan_for(&self, purpose: Purpose, layer: Option<Layer>) -> Result<Plan, CliError> {

@@ -66,7 +66,7 @@ impl<'a> Draft<'a> {
     ) -> Result<(), PlanError> {
         let address = &desired.address;
         self.notes.extend(desired.notes.iter().map(|text| note(address, text)));
-        let shown = live.is_none() && self.options.purpose == Purpose::Drift;
+        let shown = live.is_none() && matches!(self.options.purpose, Purpose::Drift | Purpose::Preview);
         match &desired.refused {
             Some((why, hint)) if shown => self.notes.push(note(address, &format!("{why}: {hint}"))),
             Some((why, hint)) => {

@@ -184,6 +184,8 @@ pub enum Purpose {
     Destroy,
     /// To see what differs; nothing of it will be carried out, and so what `apply` would refuse is shown, too.
     Drift,
+    /// To see what `apply` would do once it is told all that it needs, such as the image of a first release.
+    Preview,
 }
 
 impl Options {

@@ -15,6 +15,10 @@ fn of<K: Kind>() -> Box<dyn AnyKind> {
     Box::new(Erased::<K>::default())
 }
 
+/// How often a release looks for an API that the foundation may have enabled moments ago: for some twenty seconds at
+/// Google.
+const LOOKS: u32 = 11;
+
 /// All kinds, in the order in which a plan lists them.
 pub struct Registry {
     kinds: Vec<Box<dyn AnyKind>>,
@@ -70,9 +74,10 @@ impl Registry {
     /// What exists, of all kinds at once. A release is planned without the right to see what it stands on. The
     /// foundation is planned with the services in view: what they still use must not be taken away.
     ///
-    /// An API that is not enabled holds nothing; but what a release needs of it the foundation has to enable before. One that Service Usage lists as enabled and that refuses all the
-    /// same was enabled moments ago, perhaps by a run that was cut off: its objects exist, so it is asked again, and
-    /// the transport waits until it answers.
+    /// An API that is not enabled holds nothing. One that Service Usage lists as enabled and that refuses all the same was
+    /// enabled moments ago, perhaps by a run that was cut off: its objects exist, so it is asked again, and the transport
+    /// waits until it answers. A release cannot see what is enabled: what it needs the foundation has enabled before it,
+    /// so that it waits for some seconds, and then there is no foundation.
     pub async fn observe(
         &self,
         gcp: &Gcp,
@@ -80,19 +85,29 @@ impl Registry {
         layer: Option<Layer>,
     ) -> Result<Vec<Live>, GcpError> {
         let each = self.kinds().filter(|kind| is_looked_at(*kind, layer)).map(|kind| async move {
-            match kind.observe(gcp, scope).await {
-                Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok((kind, None)),
-                Err(error) => Err(unseen(kind, scope, error)),
-                Ok(live) => Ok((kind, Some(live))),
+            let founded = layer == Some(Layer::Release) && scope.watches(kind.name());
+            let mut patience = gcp.patience();
+            for looks in 1.. {
+                match kind.observe(gcp, scope).await {
+                    Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => {
+                        if !founded {
+                            break;
+                        }
+                        if looks == LOOKS {
+                            return Err(unfounded(kind, scope));
+                        }
+                        patience.pause(&format!("{} to be enabled", kind.api())).await?;
+                    }
+                    Err(error) => return Err(unseen(kind, scope, error)),
+                    Ok(live) => return Ok((kind, Some(live))),
+                }
             }
+            Ok((kind, None))
         });
         let (mut live, mut silent) = (Vec::new(), Vec::new());
         for (kind, observed) in try_join_all(each).await? {
             match observed {
                 Some(observed) => live.extend(observed),
-                None if layer == Some(Layer::Release) && scope.watches(kind.name()) => {
-                    return Err(unfounded(kind, scope));
-                }
                 None => silent.push(kind),
             }
         }

@@ -36,7 +36,7 @@ async fn empty(base: &str) -> Rig {
     let place = Workplace::with(&[
         ("environments/base.yaml", base),
         ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
-        ("environments/staging.yaml", "deployer: v1\nenvironment: staging\n"),
+        ("environments/staging.yaml", "deployer: v1\nenvironment: staging\ntarget: sandbox\n"),
     ]);
     Rig::of(place, Cloud::fresh().await)
 }
