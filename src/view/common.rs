@@ -125,16 +125,16 @@ impl<'a> Names<'a> {
     /// More of them where they `matter`.
     pub fn of(names: impl Iterator<Item = &'a str>, matter: bool) -> Self {
         let room = if matter { NAMES_THAT_MATTER } else { NAMES };
-        let (mut named, mut used, mut more) = (Vec::new(), 0, 0);
+        let (mut told, mut used, mut more) = (Vec::new(), 0, 0);
         for name in names {
             used += name.chars().count() + 2;
-            if named.is_empty() || used <= room {
-                named.push(name);
+            if told.is_empty() || used <= room {
+                told.push(name);
             } else {
                 more += 1;
             }
         }
-        Self { named, more }
+        Self { named: told, more }
     }
 
     /// `... and 3 more`; nothing when all are named.

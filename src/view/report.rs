@@ -139,7 +139,11 @@ fn others(ended: &Ended<'_>, indent: usize, style: &Style) -> String {
     let Some(names) = &ended.others else { return String::new() };
     let lines = lines_of_names(names, indent + "alike: ".len(), style.width);
     let heads = std::iter::once("alike:").chain(std::iter::repeat("      "));
-    lines.iter().zip(heads).map(|(line, head)| format!("{:indent$}{head} {line}\n", "")).collect()
+    let mut text = String::new();
+    for (line, head) in lines.iter().zip(heads) {
+        let _ = writeln!(text, "{:indent$}{head} {line}", "");
+    }
+    text
 }
 
 fn unknown(plan: &Plan, report: &Report, style: &Style) -> String {

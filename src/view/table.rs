@@ -1,5 +1,7 @@
 //! Lines with a place in the YAML at their end, aligned where there is room; and plain columns.
 
+use std::fmt::Write as _;
+
 use super::style::{Style, Tone, printable};
 
 /// One line of the plan.
@@ -100,8 +102,10 @@ pub fn columns(heads: &[Head], rows: &[Vec<String>], foot: Option<&Foot>, style:
     let widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
     let before = widths.iter().rev().skip(1).map(|width| width + GUTTER).sum::<usize>();
     let lines = table.iter().map(|row| {
-        let padded = row.iter().zip(&widths).take(count.saturating_sub(1));
-        let padded: String = padded.map(|(cell, width)| format!("{cell:width$}{:GUTTER$}", "")).collect();
+        let mut padded = String::new();
+        for (cell, width) in row.iter().zip(&widths).take(count.saturating_sub(1)) {
+            let _ = write!(padded, "{cell:width$}{:GUTTER$}", "");
+        }
         let last = row.get(count.saturating_sub(1)).map(String::as_str).unwrap_or_default();
         let fits = before + MIN_LAST <= style.width;
         let last = if fits { style.fill(last, before, before) } else { last.to_owned() };
