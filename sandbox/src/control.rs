@@ -46,6 +46,10 @@ pub(crate) async fn serve(
             lock(&shared.calls).records.clear();
             done()
         }
+        ("GET", ["runtime"]) => {
+            let runs = shared.runtime.get().map_or_else(|| json!({}), |runtime| runtime.state());
+            json_response(StatusCode::OK, &runs, None)
+        }
         ("GET", ["state"]) => json_response(StatusCode::OK, &state(shared), None),
         ("POST", ["reset"]) => match reset(shared) {
             Ok(()) => done(),
@@ -55,7 +59,7 @@ pub(crate) async fn serve(
         ("POST", ["artifacts", "cleanup"]) => change(shared, |world| artifactregistry::clean_up(world, body)),
         _ => refused(
             StatusCode::NOT_FOUND,
-            "The control endpoint has faults, calls, state, artifacts and reset.",
+            "The control endpoint has faults, calls, runtime, state, artifacts and reset.",
         ),
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP: one port on loopback for every API, and the order of what happens to a request.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -19,6 +19,7 @@ use crate::error::{Answer, Status};
 use crate::faults::{Action, Failure, Faults, Strike, When};
 use crate::quotas::Quotas;
 use crate::routing::{self, Route};
+use crate::runtime::{Runtime, front, metadata};
 use crate::wire::Scissors;
 use crate::world::{OperationFault, World};
 
@@ -97,6 +98,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Mutex<Calls>,
     pub(crate) quotas: Option<Mutex<Quotas>>,
     pub(crate) latency: Duration,
+    /// Set once, right after the rest is there.
+    pub(crate) runtime: OnceLock<Arc<Runtime>>,
 }
 
 /// Locks; a handler that panicked has changed nothing that the next request could not cope with.
@@ -114,9 +117,17 @@ async fn handle(
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     request: Request,
 ) -> Response {
+    let host = authority(request.uri(), request.headers());
+    let request = match to_service(&shared, host.as_deref(), request).await {
+        Ok(response) => return response,
+        Err(request) => request,
+    };
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    let host = authority(&parts.uri, &parts.headers);
+    if path.starts_with(metadata::PREFIX) {
+        let query = parts.uri.query().unwrap_or_default();
+        return metadata::serve(&mut lock(&shared.world), &path, query, &parts.headers);
+    }
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         let status = Status::invalid_argument("Request payload size exceeds the limit: 10485760 bytes.");
         return failure(&status, 413, None);
@@ -134,6 +145,23 @@ async fn handle(
         bearer: bearer(&parts.headers).or_else(|| token_in(parts.uri.query()?)),
     };
     respond(&shared, &scissors, &incoming).await
+}
+
+/// The answer of a service that runs in the sandbox, when the request is for one: by its host, or by a first part of
+/// the path as clients of the APIs write theirs.
+async fn to_service(shared: &Shared, host: Option<&str>, mut request: Request) -> Result<Response, Request> {
+    let Some(runtime) = shared.runtime.get() else { return Err(request) };
+    if let Some(host) = host.and_then(front::host) {
+        return Ok(front::serve(runtime, &host, request).await);
+    }
+    let target =
+        request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str).trim_start_matches('/');
+    let (first, rest) = target.split_once('/').unwrap_or((target, ""));
+    let Some(host) = front::host(first) else { return Err(request) };
+    if let Ok(uri) = format!("/{rest}").parse() {
+        *request.uri_mut() = uri;
+    }
+    Ok(front::serve(runtime, &host, request).await)
 }
 
 struct Incoming {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::projects::{ProjectSeed, is_project_id};
 use crate::quotas::Quotas;
+use crate::runtime::{self, Runtime};
 use crate::server::{self, Calls, Shared, lock};
 use crate::store::{self, FolderLock, Holder, Journal, StoreError};
 use crate::wire::{Scissors, Wire};
@@ -47,6 +48,8 @@ pub struct Options {
     pub seed: u64,
     /// Where the time comes from; without one, from the machine.
     pub clock: Option<Arc<dyn Clock>>,
+    /// How revisions and jobs are run.
+    pub runtime: runtime::Options,
 }
 
 /// Why a sandbox did not start; each message ends with what to do.
@@ -144,7 +147,10 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
         calls: Mutex::new(Calls::default()),
         quotas: options.quotas.then(|| Mutex::new(Quotas::default())),
         latency: options.latency,
+        runtime: OnceLock::new(),
     });
+    let runtime = Runtime::start(&shared, options.runtime, address);
+    let _ = shared.runtime.set(Arc::clone(&runtime));
     let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Scissors>();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(async move {
@@ -181,12 +187,15 @@ impl Sandbox {
         format!("http://{}", self.address)
     }
 
-    /// Finishes the requests in flight, for two seconds at most, and frees port and folder.
+    /// Finishes the requests in flight, for two seconds at most, ends what runs, and frees port and folder.
     pub async fn stop(mut self) {
         lock(&self.shared.faults).clear();
         drop(self.stop.take());
         if tokio::time::timeout(Duration::from_secs(2), &mut self.task).await.is_err() {
             self.task.abort();
+        }
+        if let Some(runtime) = self.shared.runtime.get() {
+            runtime.stop().await;
         }
         drop(self.lock.take());
     }
@@ -195,5 +204,9 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.task.abort();
+        // Executions hold the runtime, which would otherwise stay.
+        if let Some(runtime) = self.shared.runtime.get() {
+            runtime.end();
+        }
     }
 }

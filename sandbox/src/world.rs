@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Answer, Status};
 use crate::iam;
 use crate::operations;
+use crate::runtime::Link;
 use crate::store::{Journal, Mutation, StoreError};
 use crate::tokens::Tokens;
 
@@ -64,6 +65,8 @@ pub struct World {
     pub(crate) seeds: BTreeMap<String, u64>,
     pub(crate) apis: Apis,
     pub(crate) tokens: Tokens,
+    /// What the world and the runtime know of each other; not journalled.
+    pub(crate) runtime: Link,
 }
 
 impl fmt::Debug for World {
@@ -88,6 +91,7 @@ impl World {
             seeds: BTreeMap::new(),
             apis,
             tokens: Tokens::default(),
+            runtime: Link::default(),
         }
     }
 
@@ -109,6 +113,10 @@ impl World {
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     /// A document by its full resource name.
@@ -286,6 +294,7 @@ impl World {
     /// Forgets every document and token; projects come back at their next use.
     pub(crate) fn reset(&mut self) {
         self.tokens.forget();
+        self.runtime.forget();
         let names: Vec<(String, String)> = self
             .docs
             .iter()

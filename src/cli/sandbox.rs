@@ -101,6 +101,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         quotas: args.quotas,
         seed: args.seed,
         clock: None,
+        runtime: gcp_sandbox::runtime::Options::default(),
     };
     global.interrupts.taken_over();
     let sandbox = gcp_sandbox::start(options).await?;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Need, methods};
 use crate::call::Call;
-use crate::services::{iam as accounts, iamcredentials, run};
+use crate::services::{iam as accounts, iamcredentials, logging, run};
 use crate::world::World;
 
 const ACT_AS: &str = "iam.serviceAccounts.actAs";
@@ -14,6 +14,13 @@ pub(super) fn needs(world: &World, call: &Call) -> Vec<Need> {
     if let Some(delegate) = iamcredentials::first_delegate(call) {
         let resource = account_name(world, call, delegate);
         return vec![Need::new("iam.serviceAccounts.implicitDelegation", resource)];
+    }
+    if let Some(projects) = logging::projects(world, call) {
+        let permissions = methods::permissions(&call.method.key).unwrap_or_default();
+        let need = |project: String| {
+            permissions.iter().map(move |name| Need::new(name, format!("projects/{project}")))
+        };
+        return projects.into_iter().flat_map(need).collect();
     }
     let resource = subject(&call.resource);
     let mut needs: Vec<Need> = match methods::permissions(&call.method.key) {

@@ -51,12 +51,17 @@ fn generate_access_token(world: &mut World, call: &Call) -> Answer {
     Ok(json!({ "accessToken": token, "expireTime": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string() }))
 }
 
-/// The token has the documented claims but no signature: the sandbox has no key that anybody would trust.
 fn generate_id_token(world: &mut World, call: &Call) -> Answer {
     let account = account(world, call, "iam.serviceAccounts.getOpenIdToken")?;
     let Some(audience) = call.text("audience") else {
         return Err(Status::invalid("audience", "The audience is required."));
     };
+    let token = id_token(world, &account, audience, call.body["includeEmail"] == true);
+    Ok(json!({ "token": token }))
+}
+
+/// The token has the documented claims but no signature: the sandbox has no key that anybody would trust.
+pub(crate) fn id_token(world: &World, account: &Value, audience: &str, with_email: bool) -> String {
     let now = world.instant().as_second();
     let mut claims = json!({
         "iss": "https://accounts.google.com",
@@ -66,12 +71,12 @@ fn generate_id_token(world: &mut World, call: &Call) -> Answer {
         "iat": now,
         "exp": now + LIFETIME,
     });
-    if call.body["includeEmail"] == true {
+    if with_email {
         claims["email"] = account["email"].clone();
         claims["email_verified"] = json!(true);
     }
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    Ok(json!({ "token": format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(&claims)) }))
+    format!("{}.{}.", part(&json!({"alg": "none", "typ": "JWT"})), part(&claims))
 }
 
 /// The enabled account of the request, once each delegate is known to reach the next one, and the last one it.

@@ -4,6 +4,7 @@ pub mod artifactregistry;
 pub mod cloudresourcemanager;
 pub mod iam;
 pub mod iamcredentials;
+pub mod logging;
 pub mod run;
 pub mod secretmanager;
 pub mod serviceusage;
@@ -28,6 +29,7 @@ pub fn routes() -> Vec<(&'static str, Handler)> {
         cloudresourcemanager::routes(),
         iam::routes(),
         iamcredentials::routes(),
+        logging::routes(),
         run::routes(),
         secretmanager::routes(),
         serviceusage::routes(),

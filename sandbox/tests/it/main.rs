@@ -6,6 +6,7 @@
 mod artifacts;
 mod faults;
 mod persistence;
+mod runtime;
 mod support;
 mod time;
 mod tokens;

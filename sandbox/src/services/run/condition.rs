@@ -3,35 +3,37 @@
 use crate::error::{Code, Status};
 use serde_json::{Value, json};
 
-pub(super) const SUCCEEDED: &str = "CONDITION_SUCCEEDED";
-pub(super) const FAILED: &str = "CONDITION_FAILED";
+pub(crate) const SUCCEEDED: &str = "CONDITION_SUCCEEDED";
+pub(crate) const FAILED: &str = "CONDITION_FAILED";
+/// The container did not start: a value of `Condition.revisionReason`, where all others here are of `reason`.
+pub(crate) const HEALTH_CHECK: &str = "HEALTH_CHECK_CONTAINER_ERROR";
 const RECONCILING: &str = "CONDITION_RECONCILING";
 
 /// Why a revision cannot serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    /// A value of `Condition.reason`.
-    pub(super) reason: String,
-    pub(super) message: String,
+pub(crate) struct Failure {
+    /// A value of `Condition.reason`, or [`HEALTH_CHECK`].
+    pub(crate) reason: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
-    pub(super) fn new(reason: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: &str, message: impl Into<String>) -> Self {
         Self { reason: reason.to_owned(), message: message.into() }
     }
 
     /// The failure that stands for an operation which a fault on demand made fail.
-    pub(super) fn injected(status: &Status) -> Self {
+    pub(crate) fn injected(status: &Status) -> Self {
         Self::new("INTERNAL", status.message.clone())
     }
 
     /// What the operation of a service ends with. The codes are those that clients report having seen for
     /// these reasons; Google documents none.
-    pub(super) fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let code = match self.reason.as_str() {
             "CONTAINER_MISSING" => Code::NotFound,
             "SECRETS_ACCESS_CHECK_FAILED" | "CONTAINER_PERMISSION_DENIED" => Code::PermissionDenied,
-            "REVISION_FAILED" | "UNKNOWN" => Code::FailedPrecondition,
+            "REVISION_FAILED" | "UNKNOWN" | HEALTH_CHECK => Code::FailedPrecondition,
             _ => Code::Internal,
         };
         Status::new(code, self.message.clone())
@@ -39,41 +41,42 @@ impl Failure {
 }
 
 /// The sentence that services and operations put before a revision's own message.
-pub(super) fn not_ready(revision: &str, message: &str) -> String {
+pub(crate) fn not_ready(revision: &str, message: &str) -> String {
     format!("Revision '{revision}' is not ready and cannot serve traffic. {message}")
 }
 
 /// A condition that holds.
-pub(super) fn succeeded(kind: &str, now: &str) -> Value {
+pub(crate) fn succeeded(kind: &str, now: &str) -> Value {
     json!({"type": kind, "state": SUCCEEDED, "lastTransitionTime": now})
 }
 
 /// A condition that is being worked on.
-pub(super) fn reconciling(kind: &str, now: &str) -> Value {
+pub(crate) fn reconciling(kind: &str, now: &str) -> Value {
     json!({"type": kind, "state": RECONCILING, "lastTransitionTime": now,
            "message": "The resource is being brought into the requested state."})
 }
 
 /// A condition that nobody works on yet.
-pub(super) fn pending(kind: &str, now: &str) -> Value {
+pub(crate) fn pending(kind: &str, now: &str) -> Value {
     json!({"type": kind, "state": "CONDITION_PENDING", "lastTransitionTime": now,
            "message": "The execution waits to be started."})
 }
 
 /// A condition of an execution that does not hold. `reason` is a value of `Condition.executionReason`.
-pub(super) fn execution_failed(kind: &str, reason: &str, message: &str, now: &str) -> Value {
+pub(crate) fn execution_failed(kind: &str, reason: &str, message: &str, now: &str) -> Value {
     json!({"type": kind, "state": FAILED, "severity": "ERROR", "executionReason": reason,
            "message": message, "lastTransitionTime": now})
 }
 
 /// A condition that does not hold.
-pub(super) fn failed(kind: &str, reason: &str, message: &str, now: &str) -> Value {
-    json!({"type": kind, "state": FAILED, "severity": "ERROR", "reason": reason,
+pub(crate) fn failed(kind: &str, reason: &str, message: &str, now: &str) -> Value {
+    let field = if reason == HEALTH_CHECK { "revisionReason" } else { "reason" };
+    json!({"type": kind, "state": FAILED, "severity": "ERROR", field: reason,
            "message": message, "lastTransitionTime": now})
 }
 
 /// Whether a revision takes requests. One that gets none is retired, and stays ready nevertheless.
-pub(super) fn active(serves: bool, now: &str) -> Value {
+pub(crate) fn active(serves: bool, now: &str) -> Value {
     if serves {
         succeeded("Active", now)
     } else {
@@ -83,12 +86,12 @@ pub(super) fn active(serves: bool, now: &str) -> Value {
 }
 
 /// The condition of a list with this type.
-pub(super) fn of<'a>(conditions: &'a [Value], kind: &str) -> Option<&'a Value> {
+pub(crate) fn of<'a>(conditions: &'a [Value], kind: &str) -> Option<&'a Value> {
     conditions.iter().find(|condition| condition["type"] == kind)
 }
 
 /// The state of the `Ready` condition of a revision, empty while there is none.
-pub(super) fn ready_state(revision: &Value) -> &str {
+pub(crate) fn ready_state(revision: &Value) -> &str {
     let conditions = revision.get("conditions").and_then(Value::as_array);
     conditions
         .and_then(|conditions| of(conditions, "Ready"))
@@ -97,21 +100,22 @@ pub(super) fn ready_state(revision: &Value) -> &str {
 }
 
 /// Whether the revision is ready.
-pub(super) fn is_ready(revision: &Value) -> bool {
+pub(crate) fn is_ready(revision: &Value) -> bool {
     ready_state(revision) == SUCCEEDED
 }
 
 /// Whether it failed, which is for good.
-pub(super) fn has_failed(revision: &Value) -> bool {
+pub(crate) fn has_failed(revision: &Value) -> bool {
     ready_state(revision) == FAILED
 }
 
 /// Why a failed revision failed, as its `Ready` condition says.
-pub(super) fn failure_of(revision: &Value) -> Option<Failure> {
+pub(crate) fn failure_of(revision: &Value) -> Option<Failure> {
     let conditions = revision.get("conditions").and_then(Value::as_array)?;
     let ready = of(conditions, "Ready").filter(|_| has_failed(revision))?;
     let text = |key: &str| ready[key].as_str().unwrap_or_default();
-    Some(Failure::new(text("reason"), text("message")))
+    let reason = [text("reason"), text("revisionReason")].into_iter().find(|reason| !reason.is_empty());
+    Some(Failure::new(reason.unwrap_or_default(), text("message")))
 }
 
 #[cfg(test)]

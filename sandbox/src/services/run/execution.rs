@@ -36,10 +36,36 @@ const LONGEST: usize = 63;
 /// Conditions of an execution besides `Completed`, which all have to come first.
 const STEPS: [&str; 2] = ["ResourcesAvailable", "Started"];
 
-/// How an execution ended without having run.
+/// How an execution ended.
 enum End<'a> {
+    Succeeded,
     Cancelled,
+    /// It could not be started.
     Failed(&'a Failure),
+    /// A task of it failed for good, and this is why.
+    TaskFailed(&'a str),
+}
+
+/// What is to be run of an execution.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) tasks: i64,
+    pub(crate) at_once: usize,
+    pub(crate) retries: i64,
+    /// Seconds that each attempt may take.
+    pub(crate) timeout: f64,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Attempts {
+    pub(crate) retried: i64,
+    /// Of the last attempt.
+    pub(crate) exit: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
+    /// Why it failed for good.
+    pub(crate) failure: Option<String>,
 }
 
 /// `jobs.run`.
@@ -136,6 +162,7 @@ pub(super) fn store(world: &mut World, job: &mut Value, execution: Value) {
     task::make_all(world, &execution);
     let name = text(&execution, "name").to_owned();
     world.put(EXECUTIONS, &name, execution);
+    world.runtime.look();
 }
 
 /// `jobs.executions.get`.
@@ -246,6 +273,59 @@ pub(super) fn check(world: &mut World, name: &str) {
     }
 }
 
+/// Marks an execution as started, and answers what to run. `None` when it has ended, also because of what it lacks.
+pub(crate) fn begin(world: &mut World, name: &str) -> Option<Plan> {
+    check(world, name);
+    let mut doc = world.doc(EXECUTIONS, name).filter(|doc| !is_complete(doc))?.clone();
+    let now = world.now();
+    let at_once = int(&doc, "parallelism").max(1);
+    let mut conditions = vec![condition::reconciling("Completed", &now)];
+    conditions.extend(STEPS.iter().map(|step| condition::succeeded(step, &now)));
+    // One that is on its way to be cancelled stays so.
+    if condition::of(super::access::list(&doc, "conditions"), "Completed")
+        .is_none_or(|completed| completed.get("executionReason").is_none())
+    {
+        set(&mut doc, "conditions", conditions);
+    }
+    set(&mut doc, "startTime", now.as_str());
+    let running = at_once.min(int(&doc, "taskCount"));
+    set(&mut doc, "runningCount", running);
+    set(&mut doc, "etag", world.fresh_etag());
+    let task = &doc["template"];
+    let plan = Plan {
+        tasks: int(&doc, "taskCount"),
+        at_once: usize::try_from(at_once).unwrap_or(1),
+        retries: int(task, "maxRetries"),
+        timeout: super::launch::seconds(task, "timeout", 600.0),
+    };
+    world.put(EXECUTIONS, name, doc);
+    change_reference(world, name, |reference| set(reference, "completionStatus", "EXECUTION_RUNNING"));
+    Some(plan)
+}
+
+/// Records how a task ended.
+pub(crate) fn task_ended(world: &mut World, name: &str, index: i64, attempts: &Attempts) {
+    let Some(mut doc) = world.doc(EXECUTIONS, name).filter(|doc| !is_complete(doc)).cloned() else { return };
+    let count = if attempts.failure.is_some() { "failedCount" } else { "succeededCount" };
+    let ended = int(&doc, count) + 1;
+    set(&mut doc, count, ended);
+    let retried = int(&doc, "retriedCount") + attempts.retried;
+    if retried > 0 {
+        set(&mut doc, "retriedCount", retried);
+    }
+    let left = int(&doc, "taskCount") - int(&doc, "failedCount") - int(&doc, "succeededCount");
+    let running = left.min(int(&doc, "parallelism"));
+    set(&mut doc, "runningCount", running);
+    set(&mut doc, "etag", world.fresh_etag());
+    world.put(EXECUTIONS, name, doc);
+    task::complete_one(world, name, index, attempts);
+}
+
+/// Ends an execution that was run: all its tasks succeeded, or one failed for good.
+pub(crate) fn ended(world: &mut World, name: &str, failure: Option<&str>) {
+    complete(world, name, &failure.map_or(End::Succeeded, End::TaskFailed));
+}
+
 /// Ends an execution that could not be started.
 pub(super) fn fail(world: &mut World, name: &str, failure: &Failure) {
     complete(world, name, &End::Failed(failure));
@@ -295,14 +375,26 @@ fn complete(world: &mut World, name: &str, end: &End<'_>) {
             condition::execution_failed(kind, "CANCELLED", &format!("Execution '{id}' was cancelled."), &now)
         }
         End::Failed(failure) => condition::failed(kind, &failure.reason, &failure.message, &now),
+        End::TaskFailed(why) if kind == "Completed" => {
+            condition::execution_failed(kind, "NON_ZERO_EXIT_CODE", why, &now)
+        }
+        End::Succeeded | End::TaskFailed(_) => condition::succeeded(kind, &now),
     };
     let conditions: Vec<Value> = std::iter::once("Completed").chain(STEPS).map(state).collect();
     let (count, status) = match end {
+        End::Succeeded => ("succeededCount", "EXECUTION_SUCCEEDED"),
         End::Cancelled => ("cancelledCount", "EXECUTION_CANCELLED"),
+        // Tasks that were not needed any more are cancelled.
+        End::TaskFailed(_) => ("cancelledCount", "EXECUTION_FAILED"),
         End::Failed(_) => ("failedCount", "EXECUTION_FAILED"),
     };
-    let tasks = int(&doc, "taskCount");
-    set(&mut doc, count, tasks);
+    let known = int(&doc, "succeededCount") + int(&doc, "failedCount");
+    let rest = int(&doc, "taskCount") - known;
+    if rest > 0 {
+        let all = int(&doc, count) + rest;
+        set(&mut doc, count, all);
+    }
+    unset(&mut doc, "runningCount");
     set(&mut doc, "conditions", conditions.clone());
     set(&mut doc, "completionTime", now.as_str());
     set(&mut doc, "updateTime", now.as_str());

@@ -6,13 +6,14 @@
 //! without mask and revisions: see `job` for when it is ready and `execution` for what a run leaves behind.
 
 mod access;
-mod condition;
+pub(crate) mod condition;
 mod defaults;
-mod execution;
+pub(crate) mod execution;
 pub(crate) mod image;
 mod job;
+pub(crate) mod launch;
 mod mask;
-mod names;
+pub(crate) mod names;
 mod needs;
 mod noise;
 mod overrides;
@@ -40,7 +41,7 @@ use condition::Failure;
 
 /// Collections of documents, by full resource name.
 pub(crate) const SERVICES: &str = "run.services";
-const REVISIONS: &str = "run.revisions";
+pub(crate) const REVISIONS: &str = "run.revisions";
 /// Deleted services, by full resource name and uid, for `showDeleted`.
 const DELETED: &str = "run.deletedServices";
 
@@ -142,8 +143,12 @@ pub fn finish(world: &mut World, effect: &RunEffect) -> Result<(String, Value), 
     }
 }
 
-/// Whether the effect has to wait for an execution to end. Ends an execution that cannot start.
+/// Whether the effect has to wait for an execution to end, or for a revision to show that it starts. Ends an execution
+/// that cannot start.
 pub fn waits(world: &mut World, effect: &RunEffect) -> bool {
+    if let RunEffect::Reconcile { service, generation } = effect {
+        return reconcile::waits(world, service, *generation);
+    }
     let (RunEffect::Execute { execution }
     | RunEffect::ReconcileJob { execution: Some(execution), waits: true, .. }) = effect
     else {

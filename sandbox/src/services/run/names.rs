@@ -100,7 +100,7 @@ fn is_word(text: &str, longest: usize) -> bool {
 }
 
 /// The last segment of a full resource name.
-pub(super) fn short(name: &str) -> &str {
+pub(crate) fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 
@@ -117,7 +117,7 @@ pub(super) fn letters(noise: u64, count: usize) -> String {
 ///
 /// `NAME-NUMBER.REGION.run.app` is computable from project, region and name, and does not exist when the
 /// label gets longer than a host label may be. The other one has a hash of the project in it.
-pub(super) fn hosts(service: &str, project_number: u64, location: &str) -> Vec<String> {
+pub(crate) fn hosts(service: &str, project_number: u64, location: &str) -> Vec<String> {
     let label = format!("{service}-{project_number}");
     let hashed = format!("{service}-{}-{}.a.run.app", hash(project_number), region_code(location));
     if label.len() <= LABEL { vec![format!("{label}.{location}.run.app"), hashed] } else { vec![hashed] }

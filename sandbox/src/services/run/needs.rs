@@ -85,7 +85,7 @@ fn check_secret(
     Err(Failure::new("SECRETS_ACCESS_CHECK_FAILED", message))
 }
 
-fn owner_of<'a>(world: &World, project: &str, named: &'a str) -> (String, &'a str) {
+pub(super) fn owner_of<'a>(world: &World, project: &str, named: &'a str) -> (String, &'a str) {
     let parts: Vec<&str> = named.split('/').collect();
     let ["projects", owner, "secrets", id] = parts[..] else { return (project.to_owned(), named) };
     let by_number = owner.parse().ok().and_then(|number| world.project_with_number(number));

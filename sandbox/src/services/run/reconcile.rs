@@ -5,7 +5,7 @@
 
 use super::access::{int, list, set, text, unset};
 use super::condition::{self, Failure};
-use super::{REVISIONS, SERVICES, names, needs, resource, revision, traffic};
+use super::{REVISIONS, SERVICES, launch, names, needs, resource, revision, traffic};
 use crate::error::{Answer, Status};
 use crate::world::World;
 use serde_json::Value;
@@ -42,20 +42,35 @@ pub(super) fn abandon(world: &mut World, name: &str, generation: i64, status: &S
 
 /// Decides about the revision that the write made, unless that is decided already.
 fn settle_revision(world: &mut World, name: &str, generation: i64, injected: Option<&Failure>) {
-    let Some(service) = world.doc(SERVICES, name) else { return };
-    if int(service, "generation") > generation {
-        // A later write has its own operation. Whatever is pending from this one is decided now, too,
-        // so that no revision stays undecided.
-        let latest = text(service, "latestCreatedRevision").to_owned();
-        let older = pending(world, name).into_iter().filter(|pending| *pending != latest);
-        for revision in older.collect::<Vec<_>>() {
-            decide(world, &revision, injected);
-        }
-        return;
-    }
-    for revision in pending(world, name) {
+    for revision in undecided(world, name, generation) {
         decide(world, &revision, injected);
     }
+}
+
+/// The revisions that the write of `generation` has to decide about. A later write has its own operation: whatever is
+/// pending from before it is decided by the earlier one, so that no revision stays undecided.
+fn undecided(world: &World, name: &str, generation: i64) -> Vec<String> {
+    let Some(service) = world.doc(SERVICES, name) else { return Vec::new() };
+    let latest = text(service, "latestCreatedRevision");
+    let superseded = int(service, "generation") > generation;
+    pending(world, name).into_iter().filter(|pending| !superseded || pending != latest).collect()
+}
+
+/// Whether a revision has yet to show that it starts. Asks the runtime to let it.
+pub(super) fn waits(world: &mut World, name: &str, generation: i64) -> bool {
+    let project = name.split('/').nth(1).unwrap_or_default();
+    let mut waits = false;
+    for revision in undecided(world, name, generation) {
+        let lacks = |doc| needs::check(world, project, doc).is_err();
+        if world.runtime.outcome(&revision).is_some() || world.doc(REVISIONS, &revision).is_none_or(lacks) {
+            continue;
+        }
+        if launch::runs(world, &revision) {
+            world.runtime.try_out(&revision);
+            waits = true;
+        }
+    }
+    waits
 }
 
 /// The revisions that are neither ready nor failed.
@@ -71,7 +86,10 @@ fn decide(world: &mut World, name: &str, injected: Option<&Failure>) {
     let project = name.split('/').nth(1).unwrap_or_default();
     let outcome = match (injected, world.doc(REVISIONS, name)) {
         (Some(failure), _) => Err(failure.clone()),
-        (None, Some(doc)) => needs::check(world, project, doc),
+        (None, Some(doc)) => match world.runtime.outcome(name) {
+            Some(outcome) => outcome.clone(),
+            None => needs::check(world, project, doc),
+        },
         (None, None) => return,
     };
     revision::settle(world, name, outcome.as_ref().copied());

@@ -1,6 +1,8 @@
 //! Tasks of executions. Stored is what differs between them; the rest is the execution's template.
 
 use super::access::{int, pick, set, text, unset};
+use super::condition;
+use super::execution::Attempts;
 use super::resource::{self, view};
 use super::{EXECUTIONS, TASKS, check_location, execution, names};
 use crate::call::{Call, page};
@@ -38,16 +40,51 @@ pub(super) fn make_all(world: &mut World, execution: &Value) {
 
 /// Ends every task of an execution in the same way.
 pub(super) fn complete_all(world: &mut World, execution: &str, conditions: &[Value], now: &str) {
-    for mut doc in all(world, &format!("{execution}/tasks/")) {
-        set(&mut doc, "conditions", conditions.to_vec());
-        set(&mut doc, "completionTime", now);
-        set(&mut doc, "updateTime", now);
-        set(&mut doc, "observedGeneration", "1");
-        unset(&mut doc, "reconciling");
-        set(&mut doc, "etag", world.fresh_etag());
-        let name = text(&doc, "name").to_owned();
-        world.put(TASKS, &name, doc);
+    for doc in all(world, &format!("{execution}/tasks/")) {
+        if doc.get("completionTime").is_none() {
+            complete(world, doc, conditions, now);
+        }
     }
+}
+
+fn complete(world: &mut World, mut doc: Value, conditions: &[Value], now: &str) {
+    set(&mut doc, "conditions", conditions.to_vec());
+    set(&mut doc, "completionTime", now);
+    set(&mut doc, "updateTime", now);
+    set(&mut doc, "observedGeneration", "1");
+    unset(&mut doc, "reconciling");
+    set(&mut doc, "etag", world.fresh_etag());
+    let name = text(&doc, "name").to_owned();
+    world.put(TASKS, &name, doc);
+}
+
+/// Ends the task of an execution that was run.
+pub(super) fn complete_one(world: &mut World, execution: &str, index: i64, attempts: &Attempts) {
+    let name = format!("{execution}/tasks/{}-task{index}", names::short(execution));
+    let Some(mut doc) = world.doc(TASKS, &name).cloned() else { return };
+    let now = world.now();
+    let mut result = json!({});
+    if let Some(status) = attempts.exit.filter(|status| *status != 0) {
+        set(&mut result, "exitCode", status);
+    }
+    if let Some(signal) = attempts.signal {
+        set(&mut result, "termSignal", signal);
+    }
+    if let Some(why) = &attempts.failure {
+        // `google.rpc.Status` with the code UNKNOWN.
+        set(&mut result, "status", json!({ "code": 2, "message": why }));
+    }
+    set(&mut doc, "lastAttemptResult", result);
+    if attempts.retried > 0 {
+        set(&mut doc, "retried", attempts.retried);
+    }
+    let done = match &attempts.failure {
+        None => condition::succeeded("Completed", &now),
+        Some(why) => condition::execution_failed("Completed", "NON_ZERO_EXIT_CODE", why, &now),
+    };
+    let steps = ["ResourcesAvailable", "Started"].map(|step| condition::succeeded(step, &now));
+    let conditions: Vec<Value> = std::iter::once(done).chain(steps).collect();
+    complete(world, doc, &conditions, &now);
 }
 
 /// Takes away the tasks of an execution that is gone.

@@ -57,6 +57,12 @@ impl World {
             },
         }
     }
+
+    /// The payload of a version, for the one that Cloud Run hands it to; `None` when there is none any more.
+    pub(crate) fn secret_payload(&self, secret: &str, number: u64) -> Option<Vec<u8>> {
+        let data = self.doc(PAYLOADS, &key_of(secret, number))?["data"].as_str()?;
+        base64::engine::general_purpose::STANDARD.decode(data).ok()
+    }
 }
 
 fn key_of(secret: &str, number: u64) -> String {

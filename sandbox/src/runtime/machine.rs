@@ -1,0 +1,254 @@
+//! What the runtime has of the machine: a folder, a user for instances, ports, and whether it may isolate them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{OnceCell, watch};
+
+use super::Options;
+use super::image;
+use super::logs::Logs;
+use super::process::{Content, Launch};
+use crate::clock::Clock;
+use crate::server::lock;
+
+/// Folders of sandboxes are named so in the system's folder for temporary files, with the process's id behind it.
+const FOLDER: &str = "gcp-sandbox-";
+/// Where ports of instances are taken from: below the range that systems take theirs from.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Mounts what a process expects to find beside its files, and starts it in a root of its own.
+const ISOLATE: &str = r#"set -e
+root=$1; folder=$2; path=$3; shift 3
+unshare=$(command -v unshare)
+mount --rbind /dev "$root/dev"
+mount --rbind /proc "$root/proc"
+PATH=$path
+exec "$unshare" --root="$root" --wd="$folder" -- "$@""#;
+/// The outer shell looks its programs up here, whatever the container's own path is.
+const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) options: Options,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) folder: PathBuf,
+    /// User and group of instances, when the sandbox may choose.
+    pub(crate) user: Option<(u32, u32)>,
+    clock: Arc<dyn Clock>,
+    isolated: OnceCell<bool>,
+    ports: Mutex<BTreeSet<u16>>,
+    numbers: AtomicU64,
+    unpacking: Mutex<()>,
+    alive: watch::Sender<usize>,
+}
+
+/// A port that no other instance gets while it is kept.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) number: u16,
+    machine: Arc<Machine>,
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        lock(&self.machine.ports).remove(&self.number);
+    }
+}
+
+/// Counts a process that is not known to have ended.
+#[derive(Debug)]
+pub(crate) struct Alive(Arc<Machine>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.alive.send_modify(|alive| *alive -= 1);
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(options: Options, logs: Arc<Logs>, clock: Arc<dyn Clock>) -> Self {
+        static SANDBOXES: AtomicU64 = AtomicU64::new(0);
+        let number = SANDBOXES.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("{FOLDER}{}-{number}", std::process::id()));
+        Self {
+            options,
+            logs,
+            folder,
+            user: nobody(),
+            clock,
+            isolated: OnceCell::new(),
+            ports: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            unpacking: Mutex::default(),
+            alive: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        self.clock.now()
+    }
+
+    /// A number that no instance had before.
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn alive(self: &Arc<Self>) -> Alive {
+        self.alive.send_modify(|alive| *alive += 1);
+        Alive(Arc::clone(self))
+    }
+
+    /// Resolves when no process is left.
+    pub(crate) async fn all_ended(&self) {
+        let _ = self.alive.subscribe().wait_for(|alive| *alive == 0).await;
+    }
+
+    /// A free port.
+    pub(crate) fn port(self: &Arc<Self>) -> io::Result<Port> {
+        // Sandboxes of different processes begin at different places.
+        let begin = u16::try_from(std::process::id() % 12_000).unwrap_or_default();
+        let mut taken = lock(&self.ports);
+        let free =
+            |port: &u16| !taken.contains(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        let found = PORTS.map(|port| PORTS.start + (port - PORTS.start + begin) % 12_000).find(free);
+        let number = found.ok_or_else(|| io::Error::other("no port is free"))?;
+        taken.insert(number);
+        Ok(Port { number, machine: Arc::clone(self) })
+    }
+
+    /// Whether instances get a root of their own: found out at the first one.
+    pub(crate) async fn isolation(&self) -> bool {
+        let find = || async { self.options.isolate && self.try_isolation().await.unwrap_or(false) };
+        *self.isolated.get_or_init(find).await
+    }
+
+    pub(crate) fn is_isolated(&self) -> Option<bool> {
+        self.isolated.get().copied()
+    }
+
+    /// Lets `true` run as an instance would, in a root that is the machine's own.
+    async fn try_isolation(&self) -> io::Result<bool> {
+        if !cfg!(target_os = "linux") {
+            return Ok(false);
+        }
+        self.make_folder()?;
+        let root = self.folder.join("trial");
+        for folder in ["dev", "proc"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        let mut trial = self.isolating(&root, "/", "/");
+        // The trial's root is empty: that the shell gets as far as not finding the program is what counts.
+        trial.push("/sandbox-trial".into());
+        let Some((program, args)) = trial.split_first() else { return Ok(false) };
+        let mut command = tokio::process::Command::new(program);
+        command.args(args).stdin(std::process::Stdio::null()).env_clear();
+        #[cfg(unix)]
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        let output = command.output().await?;
+        fs::remove_dir_all(&root)?;
+        Ok(output.status.code() == Some(127)
+            && String::from_utf8_lossy(&output.stderr).contains("sandbox-trial"))
+    }
+
+    /// The words before a command that give it `root` as its root.
+    pub(crate) fn isolating(&self, root: &Path, folder: &str, path: &str) -> Vec<OsString> {
+        let words =
+            ["/usr/bin/env", "unshare", "--user", "--map-root-user", "--mount", "--", "/bin/sh", "-c"];
+        let mut command: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+        command.insert(1, PATH.into());
+        command.extend([ISOLATE.into(), "sh".into(), root.into(), folder.into(), path.into()]);
+        command
+    }
+
+    /// The folder, made at the first use; leftovers of sandboxes that were killed are taken away.
+    fn make_folder(&self) -> io::Result<()> {
+        if self.folder.exists() {
+            return Ok(());
+        }
+        remove_leftovers();
+        fs::create_dir_all(&self.folder)?;
+        open_to_all(&self.folder)
+    }
+
+    /// The unpacked image of a launch, unpacked once for each digest; `None` for a command of the machine.
+    pub(crate) fn unpacked(&self, launch: &Launch) -> io::Result<Option<PathBuf>> {
+        self.make_folder()?;
+        let Content::Image(image) = &launch.content else { return Ok(None) };
+        let _one_at_a_time = lock(&self.unpacking);
+        let into = self.folder.join("images").join(image.digest.replace(':', "-"));
+        if !into.exists() {
+            image::unpack(image, &into)?;
+        }
+        Ok(Some(into))
+    }
+
+    /// Takes the folder away.
+    pub(crate) fn clear(&self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+#[cfg(unix)]
+fn open_to_all(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o711))
+}
+
+#[cfg(not(unix))]
+fn open_to_all(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn remove_leftovers() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner =
+            name.to_str().and_then(|name| name.strip_prefix(FOLDER)).and_then(|rest| rest.split('-').next());
+        if let Some(process) = owner.and_then(|process| process.parse().ok())
+            && !is_alive(process)
+        {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_alive(process: i32) -> bool {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), None) != Err(nix::errno::Errno::ESRCH)
+}
+
+#[cfg(not(unix))]
+fn is_alive(_: i32) -> bool {
+    true
+}
+
+/// Root does not run what it was given as itself.
+#[cfg(unix)]
+fn nobody() -> Option<(u32, u32)> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let found = nix::unistd::User::from_name("nobody").ok()??;
+    Some((found.uid.as_raw(), found.gid.as_raw()))
+}
+
+#[cfg(not(unix))]
+fn nobody() -> Option<(u32, u32)> {
+    None
+}

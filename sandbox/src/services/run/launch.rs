@@ -1,0 +1,290 @@
+//! What an instance of a revision, or a task of an execution, is started with; and whether there is anything to start.
+//!
+//! Images that hold no content here have a stand-in: it is ready at once, and nothing is started.
+
+use super::access::{int, list, text};
+use super::condition::Failure;
+use super::{EXECUTIONS, JOBS, REVISIONS, SERVICES, names, needs, quantity, resource};
+use crate::runtime::logs::Source;
+use crate::runtime::process::{Content, Launch, Mounted};
+use crate::services::secretmanager::Reference;
+use crate::world::World;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// How requests to a revision are spread over its instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scale {
+    pub(crate) concurrency: usize,
+    pub(crate) most: usize,
+    /// Instances that are kept without requests.
+    pub(crate) least: usize,
+}
+
+/// An instance of a revision, apart from its port.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving {
+    pub(crate) launch: Launch,
+    /// The port that the container says it listens on.
+    pub(crate) port: u16,
+    pub(crate) startup: Value,
+    pub(crate) liveness: Value,
+    pub(crate) readiness: Value,
+}
+
+/// The container that gets the requests of a revision, or the only one of a task.
+fn main_container(template: &Value) -> &Value {
+    let containers = list(template, "containers");
+    let serving = containers.iter().find(|container| !list(container, "ports").is_empty());
+    serving.or(containers.first()).unwrap_or(&Value::Null)
+}
+
+/// What runs for `template`, which belongs to the service or job `owner`; `None` for a stand-in.
+fn content(world: &World, owner: &str, template: &Value) -> Option<Content> {
+    if let Some(local) = world.runtime.commands.get(owner) {
+        return Some(Content::Command { command: local.command.clone(), folder: local.folder.clone() });
+    }
+    let images = world.runtime.images.as_ref()?;
+    images.find(world, text(main_container(template), "image")).map(Content::Image)
+}
+
+/// Whether a revision (full name) is a process, and no stand-in.
+pub(crate) fn runs(world: &World, revision: &str) -> bool {
+    let doc = world.doc(REVISIONS, revision);
+    doc.is_some_and(|doc| content(world, text(doc, "service"), doc).is_some())
+}
+
+/// What an instance of a revision (full name) is started with, its secrets resolved now.
+///
+/// # Errors
+/// What the revision lacks; also when there is nothing to start.
+pub(crate) fn serving(world: &World, revision: &str) -> Result<Serving, Failure> {
+    let gone = || Failure::new("UNKNOWN", format!("Revision '{}' is gone.", names::short(revision)));
+    let doc = world.doc(REVISIONS, revision).ok_or_else(gone)?;
+    let container = main_container(doc);
+    let mut launch = launch(world, revision, text(doc, "service"), doc, Source::revision(revision))?;
+    for (name, value) in [
+        ("K_SERVICE", text(doc, "service")),
+        ("K_CONFIGURATION", text(doc, "service")),
+        ("K_REVISION", names::short(revision)),
+    ] {
+        launch.env.insert(name.to_owned(), value.to_owned());
+    }
+    let port = list(container, "ports").first().map_or(8080, |port| int(port, "containerPort"));
+    Ok(Serving {
+        launch,
+        port: u16::try_from(port).unwrap_or(8080),
+        startup: container["startupProbe"].clone(),
+        liveness: container["livenessProbe"].clone(),
+        readiness: container["readinessProbe"].clone(),
+    })
+}
+
+/// What one attempt at a task of an execution (full name) is started with; `None` for a stand-in.
+///
+/// # Errors
+/// What the execution lacks.
+pub(crate) fn task(
+    world: &World,
+    execution: &str,
+    index: i64,
+    attempt: i64,
+) -> Result<Option<Launch>, Failure> {
+    let gone = || Failure::new("UNKNOWN", format!("Execution '{}' is gone.", names::short(execution)));
+    let doc = world.doc(EXECUTIONS, execution).ok_or_else(gone)?;
+    let template = &doc["template"];
+    if content(world, text(doc, "job"), template).is_none() {
+        return Ok(None);
+    }
+    let source = Source::task(execution, index, attempt);
+    let mut launch = launch(world, execution, text(doc, "job"), template, source)?;
+    for (name, value) in [
+        ("CLOUD_RUN_JOB", text(doc, "job").to_owned()),
+        ("CLOUD_RUN_EXECUTION", names::short(execution).to_owned()),
+        ("CLOUD_RUN_TASK_INDEX", index.to_string()),
+        ("CLOUD_RUN_TASK_ATTEMPT", attempt.to_string()),
+        ("CLOUD_RUN_TASK_COUNT", int(doc, "taskCount").to_string()),
+    ] {
+        launch.env.insert(name.to_owned(), value);
+    }
+    Ok(Some(launch))
+}
+
+fn launch(
+    world: &World,
+    name: &str,
+    owner: &str,
+    template: &Value,
+    source: Source,
+) -> Result<Launch, Failure> {
+    let project = name.split('/').nth(1).unwrap_or_default();
+    needs::check(world, project, template)?;
+    let container = main_container(template);
+    let nothing =
+        || Failure::new("CONTAINER_MISSING", format!("Image '{}' has no content.", text(container, "image")));
+    let content = content(world, owner, template).ok_or_else(nothing)?;
+    let config = match &content {
+        Content::Image(image) => image.config["config"].clone(),
+        Content::Command { .. } => Value::Null,
+    };
+    let strings = |value: &Value, key: &str| -> Vec<String> {
+        list(value, key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let (mut command, mut args) = (strings(container, "command"), strings(container, "args"));
+    // As Kubernetes has it: a command of its own takes the place of the image's entrypoint and of its arguments.
+    if command.is_empty() {
+        command = strings(&config, "Entrypoint");
+        if args.is_empty() {
+            args = strings(&config, "Cmd");
+        }
+    }
+    let mut env = environment(world, project, &config, container);
+    expand(&mut command, &env);
+    expand(&mut args, &env);
+    if let Content::Command { .. } = &content {
+        for name in ["PATH", "HOME", "RUST_LOG"] {
+            env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+        }
+    }
+    let metadata = world.runtime.metadata_host(text(template, "serviceAccount"), project);
+    env.extend(metadata.map(|host| ("GCE_METADATA_HOST".to_owned(), host)));
+    let folder = [text(container, "workingDir"), text(&config, "WorkingDir"), "/"]
+        .into_iter()
+        .find(|dir| !dir.is_empty());
+    let memory = quantity::bytes(text(&container["resources"]["limits"], "memory"));
+    Ok(Launch {
+        source,
+        content,
+        command,
+        args,
+        folder: folder.unwrap_or("/").to_owned(),
+        env,
+        files: files(world, project, template, container),
+        memory: memory.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default(),
+    })
+}
+
+/// The image's variables, then the container's, then the secrets behind them.
+fn environment(world: &World, project: &str, config: &Value, container: &Value) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([
+        ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+        ("HOME".to_owned(), "/root".to_owned()),
+    ]);
+    let pairs = list(config, "Env").iter().filter_map(Value::as_str).filter_map(|pair| pair.split_once('='));
+    env.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    for variable in list(container, "env") {
+        let value = match variable.pointer("/valueSource/secretKeyRef") {
+            Some(reference) => secret(world, project, text(reference, "secret"), text(reference, "version"))
+                .map(|data| String::from_utf8_lossy(&data).into_owned())
+                .unwrap_or_default(),
+            None => text(variable, "value").to_owned(),
+        };
+        env.insert(text(variable, "name").to_owned(), value);
+    }
+    env
+}
+
+/// `$(NAME)` in commands and arguments stands for the variable; `$$` for `$`.
+fn expand(words: &mut [String], env: &BTreeMap<String, String>) {
+    for word in words {
+        for (name, value) in env {
+            *word = word.replace(&format!("$({name})"), value);
+        }
+    }
+}
+
+/// The payload of a version that `needs` found readable.
+fn secret(world: &World, project: &str, named: &str, version: &str) -> Option<Vec<u8>> {
+    let (owner, id) = needs::owner_of(world, project, named);
+    let name = format!("projects/{owner}/secrets/{id}");
+    match world.secret_version(&name, version) {
+        Reference::Enabled(number) => world.secret_payload(&name, number),
+        _ => None,
+    }
+}
+
+/// Secrets that are mounted as files. Without items the file has the secret's name and its newest value.
+fn files(world: &World, project: &str, template: &Value, container: &Value) -> Vec<Mounted> {
+    let mut found = Vec::new();
+    for mount in list(container, "volumeMounts") {
+        let volume = list(template, "volumes").iter().find(|volume| volume["name"] == mount["name"]);
+        let Some(volume) = volume.and_then(|volume| volume.get("secret")) else { continue };
+        let named = text(volume, "secret");
+        let mode = |value: i64| u32::try_from(value).ok().filter(|mode| *mode > 0);
+        let default = mode(int(volume, "defaultMode")).unwrap_or(0o444);
+        let at = |path: &str| Path::new(text(mount, "mountPath")).join(path).to_string_lossy().into_owned();
+        let items = list(volume, "items");
+        let whole = [("latest", names::short(named), default)];
+        let wanted = items.iter().map(|item| {
+            (text(item, "version"), text(item, "path"), mode(int(item, "mode")).unwrap_or(default))
+        });
+        let wanted: Vec<_> = if items.is_empty() { whole.to_vec() } else { wanted.collect() };
+        for (version, path, mode) in wanted {
+            let data = secret(world, project, named, version);
+            found.extend(data.map(|data| Mounted { path: at(path), data, mode }));
+        }
+    }
+    found
+}
+
+/// How a revision (full name) is scaled. What the service asks for goes to the revisions that serve.
+pub(crate) fn scale(world: &World, revision: &str) -> Scale {
+    let doc = world.doc(REVISIONS, revision).unwrap_or(&Value::Null);
+    let service = world.doc(SERVICES, resource_of(revision)).unwrap_or(&Value::Null);
+    let statuses = list(service, "trafficStatuses");
+    let ours = || statuses.iter().filter(|status| text(status, "revision") == names::short(revision));
+    let share: i64 = ours().map(|status| int(status, "percent")).sum();
+    let number = |value: i64| usize::try_from(value).unwrap_or_default();
+    let most = [&doc["scaling"], &service["scaling"]].map(|scaling| number(int(scaling, "maxInstanceCount")));
+    let own = if ours().next().is_some() { int(&doc["scaling"], "minInstanceCount") } else { 0 };
+    // Spread by traffic, as Cloud Run does with a service's own minimum.
+    let shared = (int(&service["scaling"], "minInstanceCount") * share + 99) / 100;
+    Scale {
+        concurrency: number(int(doc, "maxInstanceRequestConcurrency")).max(1),
+        most: most.into_iter().filter(|most| *most > 0).min().unwrap_or(100),
+        least: number(own.max(shared)),
+    }
+}
+
+/// The service or job that a full name is below.
+pub(crate) fn resource_of(name: &str) -> &str {
+    let end = name.match_indices('/').nth(5).map_or(name.len(), |(at, _)| at);
+    &name[..end]
+}
+
+/// Every revision that traffic or a tag keeps alive, by full name.
+pub(crate) fn addressed(world: &World) -> Vec<String> {
+    let services = world.list(SERVICES, "");
+    services
+        .filter(|(_, doc)| doc.get("deleteTime").is_none())
+        .flat_map(|(name, doc)| {
+            let statuses = super::traffic::addressed(list(doc, "trafficStatuses"));
+            statuses.into_iter().map(move |revision| format!("{name}/revisions/{revision}"))
+        })
+        .collect()
+}
+
+/// Whether a revision is still there, and not being deleted.
+pub(crate) fn is_there(world: &World, revision: &str) -> bool {
+    world.doc(REVISIONS, revision).is_some_and(|doc| doc.get("deleteTime").is_none())
+        && world.doc(SERVICES, resource_of(revision)).is_some_and(|doc| doc.get("deleteTime").is_none())
+}
+
+/// Executions that are still to end, by full name.
+pub(crate) fn open_executions(world: &World) -> Vec<String> {
+    let open = world.list(EXECUTIONS, "").filter(|(_, doc)| doc.get("completionTime").is_none());
+    open.filter(|(name, _)| world.doc(JOBS, resource_of(name)).is_some())
+        .map(|(name, _)| name.to_owned())
+        .collect()
+}
+
+/// The whole seconds of a duration field, `default` when it has none.
+pub(crate) fn seconds(doc: &Value, key: &str, default: f64) -> f64 {
+    super::access::seconds(text(doc, key)).filter(|seconds| *seconds > 0.0).unwrap_or(default)
+}
+
+/// The location of a full resource name.
+pub(crate) fn location(name: &str) -> &str {
+    resource::location(name)
+}

@@ -1,0 +1,7 @@
+//! Revisions and jobs as processes, over HTTP.
+
+mod front;
+mod jobs;
+mod life;
+mod releases;
+mod stage;
