@@ -37,7 +37,7 @@ impl Instance {
             Failure::new("INTERNAL", format!("The instance could not be made: {error}."))
         };
         let number = machine.number();
-        let port = machine.port().map_err(internal)?;
+        let port = Machine::port().map_err(internal)?;
         let id = format!("i{number}-{}", port.number);
         let mut launch = serving.launch;
         launch.source = launch.source.instance(&id);

@@ -21,7 +21,8 @@ use crate::server::lock;
 /// Folders of sandboxes are named so in the system's folder for temporary files, with the process's id behind it.
 const FOLDER: &str = "gcp-sandbox-";
 /// Where ports of instances are taken from: below the range that systems take theirs from.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
+const FIRST_PORT: u16 = 20_000;
+const COUNT: u16 = 12_000;
 
 /// Mounts what a process expects to find beside its files, and starts it in a root of its own.
 const ISOLATE: &str = r#"set -e
@@ -44,7 +45,6 @@ pub(crate) struct Machine {
     pub(crate) user: Option<(u32, u32)>,
     clock: Arc<dyn Clock>,
     isolated: OnceCell<bool>,
-    ports: Mutex<BTreeSet<u16>>,
     numbers: AtomicU64,
     unpacking: Mutex<()>,
     alive: watch::Sender<usize>,
@@ -54,14 +54,23 @@ pub(crate) struct Machine {
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) number: u16,
-    machine: Arc<Machine>,
 }
 
 impl Drop for Port {
     fn drop(&mut self) {
-        lock(&self.machine.ports).remove(&self.number);
+        lock(&PORTS).taken.remove(&self.number);
     }
 }
+
+/// Ports that instances have or are about to have. All sandboxes of a process share them: between the choice of a port
+/// and the moment when an instance listens on it, nobody else can see that it is taken.
+#[derive(Debug)]
+struct Ports {
+    taken: BTreeSet<u16>,
+    turns: u32,
+}
+
+static PORTS: Mutex<Ports> = Mutex::new(Ports { taken: BTreeSet::new(), turns: 0 });
 
 /// Counts a process that is not known to have ended.
 #[derive(Debug)]
@@ -85,7 +94,6 @@ impl Machine {
             user: nobody(),
             clock,
             isolated: OnceCell::new(),
-            ports: Mutex::default(),
             numbers: AtomicU64::new(0),
             unpacking: Mutex::default(),
             alive: watch::Sender::new(0),
@@ -111,17 +119,19 @@ impl Machine {
         let _ = self.alive.subscribe().wait_for(|alive| *alive == 0).await;
     }
 
-    /// A free port.
-    pub(crate) fn port(self: &Arc<Self>) -> io::Result<Port> {
-        // Sandboxes of different processes begin at different places.
-        let begin = u16::try_from(std::process::id() % 12_000).unwrap_or_default();
-        let mut taken = lock(&self.ports);
-        let free =
-            |port: &u16| !taken.contains(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-        let found = PORTS.map(|port| PORTS.start + (port - PORTS.start + begin) % 12_000).find(free);
-        let number = found.ok_or_else(|| io::Error::other("no port is free"))?;
-        taken.insert(number);
-        Ok(Port { number, machine: Arc::clone(self) })
+    /// A free port, another one each time: what has just ended may still have connections.
+    pub(crate) fn port() -> io::Result<Port> {
+        let mut ports = lock(&PORTS);
+        for _ in 0..COUNT {
+            ports.turns = ports.turns.wrapping_add(1);
+            // Sandboxes of different processes begin at different places.
+            let offset = (u64::from(std::process::id()) * 7919 + u64::from(ports.turns)) % u64::from(COUNT);
+            let number = FIRST_PORT + u16::try_from(offset).unwrap_or_default();
+            if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() && ports.taken.insert(number) {
+                return Ok(Port { number });
+            }
+        }
+        Err(io::Error::other("no port is free"))
     }
 
     /// Whether instances get a root of their own: found out at the first one.

@@ -117,6 +117,7 @@ mod tests {
         let mut world = world();
         let path = "/v1/projects/agent-army-dev/serviceAccounts";
         send(&mut world, "POST", path, &json!({"accountId": "tenant-api"})).unwrap();
+        crate::testing::let_propagate(&mut world);
         world
     }
 

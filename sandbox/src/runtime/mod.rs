@@ -116,11 +116,6 @@ impl Link {
         }
     }
 
-    /// Whether there is a runtime that starts executions.
-    pub(crate) fn is_on(&self) -> bool {
-        self.signals.is_some()
-    }
-
     pub(crate) fn forget(&mut self) {
         self.tried.clear();
         self.logs.forget();
