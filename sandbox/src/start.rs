@@ -107,7 +107,7 @@ pub struct Sandbox {
     task: JoinHandle<()>,
     lock: Option<FolderLock>,
     /// Where blobs are without a state folder; removed with the sandbox.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 /// Empties a state folder, and answers whether there was anything in it. What is no state folder is left alone, and so is
@@ -165,7 +165,7 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
         }
     });
     tracing::info!(%address, "sandbox listens");
-    Ok(Sandbox { address, shared, stop: Some(stop), task, lock, _temporary: temporary })
+    Ok(Sandbox { address, shared, stop: Some(stop), task, lock, temporary })
 }
 
 /// The registry with its blobs in the state folder, or in a temporary one.
@@ -208,6 +208,7 @@ impl Sandbox {
         if tokio::time::timeout(Duration::from_secs(2), &mut self.task).await.is_err() {
             self.task.abort();
         }
+        drop(self.temporary.take());
         drop(self.lock.take());
     }
 }
@@ -215,5 +216,25 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_folder_of_a_sandbox_without_state_goes_with_it() {
+        for stopped in [true, false] {
+            let sandbox = start(Options::default()).await.unwrap();
+            let folder = sandbox.temporary.as_ref().unwrap().path().to_owned();
+            assert!(folder.join("sha256").is_dir());
+            if stopped {
+                sandbox.stop().await;
+            } else {
+                drop(sandbox);
+            }
+            assert!(!folder.exists());
+        }
     }
 }
