@@ -28,12 +28,19 @@ pub(super) async fn begin(asked: &Asked<'_>, body: Body) -> Result<Response, Ref
     {
         return Ok(made(asked, &digest));
     }
+    let whole = asked.query("digest");
+    if let Some(digest) = &whole {
+        check_digest(digest)?;
+    }
     let repository = &asked.address.repository;
     let (id, now) = asked.enter(Act::Push, |world| Ok((world.uuid(), world.instant())))?;
     let storage = &asked.shared.registry;
     storage.uploads.begin(&id, repository, storage.blobs.draft(&id), now)?;
-    if let Some(digest) = asked.query("digest") {
-        return complete(asked, &id, &digest, body).await;
+    if let Some(digest) = whole {
+        let made = complete(asked, &id, &digest, body).await;
+        // Nobody else knows of it who could go on.
+        storage.uploads.end(&id);
+        return made;
     }
     Ok(going_on(asked, &id, StatusCode::ACCEPTED, "0-0"))
 }
