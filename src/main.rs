@@ -7,6 +7,10 @@ use deployer::cli::{self, Cli, Exit};
 use deployer::view::{Detail, Out};
 
 fn main() -> ExitCode {
+    // The sandbox starts this program again above each process that it runs.
+    if let Some(code) = gcp_sandbox::guard::asked(std::env::args_os()) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

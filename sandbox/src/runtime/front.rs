@@ -26,6 +26,8 @@ use crate::services::run::{SERVICES, names};
 use crate::world::World;
 
 const DOMAIN: &str = ".run.app";
+/// Instances that a request is tried on when one does not take connections.
+const TRIES: usize = 3;
 const INVOKER: &str = "roles/run.invoker";
 
 /// Whose turn it is among the revisions of each service.
@@ -100,15 +102,23 @@ pub(crate) async fn serve(runtime: &Arc<Runtime>, host: &str, request: Request) 
 
 async fn to_instance(runtime: &Arc<Runtime>, target: &Target, scale: Scale, request: Request) -> Response {
     let second = runtime.machine.options.second;
-    let permit = match runtime.pool(&target.revision).acquire(scale, second).await {
-        Ok(permit) => permit,
-        Err(Refusal::Busy) => return pages::too_many(),
-        Err(Refusal::Failed(failure)) => {
-            tracing::debug!(revision = target.revision, failure.message, "an instance did not start");
-            return pages::unavailable();
+    let pool = runtime.pool(&target.revision);
+    // An instance that has just ended is still known for a moment: nothing was sent to it, so that another may serve.
+    for _ in 0..TRIES {
+        let permit = match pool.acquire(scale, second).await {
+            Ok(permit) => permit,
+            Err(Refusal::Busy) => return pages::too_many(),
+            Err(Refusal::Failed(failure)) => {
+                tracing::debug!(revision = target.revision, failure.message, "an instance did not start");
+                return pages::unavailable();
+            }
+        };
+        if let Ok(stream) = proxy::connect(&permit).await {
+            return proxy::forward(permit, stream, request, second.mul_f64(target.timeout)).await;
         }
-    };
-    proxy::forward(permit, request, second.mul_f64(target.timeout)).await
+        permit.instance.mark_gone();
+    }
+    pages::unavailable()
 }
 
 fn about(request: &Request<Body>, host: &str) -> Value {

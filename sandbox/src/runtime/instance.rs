@@ -115,6 +115,12 @@ impl Instance {
         self.ready.load(Ordering::Relaxed) && !self.process.has_ended()
     }
 
+    /// It takes no connections: it gets no more requests, and is ended if it has not ended by itself.
+    pub(crate) fn mark_gone(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+        self.stop();
+    }
+
     /// SIGTERM, and SIGKILL ten seconds later.
     pub(crate) fn stop(&self) {
         self.process.stop();

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::server::lock;
 
 /// Folders of sandboxes are named so in the system's folder for temporary files, with the process's id behind it.
-const FOLDER: &str = "gcp-sandbox-";
+const FOLDER: &str = "gcp-sandbox-run-";
 /// Where ports of instances are taken from: below the range that systems take theirs from.
 const FIRST_PORT: u16 = 20_000;
 const COUNT: u16 = 12_000;

@@ -31,15 +31,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 pub use image::{Image, Images, Layer};
 
 use crate::operations;
+use crate::registry::blobs::Blobs;
+use crate::registry::images::{Images as Pushed, NoContent};
 use crate::server::{Shared, lock};
 use crate::services::run::RunEffect;
 use crate::services::run::condition::Failure;
-use crate::services::run::launch;
+use crate::services::run::{image as reference, launch};
 use crate::world::World;
 use logs::Logs;
 pub(crate) use machine::Machine;
 use pool::Pool;
-use process::Task;
+use process::{Content, Task};
 
 /// How the runtime is to be.
 #[derive(Debug, Clone)]
@@ -90,6 +92,10 @@ pub(crate) struct Link {
     pub(crate) images: Option<Arc<dyn Images>>,
     pub(crate) commands: BTreeMap<String, Command>,
     pub(crate) logs: Arc<Logs>,
+    /// What the sandbox's own registry holds.
+    blobs: Option<Arc<Blobs>>,
+    /// What revisions run, by full name: a revision keeps the image that its tag meant at first.
+    contents: Mutex<BTreeMap<String, Content>>,
     address: Option<std::net::SocketAddr>,
 }
 
@@ -109,6 +115,20 @@ impl Link {
         self.tried.get(revision)?.as_ref()
     }
 
+    /// What a revision was found to run.
+    pub(crate) fn content_of(&self, revision: &str) -> Option<Content> {
+        lock(&self.contents).get(revision).cloned()
+    }
+
+    /// Keeps what a revision was found to run.
+    pub(crate) fn keep_content(&self, revision: &str, content: &Content) {
+        lock(&self.contents).insert(revision.to_owned(), content.clone());
+    }
+
+    pub(crate) fn has_content(&self, revision: &str) -> bool {
+        lock(&self.contents).contains_key(revision)
+    }
+
     /// Tells the runtime that documents have changed.
     pub(crate) fn look(&self) {
         if let Some(signals) = &self.signals {
@@ -118,6 +138,7 @@ impl Link {
 
     pub(crate) fn forget(&mut self) {
         self.tried.clear();
+        lock(&self.contents).clear();
         self.logs.forget();
     }
 
@@ -125,6 +146,36 @@ impl Link {
     pub(crate) fn metadata_host(&self, account: &str, project: &str) -> Option<String> {
         self.address.map(|address| metadata::host(address, account, project))
     }
+}
+
+/// The content of an image that was pushed to the sandbox, or is given from outside. `None` for one that is known in
+/// name only, is elsewhere, or is for another system: those have a stand-in.
+pub(crate) fn content(world: &World, image: &str) -> Option<Content> {
+    if let Some(found) = world.runtime.images.as_ref().and_then(|images| images.find(world, image)) {
+        return Some(Content::Image(found));
+    }
+    let blobs = world.runtime.blobs.as_ref()?;
+    match Pushed::new(world, blobs).find(&reference::parse(image)?) {
+        Ok(found) => runs_here(&found.config).then(|| {
+            let layers = found.layers.into_iter();
+            let layers =
+                layers.map(|layer| Layer { path: layer.path, media_type: layer.media_type }).collect();
+            Content::Image(Image { digest: found.digest, config: found.config, layers })
+        }),
+        Err(NoContent::Unreadable(why)) => Some(Content::Unreadable(why)),
+        Err(NoContent::NotHere | NoContent::NameOnly | NoContent::OtherPlatform { .. }) => None,
+    }
+}
+
+/// Whether an image is for this machine's system and processor. One that does not say is taken to be.
+fn runs_here(config: &Value) -> bool {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let is = |key: &str, here: &str| config[key].as_str().is_none_or(|said| said.is_empty() || said == here);
+    is("os", std::env::consts::OS) && is("architecture", architecture)
 }
 
 /// Runs what the documents ask for. One for each sandbox.
@@ -146,6 +197,7 @@ impl Runtime {
         world.runtime.signals = Some(signals);
         world.runtime.images.clone_from(&options.images);
         world.runtime.commands.clone_from(&options.commands);
+        world.runtime.blobs = Some(Arc::clone(&shared.registry.blobs));
         world.runtime.address = Some(address);
         let machine = Arc::new(Machine::new(options, Arc::clone(&world.runtime.logs), world.clock()));
         world.runtime.look();

@@ -45,6 +45,8 @@ impl Drop for Task {
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Image(Image),
+    /// An image that was pushed and cannot be read any more, and why.
+    Unreadable(String),
     /// A command of this machine instead, with the folder to start it in.
     Command {
         command: Vec<String>,
@@ -245,8 +247,10 @@ fn lay_out(
 ) -> io::Result<(Vec<OsString>, PathBuf)> {
     std::fs::create_dir_all(place)?;
     let Some(image) = image else {
-        let Content::Command { command, folder } = &launch.content else {
-            return Err(io::Error::other("there is nothing to run"));
+        let (command, folder) = match &launch.content {
+            Content::Command { command, folder } => (command, folder),
+            Content::Unreadable(why) => return Err(io::Error::other(why.clone())),
+            Content::Image(_) => return Err(io::Error::other("the image is not unpacked")),
         };
         let command = command.iter().chain(&launch.args).map(OsString::from).collect();
         return Ok((command, folder.clone()));

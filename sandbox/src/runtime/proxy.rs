@@ -80,7 +80,12 @@ pub(super) fn prepared(mut request: Request) -> (Request, Trace) {
 }
 
 /// Sends a request to the instance of a permit. The permit is kept until the answer has been read to its end.
-pub(super) async fn forward(permit: Permit, mut request: Request, limit: Duration) -> Response {
+pub(super) async fn forward(
+    permit: Permit,
+    stream: TcpStream,
+    mut request: Request,
+    limit: Duration,
+) -> Response {
     let deadline = Instant::now() + limit;
     let upgrade = upgrade_of(&mut request);
     for name in &HOPS {
@@ -95,7 +100,7 @@ pub(super) async fn forward(permit: Permit, mut request: Request, limit: Duratio
         *request.uri_mut() = uri;
     }
     *request.version_mut() = http::Version::HTTP_11;
-    match timeout_at(deadline, send(permit.instance.port.number, request)).await {
+    match timeout_at(deadline, send(stream, request)).await {
         Err(_) => pages::timed_out(),
         Ok(Err(error)) => {
             tracing::debug!(%error, "an instance gave no answer");
@@ -109,9 +114,14 @@ pub(super) async fn forward(permit: Permit, mut request: Request, limit: Duratio
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-async fn send(port: u16, request: Request) -> Result<(http::Response<Incoming>, Task), Failed> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+/// A connection to the instance of a permit.
+pub(super) async fn connect(permit: &Permit) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(("127.0.0.1", permit.instance.port.number)).await?;
     stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn send(stream: TcpStream, request: Request) -> Result<(http::Response<Incoming>, Task), Failed> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = Task::spawn(async move {
         let _ = connection.with_upgrades().await;

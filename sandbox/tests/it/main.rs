@@ -6,6 +6,8 @@
 mod artifacts;
 mod faults;
 mod persistence;
+mod pushed;
+mod registry;
 mod runtime;
 mod support;
 mod time;

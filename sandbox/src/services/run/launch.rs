@@ -5,6 +5,7 @@
 use super::access::{int, list, text};
 use super::condition::Failure;
 use super::{EXECUTIONS, JOBS, REVISIONS, SERVICES, names, needs, quantity, resource};
+use crate::runtime;
 use crate::runtime::logs::Source;
 use crate::runtime::process::{Content, Launch, Mounted};
 use crate::services::secretmanager::Reference;
@@ -40,19 +41,26 @@ fn main_container(template: &Value) -> &Value {
     serving.or(containers.first()).unwrap_or(&Value::Null)
 }
 
-/// What runs for `template`, which belongs to the service or job `owner`; `None` for a stand-in.
-fn content(world: &World, owner: &str, template: &Value) -> Option<Content> {
+/// What runs for `template`, which belongs to the service or job `owner`; `None` for a stand-in. `name` is the full name
+/// of the revision or execution.
+fn content(world: &World, name: &str, owner: &str, template: &Value) -> Option<Content> {
     if let Some(local) = world.runtime.commands.get(owner) {
         return Some(Content::Command { command: local.command.clone(), folder: local.folder.clone() });
     }
-    let images = world.runtime.images.as_ref()?;
-    images.find(world, text(main_container(template), "image")).map(Content::Image)
+    let known = world.runtime.content_of(name);
+    known.or_else(|| {
+        let found = runtime::content(world, text(main_container(template), "image"))?;
+        world.runtime.keep_content(name, &found);
+        Some(found)
+    })
 }
 
 /// Whether a revision (full name) is a process, and no stand-in.
 pub(crate) fn runs(world: &World, revision: &str) -> bool {
-    let doc = world.doc(REVISIONS, revision);
-    doc.is_some_and(|doc| content(world, text(doc, "service"), doc).is_some())
+    world.runtime.has_content(revision)
+        || world
+            .doc(REVISIONS, revision)
+            .is_some_and(|doc| content(world, revision, text(doc, "service"), doc).is_some())
 }
 
 /// What an instance of a revision (full name) is started with, its secrets resolved now.
@@ -94,7 +102,7 @@ pub(crate) fn task(
     let gone = || Failure::new("UNKNOWN", format!("Execution '{}' is gone.", names::short(execution)));
     let doc = world.doc(EXECUTIONS, execution).ok_or_else(gone)?;
     let template = &doc["template"];
-    if content(world, text(doc, "job"), template).is_none() {
+    if content(world, execution, text(doc, "job"), template).is_none() {
         return Ok(None);
     }
     let source = Source::task(execution, index, attempt);
@@ -123,10 +131,10 @@ fn launch(
     let container = main_container(template);
     let nothing =
         || Failure::new("CONTAINER_MISSING", format!("Image '{}' has no content.", text(container, "image")));
-    let content = content(world, owner, template).ok_or_else(nothing)?;
+    let content = content(world, name, owner, template).ok_or_else(nothing)?;
     let config = match &content {
         Content::Image(image) => image.config["config"].clone(),
-        Content::Command { .. } => Value::Null,
+        Content::Command { .. } | Content::Unreadable(_) => Value::Null,
     };
     let strings = |value: &Value, key: &str| -> Vec<String> {
         list(value, key).iter().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::stage::{app, stage, var, with};
+use super::stage::{InPlaceOf as _, app, stage, var, with};
 
 /// The condition that a bad revision leaves, and what its operation says.
 async fn failure_of(service: Value) -> (Value, String) {
@@ -149,4 +149,33 @@ async fn secrets_are_resolved_when_an_instance_starts() {
     } else {
         stage.until_logged("textPayload:\"no namespace of mounts\"").await;
     }
+}
+
+#[tokio::test]
+async fn an_image_that_was_pushed_is_unpacked_and_run() {
+    let stage = stage().await;
+    let image = stage.push("images", "api", &["1"]).await;
+    stage.serve("api", app("serve").in_place_of(&image)).await;
+    assert_eq!(stage.text("api", "/").await, stage.latest("api").await);
+}
+
+#[tokio::test]
+async fn a_revision_keeps_the_image_that_its_tag_meant() {
+    let stage = stage().await;
+    let image = stage.push("images", "api", &["1"]).await;
+    stage.serve("api", app("serve").in_place_of(&image)).await;
+    let revision = stage.latest("api").await;
+    stage.push_broken("images", "api", "1").await;
+    assert_eq!(stage.ask("api", "/exit/0").await.status(), 503);
+    assert_eq!(stage.text("api", "/").await, revision);
+    let operation = stage.update("api", app("crash").in_place_of(&image)).await;
+    assert!(operation["error"]["message"].as_str().unwrap().contains("could not execute"), "{operation}");
+}
+
+#[tokio::test]
+async fn an_image_for_another_system_has_a_stand_in() {
+    let stage = stage().await;
+    let image = stage.push_for("images", "api", "1", "plan9").await;
+    stage.serve("api", app("crash").in_place_of(&image)).await;
+    assert_eq!(stage.ask("api", "/").await.headers()["x-sandbox-stand-in"], "true");
 }

@@ -60,6 +60,17 @@ fn layer() -> &'static Path {
     path
 }
 
+/// Another image than `app`.
+pub(crate) trait InPlaceOf {
+    fn in_place_of(self, image: &str) -> Self;
+}
+
+impl InPlaceOf for Value {
+    fn in_place_of(self, image: &str) -> Self {
+        with(self, "image", json!(image))
+    }
+}
+
 /// A runtime in which a second takes so long.
 pub(crate) fn runtime(second: Duration) -> runtime::Options {
     let (guard, images) = (Some(PathBuf::from(FIXTURE)), Some(Arc::new(OneImage) as Arc<dyn Images>));
@@ -223,6 +234,80 @@ impl Stage {
             }
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// Pushing over the registry protocol.
+impl Stage {
+    /// Pushes the fixture under the tags and answers the image's name with the first.
+    pub(crate) async fn push(&self, repository: &str, image: &str, tags: &[&str]) -> String {
+        let layer = std::fs::read(layer()).unwrap();
+        let config = json!({"os": "linux", "config": {"Entrypoint": ["/bin/app"]}});
+        for tag in tags {
+            self.push_as(repository, image, tag, layer.clone(), &config).await;
+        }
+        format!("us-central1-docker.pkg.dev/agent-army-dev/{repository}/{image}:{}", tags[0])
+    }
+
+    /// Pushes an image whose program does not exist.
+    pub(crate) async fn push_broken(&self, repository: &str, image: &str, tag: &str) {
+        let empty = tar::Builder::new(Vec::new()).into_inner().unwrap();
+        self.push_as(
+            repository,
+            image,
+            tag,
+            empty,
+            &json!({"os": "linux", "config": {"Entrypoint": ["/bin/none"]}}),
+        )
+        .await;
+    }
+
+    /// Pushes an image for another system.
+    pub(crate) async fn push_for(&self, repository: &str, image: &str, tag: &str, os: &str) -> String {
+        let empty = tar::Builder::new(Vec::new()).into_inner().unwrap();
+        self.push_as(
+            repository,
+            image,
+            tag,
+            empty,
+            &json!({"os": os, "config": {"Entrypoint": ["/bin/none"]}}),
+        )
+        .await;
+        format!("us-central1-docker.pkg.dev/agent-army-dev/{repository}/{image}:{tag}")
+    }
+
+    async fn push_as(&self, repository: &str, image: &str, tag: &str, layer: Vec<u8>, config: &Value) {
+        let repositories = format!("/v1/{PARENT}/repositories");
+        let (_, made) = self
+            .client
+            .post(&format!("{repositories}?repositoryId={repository}"), json!({"format": "DOCKER"}))
+            .await;
+        if let Some(operation) = made["name"].as_str().filter(|name| name.contains("/operations/")) {
+            while self.client.get(&format!("/v1/{operation}")).await.1["done"] != true {}
+        }
+        let base = format!("/v2/us-central1-docker.pkg.dev/agent-army-dev/{repository}/{image}");
+        let layer = self.blob(&base, "application/vnd.oci.image.layer.v1.tar", layer).await;
+        let config = self
+            .blob(&base, "application/vnd.oci.image.config.v1+json", config.to_string().into_bytes())
+            .await;
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
+        let put =
+            self.client.request(Method::PUT, &format!("{base}/manifests/{tag}")).header("content-type", kind);
+        let response = put.body(manifest.to_string()).send().await.unwrap();
+        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
+    }
+
+    async fn blob(&self, base: &str, kind: &str, bytes: Vec<u8>) -> Value {
+        use sha2::Digest as _;
+        let hash = sha2::Sha256::digest(&bytes);
+        let digest = hash.iter().fold("sha256:".to_owned(), |digest, byte| format!("{digest}{byte:02x}"));
+        let size = bytes.len();
+        let request = self.client.request(Method::POST, &format!("{base}/blobs/uploads/?digest={digest}"));
+        let request = request.header("content-type", "application/octet-stream");
+        let response = request.body(bytes).send().await.unwrap();
+        assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
+        json!({"mediaType": kind, "digest": digest, "size": size})
     }
 }
 
