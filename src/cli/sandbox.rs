@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
-use super::session::{root, sandbox_state};
+use super::session::{root, sandbox_runtime, sandbox_state};
 use super::{CliError, Exit, Global};
 use crate::config;
 use crate::view::Out;
@@ -101,7 +101,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         quotas: args.quotas,
         seed: args.seed,
         clock: None,
-        runtime: gcp_sandbox::runtime::Options::default(),
+        runtime: sandbox_runtime(),
     };
     global.interrupts.taken_over();
     let sandbox = gcp_sandbox::start(options).await?;

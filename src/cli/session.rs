@@ -397,6 +397,11 @@ pub fn sandbox_state(root: &Path) -> PathBuf {
     root.join(".deployer").join("sandbox")
 }
 
+/// How a sandbox of deployer runs things: this very program is the guard above each process (see `main`).
+pub(super) fn sandbox_runtime() -> gcp_sandbox::runtime::Options {
+    gcp_sandbox::runtime::Options { guard: std::env::current_exe().ok(), ..gcp_sandbox::runtime::Options::default() }
+}
+
 /// The sandbox of this checkout: the one that runs, or a new one inside this process.
 async fn sandbox(
     root: &Path,
@@ -410,6 +415,7 @@ async fn sandbox(
         let options = gcp_sandbox::Options {
             state: Some(state.clone()),
             projects: vec![project.clone()],
+            runtime: sandbox_runtime(),
             ..gcp_sandbox::Options::default()
         };
         match gcp_sandbox::start(options).await {

@@ -140,7 +140,7 @@ fn log(
     about["latency"] = format!("{:.6}s", took.as_secs_f64()).into();
     let machine = &runtime.machine;
     let source = Source::revision(&target.revision);
-    machine.logs.request(&source, about, Some(trace.to_owned()), machine.now());
+    machine.logs.request(&source, &about, Some(trace.to_owned()), machine.now());
     tracing::trace!(service = target.service, "request served");
 }
 

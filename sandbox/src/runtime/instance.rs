@@ -58,7 +58,7 @@ impl Instance {
         let outcome = tokio::select! {
             biased;
             ended = instance.process.ended() => Err(instance.ended_early(&ended, &startup)),
-            probed = startup.until_success(machine.options.second) => probed.map_err(|why| instance.not_healthy(&startup, &why)),
+            probed = startup.until_success(machine.options.second) => probed.map_err(|why| Self::not_healthy(&startup, &why)),
         };
         match outcome {
             Ok(()) => {
@@ -96,7 +96,7 @@ impl Instance {
         format!("The container {} {before}.", ended.words(self.memory))
     }
 
-    fn not_healthy(&self, startup: &Probe, why: &str) -> String {
+    fn not_healthy(startup: &Probe, why: &str) -> String {
         let mend = "It may listen on another port, or need more time than its startup probe gives it.";
         match startup.ask {
             Ask::Tcp => format!(
@@ -170,16 +170,9 @@ impl Instance {
     async fn follow_readiness(&self, probe: &Probe, second: std::time::Duration, changed: impl Fn()) {
         let mut failed = 0;
         loop {
-            let ready = match probe.once(second).await {
-                Ok(()) => {
-                    failed = 0;
-                    true
-                }
-                Err(_) => {
-                    failed += 1;
-                    self.ready.load(Ordering::Relaxed) && failed < probe.failures
-                }
-            };
+            let good = probe.once(second).await.is_ok();
+            failed = if good { 0 } else { failed + 1 };
+            let ready = good || (self.ready.load(Ordering::Relaxed) && failed < probe.failures);
             if self.ready.swap(ready, Ordering::Relaxed) != ready {
                 changed();
             }

@@ -99,7 +99,7 @@ impl Logs {
     pub(crate) fn request(
         &self,
         source: &Source,
-        request: Value,
+        request: &Value,
         trace: Option<String>,
         now: jiff::Timestamp,
     ) {

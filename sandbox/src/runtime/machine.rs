@@ -14,7 +14,7 @@ use tokio::sync::{OnceCell, watch};
 use super::Options;
 use super::image;
 use super::logs::Logs;
-use super::process::{Content, Launch};
+use super::process::{self, Content, Launch};
 use crate::clock::Clock;
 use crate::server::lock;
 
@@ -154,7 +154,7 @@ impl Machine {
         for folder in ["dev", "proc"] {
             fs::create_dir_all(root.join(folder))?;
         }
-        let mut trial = self.isolating(&root, "/", "/");
+        let mut trial = Self::isolating(&root, "/", "/");
         // The trial's root is empty: that the shell gets as far as not finding the program is what counts.
         trial.push("/sandbox-trial".into());
         let Some((program, args)) = trial.split_first() else { return Ok(false) };
@@ -164,14 +164,15 @@ impl Machine {
         if let Some((uid, gid)) = self.user {
             command.uid(uid).gid(gid);
         }
-        let output = command.output().await?;
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+        let output = process::spawn(command).await?.wait_with_output().await?;
         fs::remove_dir_all(&root)?;
         Ok(output.status.code() == Some(127)
             && String::from_utf8_lossy(&output.stderr).contains("sandbox-trial"))
     }
 
     /// The words before a command that give it `root` as its root.
-    pub(crate) fn isolating(&self, root: &Path, folder: &str, path: &str) -> Vec<OsString> {
+    pub(crate) fn isolating(root: &Path, folder: &str, path: &str) -> Vec<OsString> {
         let words =
             ["/usr/bin/env", "unshare", "--user", "--map-root-user", "--mount", "--", "/bin/sh", "-c"];
         let mut command: Vec<OsString> = words.into_iter().map(OsString::from).collect();

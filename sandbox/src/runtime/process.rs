@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::{ChildStdin, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -39,6 +39,20 @@ impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// A process that is started while a file is being written inherits the file until its program is loaded, and for so long
+/// nobody can execute that file (ETXTBSY). So files are written under a shared lock and processes started under the
+/// exclusive one.
+static FILES: RwLock<()> = RwLock::new(());
+
+/// Starts a process while no program is being written.
+pub(crate) async fn spawn(mut command: Command) -> io::Result<Child> {
+    let start = move || {
+        let _no_files = FILES.write().unwrap_or_else(PoisonError::into_inner);
+        command.spawn()
+    };
+    tokio::task::spawn_blocking(start).await.map_err(io::Error::other)?
 }
 
 /// What to start.
@@ -148,6 +162,7 @@ impl Process {
         let isolated = matches!(launch.content, Content::Image(_)) && machine.isolation().await;
         let (machine_, launch_, place_) = (Arc::clone(machine), launch.clone(), place.clone());
         let work = move || {
+            let _files = FILES.read().unwrap_or_else(PoisonError::into_inner);
             machine_
                 .unpacked(&launch_)
                 .and_then(|image| lay_out(&machine_, &launch_, image.as_deref(), &place_, isolated))
@@ -180,7 +195,7 @@ impl Process {
         guard.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         #[cfg(unix)]
         guard.process_group(0);
-        let mut guard = guard.spawn()?;
+        let mut guard = spawn(guard).await?;
         let pipe = guard.stdin.take();
         let mut readers = Vec::new();
         readers.extend(
@@ -281,7 +296,7 @@ fn lay_out(
     let rest = rest.iter().map(OsString::from);
     if isolated {
         let mut command =
-            machine.isolating(&root, &launch.folder, launch.env.get("PATH").map_or("", String::as_str));
+            Machine::isolating(&root, &launch.folder, launch.env.get("PATH").map_or("", String::as_str));
         command.push(first.into());
         command.extend(rest);
         return Ok((command, PathBuf::from("/")));

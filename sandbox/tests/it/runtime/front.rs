@@ -193,7 +193,7 @@ async fn idle_instances_are_ended_but_for_the_minimum_and_come_back_with_a_reque
     stage.serve("kept", kept).await;
     let (none, kept) = (stage.latest("none").await, stage.latest("kept").await);
     stage.until_instances("none", &none, 1).await;
-    clock.advance(Duration::from_secs(16 * 60));
+    clock.advance(Duration::from_mins(16));
     stage.until_instances("none", &none, 0).await;
     assert_eq!(stage.instances("kept", &kept).await.len(), 1);
     assert_eq!(stage.text("none", "/").await, none);

@@ -110,8 +110,8 @@ async fn an_image_without_content_has_a_stand_in_that_says_so() {
         (response.status().as_u16(), response.headers()["x-sandbox-stand-in"].to_str().unwrap()),
         (200, "true")
     );
-    let (_, state) = stage.client.get("/__sandbox/runtime").await;
-    assert_eq!((state["standIns"].as_array().unwrap().len(), &state["revisions"]), (1, &json!({})));
+    let (_, runs) = stage.client.get("/__sandbox/runtime").await;
+    assert_eq!((runs["standIns"].as_array().unwrap().len(), &runs["revisions"]), (1, &json!({})));
 }
 
 #[tokio::test]
@@ -143,8 +143,8 @@ async fn secrets_are_resolved_when_an_instance_starts() {
     env.push(json!({"name": "DB", "valueSource": {"secretKeyRef": {"secret": "db", "version": "latest"}}}));
     stage.serve("api", service).await;
     assert_eq!(stage.text("api", "/env/DB").await, "sesame");
-    let (_, state) = stage.client.get("/__sandbox/runtime").await;
-    if state["isolated"] == true {
+    let (_, runs) = stage.client.get("/__sandbox/runtime").await;
+    if runs["isolated"] == true {
         assert_eq!(stage.text("api", "/file/run/keys/db.txt").await, "sesame");
     } else {
         stage.until_logged("textPayload:\"no namespace of mounts\"").await;
