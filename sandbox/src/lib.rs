@@ -5,7 +5,7 @@
 //! enabled and `permissions` whether the caller may, and calls a handler in `services` on the `World`. What the
 //! handler changed is journalled by `store` before the answer leaves. To serve one more method, write a handler, name it in its
 //! module's `routes()`, and put its permissions into `data/permissions.tsv`. Pushes and pulls of images, `/v2/`, go from
-//! `server` to `registry`.
+//! `server` to `registry`, requests to services that run here to `runtime`.
 
 pub mod call;
 pub mod clock;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::Runtime;
 use super::instance::Instance;
@@ -46,6 +47,7 @@ struct State {
     /// Starts that failed, so that who waits for one learns of it.
     failures: u64,
     last_failure: Option<Failure>,
+    failed_at: Option<Instant>,
     waiting: usize,
     closed: bool,
 }
@@ -158,6 +160,7 @@ impl Pool {
             if let Err(failure) = outcome {
                 state.failures += 1;
                 state.last_failure = Some(failure);
+                state.failed_at = Some(Instant::now());
             }
             drop(state);
             pool.changed.notify_waiters();
@@ -172,7 +175,7 @@ impl Pool {
             state.failures
         };
         let _waiting = Waiting(self);
-        let deadline = tokio::time::Instant::now() + second * PATIENCE;
+        let deadline = Instant::now() + second * PATIENCE;
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -217,9 +220,10 @@ impl Pool {
     pub(crate) fn tend(self: &Arc<Self>, scale: Scale) {
         let mut state = lock(&self.state);
         state.starting.retain(|task| !task.is_finished());
-        // An instance that cannot start is tried again when something changes, not all the time.
         let missing = scale.least.saturating_sub(state.slots.len() + state.starting.len());
-        if state.failures == 0 {
+        // One that cannot start is tried again, but not all the time.
+        let pause = self.machine.options.second * PATIENCE;
+        if state.failed_at.is_none_or(|at| at.elapsed() >= pause) {
             for _ in 0..missing {
                 self.begin_start(&mut state);
             }

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::stage::{PARENT, Stage, is_alive, stage};
 
 fn job(mode: &str, more: &Value) -> Value {
-    let mut task =
+    let mut template =
         json!({"maxRetries": 0, "containers": [{"image": "app", "env": [{"name": "MODE", "value": mode}]}]});
-    task.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
-    json!({"template": {"template": task}})
+    template.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    json!({"template": {"template": template}})
 }
 
 impl Stage {
