@@ -70,6 +70,10 @@ impl Rig {
 pub async fn cloud_from(state: &Path, copy: &TempDir) -> Cloud {
     for entry in std::fs::read_dir(state).unwrap() {
         let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            // Of pushed images, which no scene has.
+            continue;
+        }
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
     let options = gcp_sandbox::Options { state: Some(copy.path().to_owned()), ..Cloud::options() };
