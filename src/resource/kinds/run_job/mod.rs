@@ -15,7 +15,7 @@ pub use spec::Spec;
 
 use super::container;
 use crate::config::Environment;
-use crate::gcp::{Gcp, GcpError};
+use crate::gcp::{Gcp, GcpError, Job};
 use crate::resource::{
     Address, Consequence, Declared, Edit, Facts, Kind, Layer, Observed, Ownership, Place, Scope, Settle,
 };
@@ -51,13 +51,13 @@ impl Kind for RunJob {
     }
 
     async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let docs = gcp.list_jobs(&scope.project, &scope.region).await?;
+        let docs = gcp.list_objects::<Job>(&scope.project, &scope.region).await?;
         let declared: BTreeSet<_> = scope.names::<Self>().collect();
         let settled = docs.into_iter().map(|doc| async {
             let reconciling = doc["reconciling"].as_bool().unwrap_or(false);
             if reconciling && declared.contains(short_name(&doc)) {
                 let name = doc["name"].as_str().unwrap_or_default().to_owned();
-                return gcp.settled_job(&name).await;
+                return gcp.settled_object::<Job>(&name).await;
             }
             Ok(Some(doc))
         });
@@ -75,35 +75,35 @@ impl Kind for RunJob {
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let created = gcp.create_job(&place.project, &place.region, name, first(spec, place)).await;
+        let created = gcp.create_object::<Job>(&place.project, &place.region, name, first(spec, place)).await;
         ready(gcp, &full_name(&place.project, &place.region, name), created).await
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
         let doc = edited(gcp, place, &full_name, &edit).await?;
-        let patched = gcp.patch_job(&full_name, doc).await;
+        let patched = gcp.patch_object::<Job>(&full_name, doc, &[]).await;
         ready(gcp, &full_name, patched).await
     }
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, name);
-        let Some(live) = gcp.job(&full_name).await? else { return Ok(Settle::Done) };
+        let Some(live) = gcp.object::<Job>(&full_name).await? else { return Ok(Settle::Done) };
         if live::spec(&live)? != *spec || !place.ownership.same_system(&live) {
             return Err(GcpError::moved(&full_name));
         }
-        gcp.delete_job(&full_name, live["etag"].as_str()).await?;
+        gcp.delete_object::<Job>(&full_name, live["etag"].as_str()).await?;
         Ok(Settle::Done)
     }
 
     async fn check_create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<(), GcpError> {
-        gcp.check_create_job(&place.project, &place.region, name, first(spec, place)).await
+        gcp.check_create_object::<Job>(&place.project, &place.region, name, first(spec, place)).await
     }
 
     async fn check_update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<(), GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
         let doc = edited(gcp, place, &full_name, &edit).await?;
-        gcp.check_patch_job(&full_name, doc).await
+        gcp.check_patch_object::<Job>(&full_name, doc, &[]).await
     }
 }
 
@@ -116,7 +116,7 @@ fn first(spec: &Spec, place: &Place) -> Value {
 
 /// The job as it is to be, made from the live one, which has to be what the edit was made from.
 async fn edited(gcp: &Gcp, place: &Place, full_name: &str, edit: &Edit<'_, Spec>) -> Result<Value, GcpError> {
-    let mut doc = gcp.job(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+    let mut doc = gcp.object::<Job>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
     if live::spec(&doc)? != *edit.before {
         return Err(GcpError::moved(full_name));
     }
@@ -138,9 +138,9 @@ async fn ready(gcp: &Gcp, full_name: &str, mut outcome: Result<Value, GcpError>)
             }
             other => return other.map(|_| Settle::Done),
         }
-        let mut doc = gcp.job(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+        let mut doc = gcp.object::<Job>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
         write::look_again(&mut doc);
-        outcome = gcp.patch_job(full_name, doc).await;
+        outcome = gcp.patch_object::<Job>(full_name, doc, &[]).await;
     }
 }
 
