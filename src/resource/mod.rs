@@ -238,7 +238,12 @@ impl Scope {
 
     /// The watched names of a kind, sorted.
     pub fn names<K: Kind>(&self) -> impl Iterator<Item = &str> {
-        self.names.get(K::NAME).into_iter().flatten().map(String::as_str)
+        self.names_of(K::NAME)
+    }
+
+    /// The same by the name of the kind.
+    pub fn names_of(&self, kind: &str) -> impl Iterator<Item = &str> + use<'_> {
+        self.names.get(kind).into_iter().flatten().map(String::as_str)
     }
 
     /// The same for those of the `live` objects of a kind that are ours and that are not watched; `None` when there
