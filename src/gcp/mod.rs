@@ -44,6 +44,7 @@ pub use client::{Gcp, Options, Progress, RequestCount};
 pub use error::{ErrorKind, GcpError};
 pub(crate) use google_cloud_run_v2::model::{Job, Service};
 pub use identities::{Identity, is_deleted};
+pub(crate) use objects::Object as RunObject;
 pub use operation::Patience;
 pub use payload::Payload;
 pub use policy::{Binding, Policy, PolicyOf, Triple};

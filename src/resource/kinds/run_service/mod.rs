@@ -8,19 +8,17 @@ mod tests;
 mod v2;
 mod write;
 
-use std::collections::BTreeSet;
-
-use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
 
-use super::{container, project_grant, secret, secret_grant, service_account};
+use super::container::{self, documents};
+use super::{project_grant, secret, secret_grant, service_account};
 use crate::config::{Environment, host};
 use crate::gcp::{Gcp, GcpError, Service};
 use crate::resource::{
-    Address, Answers, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Ownership,
-    Place, RunningImage, Scope, Settle,
+    Address, Answers, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Place,
+    RunningImage, Scope, Settle,
 };
 
 pub struct RunService;
@@ -98,22 +96,7 @@ impl Kind for RunService {
     }
 
     async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let docs = gcp.list_objects::<Service>(&scope.project, &scope.region).await?;
-        let declared: BTreeSet<_> = scope.names::<Self>().collect();
-        let settled = docs.into_iter().map(|doc| async {
-            let reconciling = doc["reconciling"].as_bool().unwrap_or(false);
-            if reconciling && declared.contains(short_name(&doc)) {
-                let name = doc["name"].as_str().unwrap_or_default().to_owned();
-                return gcp.settled_object::<Service>(&name).await;
-            }
-            Ok(Some(doc))
-        });
-        let docs = try_join_all(settled).await?;
-        let observed = docs.iter().flatten().map(|doc| {
-            let owner = Ownership::owner_by_labels(doc);
-            Ok(Observed::new(short_name(doc), live::spec(doc)?, owner))
-        });
-        observed.collect()
+        documents::observe::<Self, Service>(gcp, scope, live::spec).await
     }
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
@@ -149,11 +132,8 @@ impl Kind for RunService {
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, name);
-        let Some(live) = gcp.object::<Service>(&full_name).await? else { return Ok(Settle::Done) };
-        if live::spec(&live)? != *spec || !place.ownership.same_system(&live) {
-            return Err(GcpError::moved(&full_name));
-        }
-        gcp.delete_object::<Service>(&full_name, live["etag"].as_str()).await?;
+        let is_planned = |live: &_| Ok(live::spec(live)? == *spec);
+        documents::delete::<Service>(gcp, place, &full_name, is_planned).await?;
         Ok(Settle::Done)
     }
 
@@ -261,8 +241,4 @@ fn newest(doc: &Value) -> Option<&str> {
 
 fn revision(doc: &Value) -> &str {
     doc["template"]["revision"].as_str().unwrap_or_default()
-}
-
-fn short_name(doc: &Value) -> &str {
-    doc["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default()
 }
