@@ -4,6 +4,7 @@ pub mod artifactregistry;
 pub mod cloudresourcemanager;
 pub mod iam;
 pub mod iamcredentials;
+mod names;
 pub mod run;
 pub mod secretmanager;
 pub mod serviceusage;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Stores the tasks of an execution that is being recorded: `EXECUTION-task0` and so on.
 pub(super) fn make_all(world: &mut World, execution: &Value) {
     let owner = text(execution, "name").to_owned();
-    let id = names::short(&owner).to_owned();
+    let id = names::last(&owner).to_owned();
     for index in 0..int(execution, "taskCount") {
         let name = format!("{owner}/tasks/{id}-task{index}");
         let mut doc = pick(execution, &["annotations", "createTime", "job", "labels", "updateTime"]);
