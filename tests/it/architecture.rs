@@ -133,6 +133,25 @@ fn the_sandbox_does_not_know_deployer() {
     none(&lines_with(&sources("sandbox/src"), &["use deployer", "deployer::", "google_cloud_"]));
 }
 
+/// In the row of its folder by its name, or anywhere by its path.
+#[test]
+fn every_source_of_deployer_stands_in_the_architecture() {
+    let document = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let rows: Vec<_> = rows.collect();
+    let stands = |path: &str| {
+        let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let in_row = |(folder, text): &(&str, &str)| {
+            let named = |name: &str| text.contains(&format!("`{name}`"));
+            let inner = module.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+            module == *folder || inner.is_some_and(|inner| named(inner) || inner.split('/').all(named))
+        };
+        document.contains(&format!("`{path}`")) || rows.iter().any(in_row)
+    };
+    let all = sources("src").into_iter().map(|source| source.path).filter(|path| !is_test(path));
+    none(&all.filter(|path| !stands(path)).collect::<Vec<_>>());
+}
+
 #[test]
 fn every_source_says_first_what_it_is_for() {
     let all = ["src", "sandbox/src", "xtask/src", "tests"].into_iter().flat_map(sources);
