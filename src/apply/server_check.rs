@@ -51,7 +51,9 @@ pub async fn check(registry: &Registry, gcp: &Gcp, plan: &Plan) -> Checked {
         checked.map(|(kind, change)| async move { (change, verdict(kind, gcp, plan, change).await) });
     let verdicts: Vec<_> = stream::iter(verdicts.collect::<Vec<_>>()).buffered(CONCURRENCY).collect().await;
     let mut checked = Checked::default();
-    verdicts.into_iter().for_each(|(change, verdict)| checked.add(change, verdict));
+    for (change, verdict) in verdicts {
+        checked.add(change, verdict);
+    }
     checked
 }
 

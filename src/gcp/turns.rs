@@ -83,7 +83,9 @@ mod tests {
         let turns = Turns::default();
         let first = turns.queue(&[triple("user:a")], &[]);
         let second = turns.queue(&[triple("user:b")], &[]);
-        turns.take_along(&first).iter().for_each(|wish| wish.grant());
+        for wish in turns.take_along(&first) {
+            wish.grant();
+        }
         assert!(first.is_granted() && second.is_granted());
         let third = turns.queue(&[triple("user:c")], &[]);
         assert_eq!(added(&turns.take_along(&third)), ["user:c"]);
@@ -107,7 +109,7 @@ mod tests {
             let mut patient = std::pin::pin!(turns.turn());
             assert!(futures::poll!(&mut patient).is_pending());
             drop(running);
-            // The turn was given to who waited longest, who went away with it.
+            // The turn has fallen to the one that waited longest, which is given up now.
             given_up.set(turns.turn());
             assert!(futures::poll!(&mut patient).is_ready());
         }
