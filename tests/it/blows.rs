@@ -64,6 +64,15 @@ pub struct Scene {
     pub blows: &'static [Blow],
 }
 
+/// How often a command was struck: too seldom shows that the scene no longer does what it is for.
+#[derive(Debug)]
+pub struct Blows {
+    /// Ways to fail or die.
+    pub ways: usize,
+    /// Writes that every run makes.
+    pub sure: usize,
+}
+
 impl Scene {
     pub async fn rig(&self, copy: &TempDir) -> Rig {
         let rig = Rig::of((self.place)(), cloud_from(self.state.path(), copy).await);
@@ -75,17 +84,16 @@ impl Scene {
         rig.deployer(&self.command)
     }
 
-    /// Strikes the command at every write and runs it again; `then` is what else has to hold. Answers in how many ways.
-    pub async fn survives_every_blow(&self, then: impl AsyncFn(&Rig, &str)) -> usize {
+    /// Strikes the command at every write and runs it again; `then` is what else has to hold.
+    pub async fn survives_every_blow(&self, then: impl AsyncFn(&Rig, &str)) -> Blows {
         let copy = TempDir::new().unwrap();
         let rig = self.rig(&copy).await;
         self.run(&rig).ok().await;
         let writes = rig.cloud.writes().await;
         let sure = sure_writes(&writes);
-        assert!(sure > 0, "{writes:?}");
         let (wanted, then) = (&rig.cloud.inventory().await, &then);
         let cases = cases(writes.len(), sure, self.blows);
-        let count = cases.len();
+        let blows = Blows { ways: cases.len(), sure };
         futures::stream::iter(cases)
             .map(|case| async move {
                 let copy = TempDir::new().unwrap();
@@ -96,7 +104,7 @@ impl Scene {
             .buffer_unordered(AT_ONCE)
             .collect::<()>()
             .await;
-        count
+        blows
     }
 
     async fn survives(&self, case: Case, rig: &Rig, wanted: &BTreeSet<String>) {
