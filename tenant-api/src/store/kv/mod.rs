@@ -1,0 +1,98 @@
+//! Counters, marks and short-lived values: in Redis, or in this process where there is none.
+//!
+//! Keys of tenants are only made by [`TenantKeys`], so that no tenant's key can be reached without its scope.
+
+mod memory;
+mod redis;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use super::unit::TenantScope;
+use crate::settings::Settings;
+
+pub use memory::Memory;
+pub use redis::Redis;
+
+/// Why the store did not do what was asked. Its text may name hosts: for logs only.
+#[derive(Debug, thiserror::Error)]
+#[error("the key-value store does not answer: {0}")]
+pub struct KvError(pub String);
+
+pub type Result<T> = std::result::Result<T, KvError>;
+
+/// The operations. Every one ends in time, whatever the server does.
+pub trait KeyValue: Send + Sync {
+    fn ping(&self) -> BoxFuture<'_, Result<()>>;
+    fn get(&self, key: String) -> BoxFuture<'_, Result<Option<String>>>;
+    /// Without `ttl` the value stays.
+    fn set(&self, key: String, value: String, ttl: Option<Duration>) -> BoxFuture<'_, Result<()>>;
+    fn delete(&self, key: String) -> BoxFuture<'_, Result<bool>>;
+    /// Adds one, and returns the sum. The first one starts the time after which the counter is gone.
+    fn count(&self, key: String, window: Duration) -> BoxFuture<'_, Result<u64>>;
+    /// Time that a key has left; `None` if it does not exist or stays.
+    fn remaining(&self, key: String) -> BoxFuture<'_, Result<Option<Duration>>>;
+    /// All keys that begin so. Walks in steps and never blocks the server.
+    fn keys(&self, prefix: String) -> BoxFuture<'_, Result<Vec<String>>>;
+}
+
+/// Opens the store that the settings name. Redis is connected when it is first needed.
+pub fn open(settings: &Settings) -> Result<Arc<dyn KeyValue>> {
+    match &settings.redis_url {
+        Some(url) => Ok(Arc::new(Redis::open(url)?)),
+        None => Ok(Arc::new(Memory::default())),
+    }
+}
+
+/// The keys of one tenant, `t:{tenant_id}:{key}`.
+#[derive(Clone)]
+pub struct TenantKeys {
+    store: Arc<dyn KeyValue>,
+    prefix: String,
+}
+
+impl TenantKeys {
+    pub fn new(store: &Arc<dyn KeyValue>, scope: &TenantScope) -> Self {
+        Self { store: Arc::clone(store), prefix: format!("t:{}:", scope.id()) }
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    pub async fn get(&self, key: &str) -> Result<Option<String>> {
+        self.store.get(self.key(key)).await
+    }
+
+    pub async fn set(&self, key: &str, value: &str, ttl: Option<Duration>) -> Result<()> {
+        self.store.set(self.key(key), value.to_owned(), ttl).await
+    }
+
+    pub async fn delete(&self, key: &str) -> Result<bool> {
+        self.store.delete(self.key(key)).await
+    }
+
+    pub async fn count(&self, key: &str, window: Duration) -> Result<u64> {
+        self.store.count(self.key(key), window).await
+    }
+
+    pub async fn remaining(&self, key: &str) -> Result<Option<Duration>> {
+        self.store.remaining(self.key(key)).await
+    }
+
+    /// The tenant's keys that begin so, without the tenant's prefix.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        let keys = self.store.keys(self.key(prefix)).await?;
+        Ok(keys.into_iter().filter_map(|key| key.strip_prefix(&self.prefix).map(str::to_owned)).collect())
+    }
+
+    /// Forgets everything of the tenant.
+    pub async fn clear(&self) -> Result<()> {
+        for key in self.keys("").await? {
+            self.delete(&key).await?;
+        }
+        Ok(())
+    }
+}
