@@ -1,1 +1,8 @@
-fn main() {}
+//! The program `tenant-api`.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tenant_api::commands::run().await
+}

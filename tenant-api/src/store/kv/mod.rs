@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use uuid::Uuid;
 
 use super::unit::TenantScope;
+use crate::domain::platform::PlatformAdmin;
 use crate::settings::Settings;
 
 pub use memory::Memory;
@@ -56,6 +58,11 @@ pub struct TenantKeys {
 impl TenantKeys {
     pub fn new(store: &Arc<dyn KeyValue>, scope: &TenantScope) -> Self {
         Self { store: Arc::clone(store), prefix: format!("t:{}:", scope.id()) }
+    }
+
+    /// The keys of any tenant, for those who manage tenants: one that was deleted has no scope any more.
+    pub fn of_any(store: &Arc<dyn KeyValue>, _: PlatformAdmin, tenant: Uuid) -> Self {
+        Self { store: Arc::clone(store), prefix: format!("t:{tenant}:") }
     }
 
     fn key(&self, key: &str) -> String {

@@ -1,0 +1,126 @@
+//! `serve`: the API, until SIGTERM or Ctrl-C.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::CommandError;
+use crate::service::App;
+use crate::settings::Settings;
+use crate::store::database::Database;
+use crate::{http, telemetry};
+
+/// Cloud Run kills 10 s after SIGTERM. What is in flight gets most of that, closing connections the rest.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// Longest time that a client may take to send the head of a request.
+const HEAD: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Port to listen on, instead of PORT
+    #[arg(long)]
+    port: Option<u16>,
+}
+
+pub(super) async fn run(args: &Args, mut settings: Settings) -> Result<(), CommandError> {
+    settings.port = args.port.unwrap_or(settings.port);
+    telemetry::install(&settings);
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let app = Arc::new(App::new(&settings)?);
+    prepare(app.database(), &settings).await?;
+    let port = settings.port;
+    let listening = TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await;
+    let listener = listening.map_err(|source| CommandError::Listen { port, source })?;
+    tracing::info!(port = listener.local_addr()?.port(), "listening");
+    serve(listener, http::router(Arc::clone(&app), &settings), stop_asked()).await;
+    // Idle connections of the database close at once; one that hangs must not hold up the end.
+    drop(tokio::time::timeout(Duration::from_millis(500), app.database().close()).await);
+    Ok(())
+}
+
+/// Checks what must hold before anything is served, and migrates where that is wanted.
+pub async fn prepare(database: &Database, settings: &Settings) -> Result<(), CommandError> {
+    let role = database.check_runtime_role().await?;
+    if let Some(objection) = role.objection() {
+        return Err(CommandError::Refused(objection));
+    }
+    if settings.migrate_on_start {
+        database.migrate_shared().await?;
+        for schema in database.tenant_schemas().await? {
+            database.migrate_tenant(&schema).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Serves until `stop` is done, then finishes what is in flight, for [`GRACE`] at most.
+pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+    let graceful = GracefulShutdown::new();
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, _)) => answer(stream, &server, &graceful, router.clone()),
+            // Out of file descriptors, mostly: they come back when connections end.
+            Err(error) => {
+                tracing::error!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    tracing::info!("stopping");
+    if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests in flight were given up");
+    }
+}
+
+fn answer(stream: TcpStream, server: &http1::Builder, graceful: &GracefulShutdown, router: Router) {
+    // Without it a small answer may wait for the acknowledgement of the one before; failing to set it costs that only.
+    drop(stream.set_nodelay(true));
+    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    });
+}
+
+/// Done when somebody asks the process to stop.
+async fn stop_asked() {
+    let interrupt = async {
+        // A handler that cannot be installed never fires.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

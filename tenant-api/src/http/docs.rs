@@ -1,0 +1,47 @@
+//! The API's description, for programs and for people.
+
+use std::fmt::Write as _;
+
+use axum::Router;
+use axum::response::{Html, IntoResponse as _};
+use axum::routing::get;
+use utoipa::openapi::OpenApi;
+
+/// `/openapi.json`, and one plain page of it at `/docs` and `/redoc` that loads nothing from elsewhere.
+pub(super) fn router(document: OpenApi) -> Router {
+    let page = page(&document);
+    let json = serde_json::to_value(&document).unwrap_or_default();
+    let show = get(move || async move { Html(page).into_response() });
+    Router::new()
+        .route("/openapi.json", get(move || async move { axum::Json(json).into_response() }))
+        .route("/docs", show.clone())
+        .route("/redoc", show)
+}
+
+fn page(document: &OpenApi) -> String {
+    let mut rows = String::new();
+    for (path, item) in &document.paths.paths {
+        let operations = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        for (method, operation) in operations {
+            if let Some(operation) = operation {
+                let summary = operation.summary.as_deref().unwrap_or_default();
+                // Writing to a string cannot fail.
+                let _ = writeln!(
+                    rows,
+                    "<tr><td>{method}</td><td><code>{path}</code></td><td>{summary}</td></tr>"
+                );
+            }
+        }
+    }
+    let title = &document.info.title;
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><h1>{title}</h1>\
+         <p>The full description is <a href=\"/openapi.json\">openapi.json</a>.</p><table>{rows}</table></html>"
+    )
+}
