@@ -41,7 +41,8 @@ impl Hasher {
     /// Hashes a new password in the form `$2b$`.
     pub async fn hash(&self, password: NewPassword) -> Result<String> {
         let cost = self.cost;
-        self.run(move || bcrypt::non_truncating_hash(password.expose(), cost))
+        // `NewPassword` is at most as long as what bcrypt reads; the function that refuses more also refuses exactly that.
+        self.run(move || bcrypt::hash(password.expose(), cost))
             .await?
             .map_err(|_| ServiceError::Internal("bcrypt cannot hash a password"))
     }
