@@ -94,36 +94,30 @@ impl Fields<'_> {
         self.parsed(name, &value.clone(), parse)
     }
 
-    /// A text that may be absent or null. The outer `None` says that it is wrong.
-    pub fn optional_text<T>(
-        &mut self,
-        name: &str,
-        parse: impl Fn(&str) -> Result<T, Invalid>,
-    ) -> Option<Option<T>> {
+    /// A text that may be absent or null; `None` also if it is wrong, which keeps the body from being taken.
+    pub fn optional_text<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Option<T> {
         match self.object.get(name).cloned() {
-            None | Some(Value::Null) => Some(None),
-            Some(value) => self.parsed(name, &value, parse).map(Some),
+            None | Some(Value::Null) => None,
+            Some(value) => self.parsed(name, &value, parse),
         }
     }
 
-    pub fn optional_bool(&mut self, name: &str) -> Option<Option<bool>> {
+    pub fn optional_bool(&mut self, name: &str) -> Option<bool> {
         match self.object.get(name).cloned() {
-            None | Some(Value::Null) => Some(None),
-            Some(Value::Bool(value)) => Some(Some(value)),
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(value)) => Some(value),
             Some(other) => self.wrong("bool_type", name, "Input should be a valid boolean", other),
         }
     }
 
     /// A whole number from `least` to `most`.
-    pub fn optional_number(&mut self, name: &str, least: u32, most: u32) -> Option<Option<u32>> {
-        let Some(value) = self.object.get(name).cloned().filter(|value| !value.is_null()) else {
-            return Some(None);
-        };
+    pub fn optional_number(&mut self, name: &str, least: u32, most: u32) -> Option<u32> {
+        let value = self.object.get(name).cloned().filter(|value| !value.is_null())?;
         match value.as_i64() {
             None => self.wrong("int_type", name, "Input should be a valid integer", value),
             Some(number) => match u32::try_from(number).ok().filter(|number| (least..=most).contains(number))
             {
-                Some(number) => Some(Some(number)),
+                Some(number) => Some(number),
                 None if number > i64::from(most) => self.wrong(
                     "less_than_equal",
                     name,
@@ -140,10 +134,10 @@ impl Fields<'_> {
         }
     }
 
-    pub fn optional_object(&mut self, name: &str) -> Option<Option<Value>> {
+    pub fn optional_object(&mut self, name: &str) -> Option<Value> {
         match self.object.get(name).cloned() {
-            None | Some(Value::Null) => Some(None),
-            Some(value) if value.is_object() && !holds_nul(&value) => Some(Some(value)),
+            None | Some(Value::Null) => None,
+            Some(value) if value.is_object() && !holds_nul(&value) => Some(value),
             Some(value) if value.is_object() => {
                 self.wrong("value_error", name, "Value error, NUL characters are not allowed", value)
             }
@@ -229,7 +223,7 @@ mod tests {
         fn read(fields: &mut Fields<'_>) -> Option<Self> {
             let name = fields.text("name", length(1, 5));
             let days = fields.optional_number("days", 1, 10);
-            Some(Self(name?, days?))
+            Some(Self(name?, days))
         }
     }
 

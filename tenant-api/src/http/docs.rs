@@ -8,9 +8,9 @@ use axum::routing::get;
 use utoipa::openapi::OpenApi;
 
 /// `/openapi.json`, and one plain page of it at `/docs` and `/redoc` that loads nothing from elsewhere.
-pub(super) fn router(document: OpenApi) -> Router {
-    let page = page(&document);
-    let json = serde_json::to_value(&document).unwrap_or_default();
+pub(super) fn router(document: &OpenApi) -> Router {
+    let page = page(document);
+    let json = serde_json::to_value(document).unwrap_or_default();
     let show = get(move || async move { Html(page).into_response() });
     Router::new()
         .route("/openapi.json", get(move || async move { axum::Json(json).into_response() }))

@@ -30,7 +30,7 @@ pub fn router(app: Arc<App>, settings: &Settings) -> Router {
     let router = if settings.environment == Environment::Production {
         router
     } else {
-        router.merge(docs::router(document))
+        router.merge(docs::router(&document))
     };
     let inner = router
         .fallback_service(axum::routing::any(no_such_path).with_state(paths))

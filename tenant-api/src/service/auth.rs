@@ -157,7 +157,7 @@ impl App {
         let mut unit = self.context(credentials).await?;
         let refused = || ServiceError::Unauthenticated(NOT_VALID);
         let claims = self.tokens.verify(refresh_token, Use::Refresh).ok_or_else(refused)?;
-        let (Some(session), Some(used)) = (claims.session(), claims.id()) else { return Err(refused()) };
+        let (Some(session), Some(token)) = (claims.session(), claims.id()) else { return Err(refused()) };
         if claims.tenant() != unit.scope().id() {
             return Err(refused());
         }
@@ -165,7 +165,7 @@ impl App {
         let user = user.ok_or(ServiceError::Refused(NO_USER))?;
         let pair = self.tokens.issue(&subject(unit.scope(), &user, session), token::now())?;
         let lifetime = self.tokens.lifetimes().refresh;
-        let rotation = unit.rotate_session(session, user.id, used, pair.refresh_id, lifetime).await?;
+        let rotation = unit.rotate_session(session, user.id, token, pair.refresh_id, lifetime).await?;
         if rotation == Rotation::Reused {
             unit.audit(Some(user.id), "auth.refresh_reused", Some(session), None).await?;
         }
@@ -254,11 +254,11 @@ impl App {
         let refused = || ServiceError::Unauthenticated("Invalid API key");
         let hash = ApiKey::presented(key).ok_or_else(refused)?.hash();
         let mut unit = self.database.tenant(Lead::ApiKey(&hash)).await?.ok_or_else(refused)?;
-        let used = unit.use_api_key(&hash).await?.ok_or_else(refused)?;
+        let found = unit.use_api_key(&hash).await?.ok_or_else(refused)?;
         if credentials.tenant.contradicts(unit.scope().id()) {
             return Err(ServiceError::Forbidden(KEY_CONFLICT));
         }
-        let user = used.user.ok_or(ServiceError::Unauthenticated("API key user not found or inactive"))?;
+        let user = found.user.ok_or(ServiceError::Unauthenticated("API key user not found or inactive"))?;
         let scope = unit.scope().clone();
         unit.commit().await?;
         Ok(Principal { scope, user, session: None })

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::store::kv::{KeyValue, TenantKeys};
 use crate::store::unit::TenantScope;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// The key of a tenant's configuration that replaces the limit for all.
 const OVERRIDE: &str = "rate_limit_per_minute";

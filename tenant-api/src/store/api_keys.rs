@@ -1,7 +1,6 @@
 //! API keys of a tenant, and the index by which a key finds its tenant.
 
 use jiff::Timestamp;
-use jiff_sqlx::ToSqlx as _;
 use uuid::Uuid;
 
 use super::unit::TenantUnit;
@@ -83,7 +82,7 @@ impl TenantUnit {
         .bind(user)
         .bind(hash.as_str())
         .bind(name)
-        .bind(expires_at.map(|time| time.to_sqlx()))
+        .bind(expires_at.map(jiff_sqlx::ToSqlx::to_sqlx))
         .fetch_one(self.connection())
         .await?;
         let key = key(row);

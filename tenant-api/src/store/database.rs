@@ -81,7 +81,7 @@ fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
-        .idle_timeout(Duration::from_secs(300))
+        .idle_timeout(Duration::from_mins(5))
         // The first one to ask after a restart of the server must not be the one to find out.
         .test_before_acquire(false)
         .before_acquire(|connection, _| {

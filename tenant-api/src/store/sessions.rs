@@ -36,12 +36,12 @@ impl TenantUnit {
         Ok(())
     }
 
-    /// Puts `next` in the place of `used`. The unit has to be committed also when the answer is [`Rotation::Reused`].
+    /// Puts `next` in the place of `token`. The unit has to be committed also when the answer is [`Rotation::Reused`].
     pub async fn rotate_session(
         &mut self,
         id: Uuid,
         user: Uuid,
-        used: Uuid,
+        token: Uuid,
         next: Uuid,
         lifetime: u64,
     ) -> Result<Rotation> {
@@ -54,7 +54,7 @@ impl TenantUnit {
         .await?;
         match row {
             None => Ok(Rotation::Over),
-            Some((current,)) if current == used => {
+            Some((current,)) if current == token => {
                 sql("UPDATE sessions SET refresh_id = $2, expires_at = now() + $3 * interval '1 second' WHERE id = $1")
                     .bind(id)
                     .bind(next)

@@ -94,7 +94,20 @@ impl Api {
 
     /// Starts with some variables set or, where empty, taken away.
     pub async fn with(changed: &[(&str, &str)]) -> Self {
+        let (database, variables) = database().await;
+        Self::on(database, variables, changed).await
+    }
+
+    /// The same on a database that is there, reached through another port.
+    pub async fn through(port: u16) -> Self {
         let (database, mut variables) = database().await;
+        for (name, role) in [("DATABASE_URL", "app"), ("DATABASE_OWNER_URL", "owner")] {
+            variables.insert(name.to_owned(), format!("postgresql://{role}@127.0.0.1:{port}/{database}"));
+        }
+        Self::on(database, variables, &[]).await
+    }
+
+    async fn on(database: String, mut variables: BTreeMap<String, String>, changed: &[(&str, &str)]) -> Self {
         variables.extend(changed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let settings = Settings::read(|name| variables.get(name).cloned()).unwrap();
         let app = Arc::new(App::new(&settings).unwrap());

@@ -1,10 +1,15 @@
 //! The integration tests: the API against a real PostgreSQL and Redis.
 
+// Clippy knows the functions that are tests, not those that tests call.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod commands;
 mod contract;
 mod credentials;
 mod harness;
 mod isolation;
 mod management;
+mod outages;
+mod process;
 mod provisioning;
 mod servers;

@@ -11,6 +11,65 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// What stands between the API and a server; it can be cut, frozen and mended.
+pub struct Wire {
+    pub port: u16,
+    state: watch::Sender<Line>,
+}
+
+/// How a [`Wire`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    Whole,
+    /// Nothing comes through, and nobody is told.
+    Frozen,
+    /// Connections are closed, and new ones too.
+    Cut,
+}
+
+impl Wire {
+    pub async fn to(target: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (state, watched) = watch::channel(Line::Whole);
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(carry(near, target, watched.clone()));
+            }
+        });
+        Self { port, state }
+    }
+
+    pub fn set(&self, line: Line) {
+        self.state.send_replace(line);
+    }
+}
+
+async fn carry(near: TcpStream, target: u16, mut line: watch::Receiver<Line>) {
+    let Ok(far) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+    let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
+    loop {
+        let now = *line.borrow_and_update();
+        let (mut up, mut down) = ([0; 4096], [0; 4096]);
+        tokio::select! {
+            changed = line.changed() => if changed.is_err() { return },
+            read = near_in.read(&mut up), if now == Line::Whole => match read {
+                Ok(count) if count > 0 => if far_out.write_all(&up[..count]).await.is_err() { return },
+                _ => return,
+            },
+            read = far_in.read(&mut down), if now == Line::Whole => match read {
+                Ok(count) if count > 0 => if near_out.write_all(&down[..count]).await.is_err() { return },
+                _ => return,
+            },
+            () = std::future::ready(()), if now == Line::Cut => return,
+        }
+    }
+}
+
 /// A server; it ends when the pipe closes, which the system does however this process ends.
 pub struct Server {
     pub port: u16,
@@ -50,6 +109,28 @@ pub fn redis() -> &'static Server {
         let start =
             format!("redis-server --port {port} --bind 127.0.0.1 --save '' --dir '{}'", data.display());
         start_guarded(&start, "TERM", &data, port, None)
+    })
+}
+
+/// pgbouncer that pools transactions, with one server connection for each role and database: whatever a client leaves behind on
+/// a connection, the next client finds.
+pub fn pgbouncer() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let (data, port, account) = (folder("pgbouncer"), free_port(), account());
+        fs::write(data.join("users"), "\"app\" \"\"\n\"owner\" \"\"\n").unwrap();
+        let config = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = trust\nauth_file = {}/users\npool_mode = transaction\ndefault_pool_size = 1\nmax_client_conn = 500\n\
+             max_prepared_statements = 0\n",
+            postgres().port,
+            data.display()
+        );
+        fs::write(data.join("ini"), config).unwrap();
+        if let Some((uid, gid)) = account {
+            chown(&data, Some(uid), Some(gid)).unwrap();
+        }
+        start_guarded(&format!("pgbouncer '{}/ini'", data.display()), "TERM", &data, port, account)
     })
 }
 

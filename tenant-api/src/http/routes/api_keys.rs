@@ -39,7 +39,7 @@ impl Input for NewKey {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let name = fields.text("name", length(1, 200));
         let days = fields.optional_number("expires_in_days", 1, MAX_DAYS);
-        Some(Self { name: name?, days: days? })
+        Some(Self { name: name?, days })
     }
 }
 

@@ -61,7 +61,7 @@ impl Input for TenantChange {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let name = fields.optional_text("name", length(1, 200));
         let config = fields.optional_object("config");
-        Some(Self { name: name?, config: config? })
+        Some(Self { name, config })
     }
 }
 

@@ -48,7 +48,7 @@ impl Input for NewUser {
         let name = fields.optional_text("name", length(1, 200));
         let role = fields.optional_text("role", Role::parse);
         let password = fields.optional_text("password", NewPassword::parse);
-        Some(Self { email: email?, name: name?, role: role?.unwrap_or(Role::Member), password: password? })
+        Some(Self { email: email?, name, role: role.unwrap_or(Role::Member), password })
     }
 }
 
@@ -70,7 +70,7 @@ impl Input for UserChange {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let role = fields.optional_text("role", Role::parse);
         let active = fields.optional_bool("is_active");
-        Some(Self { role: role?, active: active? })
+        Some(Self { role, active })
     }
 }
 

@@ -103,8 +103,8 @@ mod tests {
     #[tokio::test]
     async fn counting_starts_again_after_the_window() {
         let store = Memory::default();
-        assert_eq!(store.count("n".into(), Duration::from_secs(60)).await.unwrap(), 1);
-        assert_eq!(store.count("n".into(), Duration::from_secs(60)).await.unwrap(), 2);
+        assert_eq!(store.count("n".into(), Duration::from_mins(1)).await.unwrap(), 1);
+        assert_eq!(store.count("n".into(), Duration::from_mins(1)).await.unwrap(), 2);
         assert!(store.remaining("n".into()).await.unwrap().is_some());
         assert_eq!(store.count("z".into(), Duration::ZERO).await.unwrap(), 1);
         assert_eq!(store.count("z".into(), Duration::ZERO).await.unwrap(), 1);
