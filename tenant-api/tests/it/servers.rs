@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,8 @@ async fn carry(near: TcpStream, target: u16, mut line: watch::Receiver<Line>) {
 /// A server; it ends when the pipe closes, which the system does however this process ends.
 pub struct Server {
     pub port: u16,
-    _pipe: ChildStdin,
+    /// Holds the pipe.
+    _shell: Child,
 }
 
 /// PostgreSQL with the superuser `admin` and the roles `owner` and `app`, none with a password.
@@ -121,8 +122,7 @@ pub fn pgbouncer() -> &'static Server {
         fs::write(data.join("users"), "\"app\" \"\"\n\"owner\" \"\"\n").unwrap();
         let config = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {}/users\npool_mode = transaction\ndefault_pool_size = 1\nmax_client_conn = 500\n\
-             max_prepared_statements = 0\n",
+             unix_socket_dir =\nauth_type = trust\nauth_file = {}/users\npool_mode = transaction\ndefault_pool_size = 1\nmax_client_conn = 500\n",
             postgres().port,
             data.display()
         );
@@ -154,14 +154,13 @@ fn start_guarded(command: &str, signal: &str, data: &Path, port: u16, account: O
     );
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = as_account(&mut shell, account).process_group(0).spawn().unwrap();
-    let pipe = child.stdin.take().unwrap();
+    let child = as_account(&mut shell, account).process_group(0).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < until, "{}", fs::read_to_string(data.join("log")).unwrap_or_default());
         std::thread::yield_now();
     }
-    Server { port, _pipe: pipe }
+    Server { port, _shell: child }
 }
 
 fn as_account(command: &mut Command, account: Option<(u32, u32)>) -> &mut Command {
