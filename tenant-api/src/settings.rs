@@ -96,7 +96,7 @@ impl Settings {
         let development = environment == Environment::Development;
         let production = environment == Environment::Production;
         let database = read.database("DATABASE_URL").or_else(|| {
-            if production {
+            if production && read.text("DATABASE_URL").is_none() {
                 read.problem("`DATABASE_URL` is missing");
             }
             DEVELOPMENT_DATABASE.parse().ok()

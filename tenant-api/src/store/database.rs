@@ -49,11 +49,20 @@ impl Database {
         Ok(self.runtime.begin().await?)
     }
 
-    /// Starts a transaction of the owner, with the time that DDL may take.
-    pub(super) async fn begin_as_owner(&self) -> Result<Transaction<'static, Postgres>> {
+    /// Starts a transaction of the owner, with the time that migrations may take.
+    pub(super) async fn begin_migration(&self) -> Result<Transaction<'static, Postgres>> {
+        self.begin_as_owner(MIGRATION).await
+    }
+
+    /// Starts a transaction of the owner for a request.
+    pub(super) async fn begin_platform(&self) -> Result<Transaction<'static, Postgres>> {
+        self.begin_as_owner(STATEMENT).await
+    }
+
+    async fn begin_as_owner(&self, limit: &str) -> Result<Transaction<'static, Postgres>> {
         let mut transaction = self.owner.begin().await?;
         sql("SELECT set_config('statement_timeout', $1, true)")
-            .bind(MIGRATION)
+            .bind(limit)
             .execute(&mut *transaction)
             .await?;
         Ok(transaction)

@@ -55,7 +55,7 @@ impl Database {
     }
 
     async fn inspect_version(&self, schema: &str, kind: SchemaKind) -> Result<Vec<Finding>> {
-        let mut transaction = self.begin_as_owner().await?;
+        let mut transaction = self.begin_migration().await?;
         let (there,): (bool,) = rows("SELECT to_regclass(quote_ident($1) || '.schema_version') IS NOT NULL")
             .bind(schema)
             .fetch_one(&mut *transaction)
@@ -77,7 +77,7 @@ impl Database {
     }
 
     async fn tables(&self, schema: &str) -> Result<Vec<Table>> {
-        let mut transaction = self.begin_as_owner().await?;
+        let mut transaction = self.begin_migration().await?;
         let runtime = self.runtime_role();
         let tables: Vec<(String, bool, bool, bool)> = rows(
             "SELECT c.relname::text, c.relrowsecurity, c.relforcerowsecurity, coalesce(pg_get_userbyid(c.relowner) = $2, false) \

@@ -94,7 +94,7 @@ pub enum MigrateError {
 impl Database {
     /// Brings `shared` to this version, and creates it where there is none.
     pub async fn migrate_shared(&self) -> Result<Migrated, MigrateError> {
-        let mut transaction = self.begin_as_owner().await?;
+        let mut transaction = self.begin_migration().await?;
         lock(&mut transaction, SHARED_SCHEMA).await?;
         if !schema_exists(&mut transaction, SHARED_SCHEMA).await? {
             create_schema(&mut transaction, SHARED_SCHEMA).await?;
@@ -106,7 +106,7 @@ impl Database {
 
     /// Brings one tenant's schema to this version.
     pub async fn migrate_tenant(&self, schema: &str) -> Result<Migrated, MigrateError> {
-        let mut transaction = self.begin_as_owner().await?;
+        let mut transaction = self.begin_migration().await?;
         lock(&mut transaction, schema).await?;
         let done = migrate(&mut transaction, SchemaKind::Tenant, schema, self.runtime_role()).await?;
         transaction.commit().await.map_err(StoreError::from)?;
@@ -115,7 +115,7 @@ impl Database {
 
     /// The schema of a tenant, active or not.
     pub async fn tenant_schema(&self, slug: &str) -> Result<String, MigrateError> {
-        let mut transaction = self.begin_as_owner().await?;
+        let mut transaction = self.begin_migration().await?;
         let found: Option<(String,)> = rows("SELECT schema_name FROM shared.tenants WHERE slug = $1")
             .bind(slug)
             .fetch_optional(&mut *transaction)
@@ -126,7 +126,7 @@ impl Database {
 
     /// The schemas of all tenants, also of inactive ones: they may be made active again.
     pub async fn tenant_schemas(&self) -> StoreResult<Vec<String>> {
-        let mut transaction = self.begin_as_owner().await?;
+        let mut transaction = self.begin_migration().await?;
         let found: Vec<(String,)> = rows("SELECT schema_name FROM shared.tenants ORDER BY created_at, id")
             .fetch_all(&mut *transaction)
             .await?;

@@ -149,7 +149,7 @@ impl Database {
 
     /// Starts a unit of work on the registry.
     pub async fn platform(&self, admin: PlatformAdmin) -> Result<PlatformUnit> {
-        let transaction = self.begin_as_owner().await?;
+        let transaction = self.begin_platform().await?;
         Ok(PlatformUnit { transaction, admin, runtime_role: self.runtime_role().map(str::to_owned) })
     }
 }

@@ -3,6 +3,7 @@
 // Clippy knows the functions that are tests, not those that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod architecture;
 mod commands;
 mod contract;
 mod credentials;
