@@ -1,6 +1,7 @@
 //! Tenants are made whole or not at all, and taken away the same way.
 
 use futures::future::join_all;
+use redis::AsyncCommands as _;
 use serde_json::{Value, json};
 use sqlx::Executor as _;
 
@@ -123,7 +124,38 @@ async fn tenants_are_managed_with_the_platforms_token_only() {
 }
 
 #[tokio::test]
+async fn production_describes_itself_to_nobody() {
+    let token = "fedcba9876543210fedcba9876543210";
+    let production =
+        [("ENVIRONMENT", "production"), ("MIGRATE_ON_START", "true"), ("PASSWORD_HASH_COST", "12")];
+    let api = Api::with(&[&production[..], &[("PLATFORM_ADMIN_TOKEN", token)]].concat()).await;
+    for path in ["/openapi.json", "/docs", "/redoc"] {
+        api.get(path).await.expect(404);
+    }
+    api.get("/api/v1/tenants").await.expect(401);
+    api.call(token, "GET", "/api/v1/tenants", &Value::Null).await.expect(200);
+}
+
+#[tokio::test]
 async fn outside_development_no_token_means_nobody() {
     let api = Api::with(&[("ENVIRONMENT", "staging"), ("MIGRATE_ON_START", "true")]).await;
     api.get("/api/v1/tenants").await.expect(401);
+}
+
+#[tokio::test]
+async fn redis_knows_a_tenant_under_its_own_prefix_until_it_is_deleted() {
+    let api = Api::start().await;
+    let tenant = api.tenant("acme").await;
+    let client =
+        redis::Client::open(format!("redis://127.0.0.1:{}/0", crate::servers::redis().port)).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let key = format!("t:{}:initialized", tenant.id);
+    let mark: Option<String> = connection.get(&key).await.unwrap();
+    assert_eq!(mark.as_deref(), Some("true"));
+    let () = connection.set(format!("t:{}:more*", tenant.id), "x").await.unwrap();
+    let path = format!("/api/v1/tenants/{}", tenant.id);
+    send(api.request("POST", &format!("{path}/deactivate"))).await.expect(200);
+    send(api.request("DELETE", &path)).await.expect(204);
+    let left: Vec<String> = connection.keys(format!("t:{}:*", tenant.id)).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
 }
