@@ -139,3 +139,50 @@ async fn requests_above_a_tenants_limit_are_refused_and_other_tenants_go_on() {
     send(api.request("PATCH", &format!("/api/v1/tenants/{}", one.id)).json(&more)).await.expect(200);
     api.call(&first.access, "GET", ME, &Value::Null).await.expect(200);
 }
+
+/// Signs claims with the API's secret, as a leaked secret or a tool of the original platform would.
+fn signed(claims: &Value) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_token_claims_is_checked_against_the_database() {
+    let api = Api::start().await;
+    let (one, two) = (api.tenant("one").await, api.tenant("two").await);
+    let ann = api.login(&one, "ann@one.example", "member").await;
+    let bob = api.login(&two, "bob@two.example", "admin").await;
+    let expires = tenant_api::domain::token::now() + 60;
+    let claims = |user: uuid::Uuid, tenant: uuid::Uuid, slug: &str| {
+        json!({"sub": user, "tenant_id": tenant, "tenant_slug": slug, "email": "x@y.com", "role": "admin", "iat": 0,
+            "exp": expires, "type": "access"})
+    };
+    let mut without_slug = claims(ann.user, one.id, "one");
+    without_slug.as_object_mut().unwrap().remove("tenant_slug");
+    for good in [claims(ann.user, one.id, "one"), without_slug] {
+        let me = api.call(&signed(&good), "GET", ME, &Value::Null).await.expect(200);
+        assert_eq!((&me.body["role"], &me.body["email"]), (&json!("member"), &json!("ann@one.example")));
+    }
+    let mut ended_session = claims(ann.user, one.id, "one");
+    ended_session["sid"] = json!(uuid::Uuid::new_v4());
+    for bad in [
+        claims(ann.user, one.id, "two"),
+        claims(ann.user, one.id, "one\"; DROP SCHEMA tenant_one"),
+        claims(ann.user, two.id, "two"),
+        claims(bob.user, one.id, "one"),
+        claims(ann.user, uuid::Uuid::new_v4(), "one"),
+        ended_session,
+    ] {
+        api.call(&signed(&bad), "GET", ME, &Value::Null).await.expect(401);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_an_inactive_tenant_opens_no_other_one() {
+    let api = Api::start().await;
+    let (one, two) = (api.tenant("one").await, api.tenant("two").await);
+    let login = api.login(&one, "a@b.com", "member").await;
+    send(api.request("POST", &format!("/api/v1/tenants/{}/deactivate", one.id))).await.expect(200);
+    let request = api.request("GET", ME).bearer_auth(&login.access).header("X-Tenant-ID", two.id.to_string());
+    send(request).await.expect(403);
+}
