@@ -118,13 +118,11 @@ fn remove_if_abandoned(folder: &Path) {
     let log = folder.join(LOG);
     let is_file = fs::symlink_metadata(&log).is_ok_and(|meta| meta.is_file());
     let lock = is_file.then(|| File::open(&log).ok()).flatten();
-    let abandoned = match &lock {
-        Some(log) => log.try_lock().is_ok(),
-        None => {
-            let touched = fs::metadata(folder).and_then(|meta| meta.modified()).ok();
-            touched.and_then(|when| when.elapsed().ok()).is_some_and(|age| age > IN_THE_MAKING)
-        }
+    let old = || {
+        let touched = fs::metadata(folder).and_then(|meta| meta.modified()).ok();
+        touched.and_then(|when| when.elapsed().ok()).is_some_and(|age| age > IN_THE_MAKING)
     };
+    let abandoned = lock.as_ref().map_or_else(old, |log| log.try_lock().is_ok());
     if abandoned {
         // The lock is held until here: nobody can take the folder up meanwhile.
         let _ = fs::remove_dir_all(folder);

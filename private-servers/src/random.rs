@@ -17,7 +17,7 @@ fn bytes<const N: usize>() -> Result<[u8; N], StartError> {
 
 /// 128 bits in hexadecimal: good in URLs, in configuration files and in quotes.
 pub(crate) fn password() -> Result<String, StartError> {
-    Ok(bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes()?)))
 }
 
 /// A port of 127.0.0.1 that nobody listens on now. Somebody may, a moment later: who starts a server tries again.

@@ -23,7 +23,7 @@ const SUPERVISOR: &str = include_str!("supervisor.sh");
 const PID_FILE: &str = "pid";
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Long, because a machine may be busy with other tests; what ends instead of serving is told at once.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Then it is killed.
 const HALTED_WITHIN: Duration = Duration::from_secs(15);
 /// Ports that are tried when somebody else was faster.

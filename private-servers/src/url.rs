@@ -1,5 +1,7 @@
 //! Addresses of databases.
 
+use std::fmt::Write;
+
 /// `postgres://ROLE:PASSWORD@127.0.0.1:PORT/DATABASE`, every part escaped.
 pub(crate) fn postgres(port: u16, role: &str, password: &str, database: &str) -> String {
     let [role, password, database] = [role, password, database].map(escape);
@@ -13,7 +15,8 @@ fn escape(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            escaped.push_str(&format!("%{byte:02X}"));
+            // Writing to a string cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
         }
     }
     escaped
