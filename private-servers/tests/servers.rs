@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Long enough for any machine; what is waited for comes much sooner, or never.
-const EVENTUALLY: Duration = Duration::from_secs(60);
+const EVENTUALLY: Duration = Duration::from_mins(1);
 /// How long somebody who must not answer is given.
 const SILENCE: Duration = Duration::from_millis(300);
 
