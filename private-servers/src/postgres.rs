@@ -8,6 +8,8 @@ use nix::sys::signal::Signal;
 use crate::account::Account;
 use crate::cache::{Cache, Lock};
 use crate::error::StartError;
+#[cfg(feature = "fetch")]
+use crate::fetch::postgres as fetched;
 use crate::folder::Folder;
 use crate::programs;
 use crate::server::{Launch, Ready, Server};
@@ -148,22 +150,19 @@ fn arguments(data: &Path, port: u16, options: &Options) -> Vec<OsString> {
     args
 }
 
-#[cfg(feature = "fetch")]
 async fn find(cache: &Cache, lock: &Lock) -> Result<PathBuf, StartError> {
     match programs::postgres()? {
         Some(folder) => Ok(folder),
-        None => crate::fetch::postgres(cache, lock).await,
+        None => fetched(cache, lock).await,
     }
 }
 
 #[cfg(not(feature = "fetch"))]
-async fn find(_cache: &Cache, _lock: &Lock) -> Result<PathBuf, StartError> {
+fn fetched(_: &Cache, _: &Lock) -> std::future::Ready<Result<PathBuf, StartError>> {
     let install =
         "install it (`apt-get install postgresql`, `brew install postgresql@17`), or name its folder in";
-    programs::postgres()?.ok_or_else(|| StartError::NotFound {
-        program: "postgres",
-        hint: format!("{install} `{}`", programs::POSTGRES_FOLDER),
-    })
+    let hint = format!("{install} `{}`", programs::POSTGRES_FOLDER);
+    std::future::ready(Err(StartError::NotFound { program: "postgres", hint }))
 }
 
 #[cfg(test)]
