@@ -54,10 +54,10 @@ fn missing() -> Vec<&'static Needed> {
 fn installer() -> Option<Installer> {
     if works("apt-get", &["--version"]) {
         let root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0");
-        return match root {
-            true => Some(Installer::Apt),
-            false => works("sudo", &["-n", "true"]).then_some(Installer::SudoApt),
-        };
+        if root {
+            return Some(Installer::Apt);
+        }
+        return works("sudo", &["-n", "true"]).then_some(Installer::SudoApt);
     }
     works("brew", &["--version"]).then_some(Installer::Brew)
 }
