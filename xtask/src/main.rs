@@ -8,6 +8,8 @@
 
 mod bench;
 mod discovery;
+#[cfg(unix)] // as the servers are
+mod install;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +17,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  test [ARGS...]             run every test of the workspace; ARGS go to `cargo test`
+  test [ARGS...]             install what the tests need and is missing (with apt or Homebrew), and run every
+                             test of the workspace; ARGS go to `cargo test`
                              (`cargo xtask test plan -- --nocapture`)
   bench [OPTIONS]            measure start-up and `plan`; prints a table, judges nothing
       --sizes 10,100,1000    services of the generated environments; an empty list leaves them out
