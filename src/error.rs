@@ -44,11 +44,24 @@ pub enum CliError {
     Plan(PlanError),
     /// Google would refuse some changes; each is told.
     Refused { message: String, refusals: Vec<Refusal> },
+    /// The user pressed Ctrl-C.
+    Interrupted {
+        /// Something was being written at that time.
+        perhaps_changed: bool,
+    },
 }
 
 impl CliError {
     pub fn user(message: impl Into<String>) -> Self {
         Self::User { message: message.into(), hints: Vec::new() }
+    }
+
+    /// What the command ends with after it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Interrupted { .. } => Exit::Interrupted,
+            _ => Exit::Failed,
+        }
     }
 
     #[must_use]
@@ -97,6 +110,15 @@ impl From<SpecError> for CliError {
 impl From<gcp_sandbox::StartError> for CliError {
     fn from(error: gcp_sandbox::StartError) -> Self {
         Self::user(chain(&error))
+    }
+}
+
+/// What is said of a Ctrl-C.
+pub fn interrupted(perhaps_changed: bool) -> &'static str {
+    if perhaps_changed {
+        "interrupted: what was being written may be done or not"
+    } else {
+        "interrupted: nothing was changed"
     }
 }
 

@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod gcp;
+pub mod inventory;
 pub mod plan;
 pub mod planner;
 pub mod resource;

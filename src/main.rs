@@ -28,8 +28,10 @@ fn main() -> ExitCode {
     };
     let exit = runtime.block_on(cli::run(cli, &out)).unwrap_or_else(|error| {
         out.failure(&error);
-        Exit::Failed
+        error.exit()
     });
+    // After a Ctrl-C somebody may still wait for standard input.
+    runtime.shutdown_background();
     if out.lost() {
         out.error("standard output cannot be written: the answer is not complete", &[]);
         return ExitCode::from(Exit::Failed.code());

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
+
 use crate::config::Environment;
 use crate::config::model::Target;
 use crate::error::CliError;
 use crate::gcp::{ErrorKind, Gcp};
 use crate::plan::file::{Observed, Planned};
-use crate::plan::sharing::Sharing;
+use crate::plan::sharing::{Sharing, peers};
 use crate::plan::{self, PlanError};
 use crate::resource::erased::Live;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Facts, Ownership, Place};
+use crate::resource::{Address, Facts, Layer, Ownership, Place};
 
 /// What is released, beside what the YAML says.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +48,9 @@ impl Planner<'_> {
         let (live, project_number) = futures::try_join!(looked, self.project_number())?;
         let observed = Observed::of(&live);
         let place = self.place_with(project_number);
-        let known = registry.known(self.env, self.facts(project_number, release));
+        let release_only = options.layer == Some(Layer::Release);
+        let facts = Facts { release_only, ..self.facts(project_number, release) };
+        let known = registry.known(self.env, facts);
         let declare = |live: &[Live]| {
             let facts = registry.facts(live, known.clone())?;
             Ok::<_, CliError>((registry.declare(self.env, &facts)?, facts))
@@ -58,11 +62,13 @@ impl Planner<'_> {
         if !refusals.is_empty() {
             return Err(PlanError::Refused(refusals).into());
         }
-        let sharing = if options.destroy { sharing.without_own() } else { sharing };
+        let sharing = sharing.seeing(registry, &live, &facts)?;
+        let sharing = if options.purpose == plan::Purpose::Destroy { sharing.without_own() } else { sharing };
+        let configuration = configuration(self.env, self.others);
         let inputs = plan::Inputs {
             place: &place,
             target,
-            configuration: &self.env.digest,
+            configuration: &configuration,
             sources: &self.env.sources,
             show_env: &self.env.show_env,
             facts: &facts,
@@ -123,4 +129,16 @@ impl Planner<'_> {
             ..Facts::default()
         }
     }
+}
+
+/// Digest of all that the YAML says about where `env` lives: what other environments declare decides what is shared and
+/// what may be deleted.
+pub fn configuration(env: &Environment, others: &[Environment]) -> String {
+    let mut digests: Vec<_> = peers(env, others).chain([env]).map(|env| (&env.name, &env.digest)).collect();
+    digests.sort_unstable();
+    let mut all = Sha256::new();
+    for (name, digest) in digests {
+        all.update(format!("{name} {digest}\n"));
+    }
+    hex::encode(all.finalize())
 }

@@ -15,9 +15,9 @@ use crate::view::Out;
   deployer apply dev                        the sandbox never asks
   deployer apply staging                    asks before it changes anything
   deployer apply production --auto-approve  for CI, which cannot answer
-  deployer apply production.plan            exactly what `deployer plan production -o production.plan` has shown
-An argument with a `.` or a `/` in it is a file. A saved plan is refused when the YAML or anything that it was made
-from has moved since.")]
+  deployer apply production.plan            what `plan production -o production.plan` has shown
+An argument with a `.` or a `/` in it is a file. A saved plan is refused when the YAML or
+anything that it was made from has moved since.")]
 pub struct Args {
     /// Name of the environment (environments/ENV.yaml), or a file that `deployer plan -o FILE` has written
     #[arg(value_name = "ENV|FILE")]
@@ -43,19 +43,44 @@ const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let root = root(global)?;
     match &args.file {
+        Some(file) if is_environment(file, &root) && is_file(&args.subject, &root) => {
+            let (file, environment) = (&args.subject, file.display());
+            Err(CliError::user(format!(
+                "the environment comes before the file: {environment} is an environment"
+            ))
+            .hint(format!("deployer apply {environment} {file}")))
+        }
         Some(file) => apply_file(file, Some(&args.subject), &root, args, global, out).await,
         None if is_file(&args.subject, &root) => {
             apply_file(Path::new(&args.subject), None, &root, args, global, out).await
         }
-        None => apply_environment(args, global, out).await,
+        None => {
+            apply_environment(args, global, out).await.map_err(|error| or_file(error, &args.subject, &root))
+        }
     }
+}
+
+fn is_environment(name: &Path, root: &Path) -> bool {
+    config::names(root).is_ok_and(|names| names.iter().any(|known| name == Path::new(known)))
+}
+
+/// A name that is no environment may have been meant as a saved plan.
+fn or_file(mut error: CliError, subject: &str, root: &Path) -> CliError {
+    if let CliError::Config(found) = &mut error
+        && !is_environment(Path::new(subject), root)
+    {
+        for problem in found.diagnostics.iter_mut().filter(|problem| problem.rule == "unknown-environment") {
+            let known = problem.hint.take().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            problem.hint = Some(format!("{known}a saved plan of this name is not here either"));
+        }
+    }
+    error
 }
 
 /// No environment has a name like a path; a file may have one like an environment, which then goes first.
 fn is_file(subject: &str, root: &Path) -> bool {
-    let environment = || config::names(root).is_ok_and(|names| names.iter().any(|name| name == subject));
-    subject.contains(['.', '/', std::path::MAIN_SEPARATOR])
-        || (Path::new(subject).is_file() && !environment())
+    let path = Path::new(subject);
+    subject.contains(['.', '/', std::path::MAIN_SEPARATOR]) || (path.is_file() && !is_environment(path, root))
 }
 
 async fn apply_environment(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
@@ -81,7 +106,7 @@ async fn apply_file(
     global: &Global,
     out: &Out,
 ) -> Result<Exit, CliError> {
-    if let [first, ..] = args.selection.flags()[..] {
+    if let [first, ..] = args.selection.words().as_slice() {
         return Err(CliError::user(format!("{first} cannot change a plan that is saved"))
             .hint(format!("give {first} to `deployer plan`, and save that plan with -o")));
     }

@@ -48,6 +48,7 @@ fn approved(connection: &Connection, plan: &Plan, given: bool, out: &Out) -> Res
 
 /// Applies the plan with its progress, and reports. The first Ctrl-C ends it after what is in flight, the second at once.
 async fn carry_out(connection: &Connection, plan: &Plan, out: &Out) -> Result<Exit, CliError> {
+    connection.interrupts.taken_over();
     let (stop, interrupt) = Interrupt::new();
     let listening = {
         let out = out.clone();

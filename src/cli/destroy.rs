@@ -11,8 +11,8 @@ use crate::view::Out;
   deployer destroy staging --plan-only   show what would go
   deployer destroy staging --sandbox     rehearse it, or take the rehearsal away
   deployer destroy staging               asks before it deletes anything
-What another environment declares too stays, enabled APIs stay, and one protected object (`protect: true`) refuses
-the whole plan before anything goes.")]
+What another environment declares too stays, enabled APIs stay, and one protected object
+(`protect: true`) refuses the whole plan before anything goes.")]
 pub struct Args {
     /// Name of the environment: environments/ENV.yaml
     #[arg(value_name = "ENV")]

@@ -1,6 +1,6 @@
 //! `deployer drift ENV`: what exists and is not as the YAML says. Writes nothing.
 
-use super::session::{Reach, Selection, Session};
+use super::session::{Reach, Session};
 use super::{CliError, Exit, Global};
 use crate::resource::Layer;
 use crate::view::Out;
@@ -25,8 +25,7 @@ pub struct Args {
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
-    let selection = Selection { layer: args.layer, ..Selection::default() };
-    let plan = session.plan(&selection).await;
+    let plan = session.plan_drift(args.layer).await;
     session.close().await;
     let plan = plan?;
     out.drift(&plan);

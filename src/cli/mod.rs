@@ -5,6 +5,7 @@ mod carrying_out;
 mod completions;
 mod destroy;
 mod drift;
+mod interrupts;
 mod plan;
 mod plan_file;
 mod sandbox;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use crate::error::{CliError, Exit};
+use interrupts::Interrupts;
 
 use crate::view::{self, Out};
 
@@ -53,6 +55,8 @@ pub struct Global {
     /// Form of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORM", global = true)]
     pub output: view::Format,
+    #[arg(skip)]
+    pub interrupts: Interrupts,
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,8 +74,26 @@ enum Verb {
     Completions(completions::Args),
 }
 
-/// Runs the verb.
+/// Runs the verb until it is done or a Ctrl-C ends it.
+///
+/// The verb has a thread of its own: it may wait for an answer on standard input, and Ctrl-C ends that too.
 pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
+    let interrupts = cli.global.interrupts.clone();
+    let verb = {
+        let out = out.clone();
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || runtime.block_on(run_verb(cli, &out)))
+    };
+    tokio::select! {
+        done = verb => match done {
+            Ok(done) => done,
+            Err(error) => Err(CliError::user(format!("this is a mistake in deployer: {error}"))),
+        },
+        interrupted = interrupts.end() => Err(interrupted),
+    }
+}
+
+async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
     let global = &cli.global;
     match cli.verb {
         Verb::Plan(args) => plan::run(&args, global, out).await,

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::plan_file::Destination;
 use super::session::{Connection, Reach, Selection, Session};
-use super::{CliError, Exit, Global, plan_file};
+use super::{CliError, Exit, Global};
 use crate::apply::server_check::{self, Verdict};
 use crate::gcp::GcpError;
 use crate::plan::file::{Planned, Saved};
@@ -17,7 +18,7 @@ use crate::view::Out;
 #[command(after_help = "Examples:
   deployer plan dev
   deployer plan production --detailed-exitcode   exit 2 when something would change
-  deployer plan production -o production.plan    for `deployer apply production.plan`, within a day
+  deployer plan production -o production.plan    for `deployer apply production.plan`, for a day
   deployer plan staging --server-check           Google checks what would be sent
   deployer plan staging --image api=us-docker.pkg.dev/p/r/api:v2
   deployer plan staging --sandbox --output json")]
@@ -31,7 +32,7 @@ pub struct Args {
     /// Save the plan, for `deployer apply FILE`
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Let Google check the changes of services, without making them (needs the right to make them)
+    /// Let Google check the changes of services and jobs, without making them (needs the right to make them)
     #[arg(long)]
     server_check: bool,
     #[command(flatten)]
@@ -41,13 +42,14 @@ pub struct Args {
 }
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
+    let destination = args.file.as_deref().map(Destination::of).transpose()?;
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
     let planned = plan(args, &session, out).await;
     session.close().await;
     let saved = Saved::new(planned?, Timestamp::now());
     let plan = &saved.planned.plan;
-    if let Some(file) = &args.file {
-        plan_file::write(file, &saved)?;
+    if let Some(destination) = &destination {
+        destination.write(&saved)?;
     }
     out.plan(plan);
     if let Some(file) = &args.file {

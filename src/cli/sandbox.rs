@@ -14,10 +14,10 @@ use crate::view::Out;
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
-  deployer sandbox                      keeps its state in .deployer/sandbox; plan and apply find it
+  deployer sandbox                      its state is in .deployer/sandbox; plan and apply find it
   deployer sandbox reset                starts from nothing
   deployer sandbox --port 9000 --project my-project=123456789012 --apis all
-  gcloud secrets list                   with CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER=http://127.0.0.1:9000/")]
+  CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER=http://127.0.0.1:9000/ gcloud secrets list")]
 pub struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -50,7 +50,8 @@ enum Verb {
     #[command(after_help = "Examples:
   deployer sandbox reset                the sandbox of this checkout
   deployer sandbox reset --state DIR
-It never asks, since nothing real can be broken. It refuses while a sandbox is running on that state.")]
+It never asks, since nothing real can be broken. It refuses while a sandbox is running on that
+state.")]
     Reset(Reset),
 }
 
@@ -101,6 +102,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         seed: args.seed,
         clock: None,
     };
+    global.interrupts.taken_over();
     let sandbox = gcp_sandbox::start(options).await?;
     out.sandbox_started(&sandbox.url(), &state);
     ended().await;

@@ -1,23 +1,18 @@
 //! `deployer secrets list|set`: which values exist, and a way to add one that leaves no trace.
 
-use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
-use futures::future::try_join_all;
-use futures::try_join;
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::session::{Reach, Session};
 use super::{CliError, Exit, Global};
 use crate::config::model;
-use crate::gcp::{ErrorKind, Gcp, GcpError, Payload, Version};
+use crate::gcp::{ErrorKind, GcpError, Payload};
+use crate::inventory;
 use crate::resource::kinds::secret::{self, Secret};
-use crate::resource::kinds::secret_grant::{self, Reader};
-use crate::resource::kinds::service_account;
 use crate::resource::{Address, Owner, Ownership};
-use crate::view::{Out, SecretList, SecretRow};
+use crate::view::Out;
 
 /// List secrets and add values
 #[derive(Debug, clap::Args)]
@@ -90,64 +85,9 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
 }
 
 async fn list(session: &Session, out: &Out) -> Result<Exit, CliError> {
-    let env = &session.env;
-    let readers = secret_grant::readers(env);
-    let rows = env.secrets.iter().map(|(alias, declared)| row(session, alias, declared, &readers));
-    let (rows, undeclared) = try_join!(try_join_all(rows), undeclared(session))?;
-    out.secrets(&SecretList { environment: env.name.clone(), rows, undeclared }, Timestamp::now());
+    let list = inventory::secrets(&session.connection.gcp, &session.env, &session.others).await?;
+    out.secrets(&list, Timestamp::now());
     Ok(Exit::Fine)
-}
-
-async fn row(
-    session: &Session,
-    alias: &str,
-    declared: &model::Secret,
-    readers: &[Reader<'_>],
-) -> Result<SecretRow, GcpError> {
-    let (gcp, project) = (&session.connection.gcp, &session.env.project.id);
-    let (versions, members) =
-        try_join!(versions(gcp, project, &declared.id), secret_grant::members(gcp, project, &declared.id))?;
-    let versions = versions.unwrap_or_default();
-    let enabled = || versions.iter().filter(|version| version.state == "ENABLED");
-    let known = || readers.iter().filter(|reader| reader.secret == declared.id);
-    let accounts: BTreeSet<_> =
-        known().map(|reader| service_account::member(reader.account, project)).collect();
-    let users: BTreeSet<_> = known().map(|reader| reader.user.clone()).collect();
-    Ok(SecretRow {
-        name: alias.to_owned(),
-        id: declared.id.clone(),
-        tenant: declared.tenant.clone(),
-        versions: versions.len(),
-        enabled: enabled().count(),
-        newest_enabled: enabled().map(|version| version.number).max(),
-        created: versions.iter().max_by_key(|v| v.number).and_then(|v| v.create_time.clone()),
-        readers: users.into_iter().collect(),
-        other_readers: members.into_iter().filter(|member| !accounts.contains(member)).collect(),
-    })
-}
-
-/// Ids of the secrets of this environment that are in the project and that nobody declares any more, sorted.
-async fn undeclared(session: &Session) -> Result<Vec<String>, GcpError> {
-    let project = &session.env.project.id;
-    let all = match session.connection.gcp.list_secrets(project).await {
-        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Vec::new(),
-        other => other?,
-    };
-    let own = Ownership::new(&session.env.system, &session.env.name);
-    let ours =
-        |doc: &&Value| matches!(Ownership::owner_by_labels(doc), Owner::Marked(mark) if mark.includes(&own));
-    let ids = all.iter().filter(ours).filter_map(|doc| doc["name"].as_str()?.rsplit('/').next());
-    let mut ids: Vec<_> = ids.filter(|id| !session.declares_secret(id)).map(str::to_owned).collect();
-    ids.sort_unstable();
-    Ok(ids)
-}
-
-/// Versions of a secret; `None` when it, or its API, is not there yet.
-async fn versions(gcp: &Gcp, project: &str, id: &str) -> Result<Option<Vec<Version>>, GcpError> {
-    match gcp.list_versions(&secret::full_name(project, id)).await {
-        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(None),
-        other => other,
-    }
 }
 
 async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError> {
@@ -157,7 +97,8 @@ async fn set(args: &Set, session: &Session, out: &Out) -> Result<Exit, CliError>
     let gcp = &session.connection.gcp;
     let project = &session.env.project.id;
     let full_name = secret::full_name(project, &declared.id);
-    let existing = versions(gcp, project, &declared.id).await?;
+    let existing = inventory::versions(gcp, project, &declared.id).await?;
+    session.connection.interrupts.writing();
     if existing.is_none() {
         make(session, declared, out).await?;
     } else if let Some(other) = other_system(session, &full_name).await? {

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::interrupts::Interrupts;
 use super::{CliError, Global};
 use crate::config::model::{Environment, Target};
 use crate::config::{self, Inputs};
 use crate::gcp::{Gcp, Options};
 use crate::plan::file::Planned;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Purpose};
 use crate::planner::{Planner, Release};
 use crate::resource::kinds::images;
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Layer};
 use crate::view::Out;
+
+/// The variable that stands in for `--endpoint`.
+const ENDPOINT: &str = "DEPLOYER_ENDPOINT";
 
 /// Where a command goes instead of the environment's own target.
 #[derive(Debug, Args)]
@@ -26,7 +30,7 @@ pub struct Reach {
     #[arg(long, conflicts_with = "endpoint")]
     pub sandbox: bool,
     /// Send every API to URL/HOST/path instead of Google
-    #[arg(long, value_name = "URL", env = "DEPLOYER_ENDPOINT")]
+    #[arg(long, value_name = "URL", env = ENDPOINT)]
     pub endpoint: Option<String>,
 }
 
@@ -60,6 +64,16 @@ pub struct Selection {
     pub layer: Option<Layer>,
 }
 
+impl Reach {
+    /// The flags again. An endpoint of the surroundings goes without saying.
+    fn words(&self) -> Vec<String> {
+        let given = std::env::var(ENDPOINT).ok();
+        let endpoint = self.endpoint.iter().filter(|url| given.as_ref() != Some(url));
+        let endpoint = endpoint.flat_map(|url| ["--endpoint".to_owned(), url.clone()]);
+        self.sandbox.then(|| "--sandbox".to_owned()).into_iter().chain(endpoint).collect()
+    }
+}
+
 impl Selection {
     fn options(&self) -> plan::Options {
         plan::Options {
@@ -69,25 +83,28 @@ impl Selection {
             adopt: self.adopt.clone(),
             allow_replace: self.allow_replace.clone(),
             layer: self.layer,
-            destroy: false,
+            purpose: Purpose::Apply,
         }
     }
 
-    /// The flags that were given.
-    pub fn flags(&self) -> Vec<&'static str> {
-        // A new flag must be thought about here: a saved plan takes none of them.
+    /// The flags that were given, word by word.
+    pub fn words(&self) -> Vec<String> {
+        // A new flag must be thought about here: plans tell the command again, and a saved one takes none of them.
         let Self { images, tag, target, exclude, adopt, allow_replace, prune, layer } = self;
-        let given = [
-            ("--image", !images.is_empty()),
-            ("--tag", tag.is_some()),
-            ("--target", !target.is_empty()),
-            ("--exclude", !exclude.is_empty()),
-            ("--adopt", !adopt.is_empty()),
-            ("--allow-replace", !allow_replace.is_empty()),
-            ("--prune", *prune),
-            ("--layer", layer.is_some()),
+        let pair = |flag: &str, value: String| [flag.to_owned(), value];
+        let addresses = [
+            ("--target", target),
+            ("--exclude", exclude),
+            ("--adopt", adopt),
+            ("--allow-replace", allow_replace),
         ];
-        given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+        let addresses = addresses.into_iter().flat_map(|(flag, given)| given.iter().map(move |a| (flag, a)));
+        let images = images.iter().flat_map(|(service, image)| pair("--image", format!("{service}={image}")));
+        let words = layer.iter().flat_map(|layer| pair("--layer", layer.to_string()));
+        let words = words.chain(images);
+        let words = words.chain(tag.iter().flat_map(|tag| pair("--tag", tag.clone())));
+        let words = words.chain(addresses.flat_map(|(flag, address)| pair(flag, address.to_string())));
+        words.chain(prune.then(|| "--prune".to_owned())).collect()
     }
 }
 
@@ -117,6 +134,7 @@ pub struct Connection {
     pub gcp: Gcp,
     /// `sandbox`, `google` or the endpoint.
     pub target: String,
+    pub interrupts: Interrupts,
     /// It goes to the sandbox of this checkout, where nothing can be broken.
     pub on_sandbox: bool,
     embedded: Option<gcp_sandbox::Sandbox>,
@@ -150,7 +168,8 @@ impl Connection {
         };
         let out = out.clone();
         let gcp = Gcp::connect(options).await?.telling(Arc::new(move |text: &str| out.status(text)));
-        Ok(Self { registry: Registry::standard(), gcp, target: aim.to_string(), on_sandbox, embedded })
+        let (registry, interrupts) = (Registry::standard(), global.interrupts.clone());
+        Ok(Self { registry, gcp, target: aim.to_string(), interrupts, on_sandbox, embedded })
     }
 
     /// Ends the embedded sandbox, if there is one.
@@ -166,8 +185,10 @@ pub struct Session {
     pub connection: Connection,
     pub env: Environment,
     number: Option<u64>,
+    /// The flags that say where it lives.
+    reach: Vec<String>,
     /// The other environments of the system: what they declare too is shared.
-    others: Vec<Environment>,
+    pub others: Vec<Environment>,
 }
 
 impl Session {
@@ -184,7 +205,8 @@ impl Session {
         let connection = Connection::open(&aim, &root, seed, global, out).await?;
         let others = others(&root, name, project.number)?;
         let number = project.number;
-        let mut session = Self { connection, env: loaded.environment, number, others };
+        let reach = reach.words();
+        let mut session = Self { connection, env: loaded.environment, number, reach, others };
         if loaded.needs_project_number {
             let number = session.planner().project_number().await?;
             let inputs = Inputs { project_number: Some(number) };
@@ -196,12 +218,6 @@ impl Session {
             session.env.target = Target::Sandbox;
         }
         Ok(session)
-    }
-
-    /// Whether any environment of the project declares a secret with this id.
-    pub fn declares_secret(&self, id: &str) -> bool {
-        let others = self.others.iter().filter(|other| other.project.id == self.env.project.id);
-        std::iter::once(&self.env).chain(others).any(|env| env.secrets.values().any(|secret| secret.id == id))
     }
 
     pub fn planner(&self) -> Planner<'_> {
@@ -222,17 +238,39 @@ impl Session {
 
     /// The same with what the plan was made from.
     pub async fn planned(&self, selection: &Selection) -> Result<Planned, CliError> {
-        self.planner().plan(self.release(selection)?, &selection.options()).await
+        let mut planned = self.planner().plan(self.release(selection)?, &selection.options()).await?;
+        planned.plan.flags = [selection.words(), self.reach.clone()].concat();
+        Ok(planned)
     }
 
     /// What it takes to delete everything that belongs to this environment alone.
     pub async fn plan_destruction(&self) -> Result<Plan, CliError> {
-        let options = plan::Options { destroy: true, ..plan::Options::default() };
-        Ok(self.planner().plan(Release::default(), &options).await?.plan)
+        self.plan_for(Purpose::Destroy, None).await
+    }
+
+    /// What differs from the YAML, in all of it or in one layer.
+    pub async fn plan_drift(&self, layer: Option<Layer>) -> Result<Plan, CliError> {
+        self.plan_for(Purpose::Drift, layer).await
+    }
+
+    /// What an edit of the YAML leads to, for people to see: not to be carried out, and so what `apply` would still ask
+    /// for, such as the image of a first release, does not stand in its way.
+    pub async fn plan_preview(&self) -> Result<Plan, CliError> {
+        self.plan_for(Purpose::Preview, None).await
+    }
+
+    async fn plan_for(&self, purpose: Purpose, layer: Option<Layer>) -> Result<Plan, CliError> {
+        let options = plan::Options { layer, purpose, ..plan::Options::default() };
+        let plan = self.planner().plan(Release::default(), &options).await?.plan;
+        Ok(Plan { flags: self.reach.clone(), ..plan })
     }
 
     fn release(&self, selection: &Selection) -> Result<Release, CliError> {
-        for (service, _) in &selection.images {
+        for (position, (service, _)) in selection.images.iter().enumerate() {
+            if selection.images.iter().take(position).any(|(earlier, _)| earlier == service) {
+                let message = format!("--image names `{service}` twice, and it runs one image");
+                return Err(CliError::user(message).hint("leave one of the two out"));
+            }
             if !self.env.services.contains_key(service) {
                 let known: Vec<_> = self.env.services.keys().map(String::as_str).collect();
                 return Err(CliError::user(format!(
@@ -260,7 +298,7 @@ impl Session {
 }
 
 /// The other environments. One that cannot be read stops everything: what it shares would change hands.
-fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<Environment>, CliError> {
+pub fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<Environment>, CliError> {
     let names = config::names(root)?.into_iter().filter(|other| other != name);
     let inputs = Inputs { project_number };
     names.map(|other| Ok(config::load(root, &other, &inputs)?.environment)).collect()
@@ -325,7 +363,7 @@ impl Aim {
 }
 
 /// The sandbox of a checkout, in [`Plan::target`].
-const SANDBOX: &str = "sandbox";
+pub const SANDBOX: &str = "sandbox";
 
 /// Google itself, in [`Plan::target`].
 const GOOGLE: &str = "google";

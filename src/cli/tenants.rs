@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::session::{Aim, Reach, Selection, Session, root};
+use super::session::{Aim, Reach, Session, root};
 use super::{CliError, Exit, Global};
 use crate::config::model::Environment;
 use crate::config::{self, Inputs, TenantChange};
@@ -27,14 +27,16 @@ enum Verb {
   deployer tenants add dev acme
   deployer tenants add staging acme --name \"Acme Inc.\" --sandbox
   deployer tenants add production acme --in environments/base.yaml --no-plan
-Comments and everything else in the file stay as they are. Nothing is written when any environment would be wrong with
-the new tenant.")]
+Comments and everything else in the file stay as they are. Nothing is written when any
+environment would be wrong with the new tenant. The plan only shows what follows: a first
+release chooses its images when it is applied.")]
     Add(Add),
     /// Remove a tenant from the YAML, then plan
     #[command(after_help = "Examples:
   deployer tenants remove dev acme
   deployer tenants remove dev acme --in environments/dev.yaml    only there: the base keeps it
-The tenant's secrets and jobs stay until `deployer apply ENV --prune`; protected ones stay even then.")]
+Comments right above the tenant, indented like it, go with it. Its secrets and jobs stay until
+`deployer apply ENV --prune`; protected ones stay even then.")]
     Remove(Remove),
 }
 
@@ -122,7 +124,9 @@ async fn edit(
     let added = matches!(change, TenantChange::Add { .. });
     // Whom a secret belonged to is known before the tenant has gone.
     let knowing = if added { self::environment(&root, environment)? } else { before };
-    let plan = if way.no_plan { None } else { Some(plan(environment, way, global, out).await?) };
+    let plan = plan(environment, way, global, out);
+    // The file is written: whatever comes of the plan, that is told.
+    let plan = if way.no_plan { None } else { Some(global.interrupts.ending(plan).await) };
     let edit = TenantEdit {
         environment: environment.to_owned(),
         slug: change.slug().to_owned(),
@@ -133,12 +137,15 @@ async fn edit(
         secrets: secrets(&knowing, change.slug()),
     };
     out.tenant_edited(&edit, plan.as_ref());
-    Ok(Exit::Fine)
+    Ok(match plan {
+        Some(Err(error)) => error.exit(),
+        Some(Ok(_)) | None => Exit::Fine,
+    })
 }
 
 async fn plan(environment: &str, way: &Way, global: &Global, out: &Out) -> Result<Plan, CliError> {
     let session = Session::open(environment, global, &way.reach, out).await?;
-    let plan = session.plan(&Selection::default()).await;
+    let plan = session.plan_preview().await;
     session.close().await;
     plan
 }

@@ -76,14 +76,20 @@ pub(super) fn validate_edited(
             Err(problems) => checked.take(name, problems.diagnostics, problems.sources),
         }
     }
-    for (name, diagnostic) in shared(&usable) {
-        checked.take(&name, vec![diagnostic], Texts::default());
+    for (names, diagnostic) in shared(&usable) {
+        // Who asks for one of the two wants to know.
+        if let Some(name) = names.iter().find(|name| asked.contains(name)) {
+            checked.take(name, vec![diagnostic], Texts::default());
+        }
     }
     Ok(checked)
 }
 
-/// Problems of what several environments have in common, each with the environment that it is shown for.
-fn shared(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
+/// A problem between two environments, the one first in whose file it is shown.
+type Between = ([String; 2], Diagnostic);
+
+/// Problems of what several environments have in common.
+fn shared(usable: &[(Loaded, Allowed)]) -> Vec<Between> {
     let mut found = run_by_turns(usable, "service", "shared-service", |environment| {
         let of =
             |(key, service): (&String, &model::Service)| (format!("services.{key}"), service.name.clone());
@@ -111,7 +117,7 @@ fn shared(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
             } else if signs(alias) || signs(other_alias) {
                 let diagnostic = signing_key(environment, path, secret, &other.name);
                 if !allowed.allows(diagnostic.rule, path) {
-                    found.push((environment.name.clone(), diagnostic));
+                    found.push(([environment.name.clone(), other.name.clone()], diagnostic));
                 }
             }
         }
@@ -125,7 +131,7 @@ fn run_by_turns(
     what: &str,
     rule: &'static str,
     named: impl Fn(&Environment) -> Vec<(String, String)>,
-) -> Vec<(String, Diagnostic)> {
+) -> Vec<Between> {
     let mut first: BTreeMap<(&str, &str, String), &str> = BTreeMap::new();
     let mut found = Vec::new();
     for (loaded, _) in usable {
@@ -143,14 +149,15 @@ fn run_by_turns(
             let diagnostic = Diagnostic::error(rule, message)
                 .label("the same in another environment")
                 .hint("put `${env}` into its `name`, or give the environments projects of their own");
-            found.push((environment.name.clone(), placed(environment, &join(&path, "name"), diagnostic)));
+            let between = [environment.name.clone(), other.to_owned()];
+            found.push((between, placed(environment, &join(&path, "name"), diagnostic)));
         }
     }
     found
 }
 
 /// Registries and identities that environments share and do not agree on.
-fn shared_foundation(usable: &[(Loaded, Allowed)]) -> Vec<(String, Diagnostic)> {
+fn shared_foundation(usable: &[(Loaded, Allowed)]) -> Vec<Between> {
     let mut registries: BTreeMap<String, (&Environment, &Registry)> = BTreeMap::new();
     let mut providers: BTreeMap<(&str, &str, &str), (&Environment, &Github)> = BTreeMap::new();
     let mut found = Vec::new();
@@ -247,13 +254,7 @@ struct One<'a> {
     id: &'a str,
 }
 
-fn unequal(
-    one: &One<'_>,
-    field: &str,
-    other: &Environment,
-    other_path: &str,
-    hint: &str,
-) -> (String, Diagnostic) {
+fn unequal(one: &One<'_>, field: &str, other: &Environment, other_path: &str, hint: &str) -> Between {
     let One { environment, path, what, id } = one;
     let message = format!(
         "`{id}` is one {what} of `{}` and `{}`, and they do not agree on `{field}`",
@@ -265,7 +266,7 @@ fn unequal(
     };
     let diagnostic =
         Diagnostic::error("unequal-shared", message).label("another environment says otherwise").hint(hint);
-    (environment.name.clone(), placed(environment, path, diagnostic))
+    ([environment.name.clone(), other.name.clone()], placed(environment, path, diagnostic))
 }
 
 fn signing_key(environment: &Environment, path: &str, secret: &Secret, other: &str) -> Diagnostic {

@@ -125,16 +125,20 @@ impl From<Diagnostic> for Problems {
 
 /// Sorts by file and line and leaves each problem in once.
 ///
-/// What a class or `defaults` says is also found in every service that takes it over: the place and the
-/// message are the same, and the shortest path is the one that the user wrote.
+/// What a class or `defaults` says is also found in every service that takes it over, and what a service says in every
+/// job that borrows it: the place and the message are the same, and the path that the user wrote is the one that no job
+/// has, and the shortest of those.
 pub fn sort_and_dedup(diagnostics: &mut Vec<Diagnostic>) {
+    fn written(path: &str) -> (bool, usize, &str) {
+        let of_a_job = ["jobs.", "migrations."].iter().any(|jobs| path.starts_with(jobs));
+        (of_a_job, path.matches('.').count(), path)
+    }
     diagnostics.sort_by(|a, b| {
-        (&a.location, a.rule, &a.message, a.path.matches('.').count(), &a.path).cmp(&(
+        (&a.location, a.rule, &a.message, written(&a.path)).cmp(&(
             &b.location,
             b.rule,
             &b.message,
-            b.path.matches('.').count(),
-            &b.path,
+            written(&b.path),
         ))
     });
     diagnostics.dedup_by(|later, earlier| {
@@ -183,6 +187,15 @@ fn snake_case(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_job_borrows_is_told_where_the_service_says_it() {
+        let place = || Location { file: "environments/base.yaml".into(), line: 3, column: 5 };
+        let problem = |path: &str| Diagnostic::error("vpc", "no way").at(place(), 3).path(path);
+        let mut found = ["jobs.backup.vpc", "services.api.vpc", "migrations.all.vpc"].map(problem).to_vec();
+        sort_and_dedup(&mut found);
+        assert_eq!(found, [problem("services.api.vpc")]);
+    }
 
     #[test]
     fn a_typo_finds_its_word() {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::git::Git;
+use super::host;
 use super::local::{Local, Value};
 use super::not_yet::Level;
 use super::tree::{Findings, Node, Place, Tree, join};
@@ -259,7 +260,7 @@ impl<'a> Scope<'a> {
         };
         let name = self.service_name(service, &entry.node)?;
         let region = self.text_at(&["region"], "region")?;
-        Ok(format!("https://{name}-{}.{region}.run.app", self.project_number()))
+        Ok(host::url(&name, self.project_number(), &region))
     }
 
     /// Cloud Run's name of a service.

@@ -12,6 +12,7 @@ pub mod diagnostic;
 mod edit;
 mod files;
 mod git;
+pub mod host;
 mod interpolate;
 mod json_schema;
 mod lint;

@@ -360,11 +360,17 @@ fn resolve_vpc(path: &str, keys: VpcKeys, findings: &mut Findings) -> Vpc {
         && keys.network.is_none()
         && keys.subnet.is_none()
         && !findings.is_broken(path)
-        && !findings.is_broken("network")
     {
-        let diagnostic = Diagnostic::error("vpc", "`vpc` says no way into a network")
-            .label("no way")
-            .hint("add `network` and `subnet`, or `connector`");
+        let diagnostic = if findings.is_broken("network") {
+            // It counts on a key that nothing obeys yet, and goes with it.
+            Diagnostic::error("not-supported-yet", "`vpc` without a network of its own is not supported yet")
+                .label("which network?")
+                .hint("remove it, or add `network` and `subnet`, or `connector`")
+        } else {
+            Diagnostic::error("vpc", "`vpc` says no way into a network")
+                .label("no way")
+                .hint("add `network` and `subnet`, or `connector`")
+        };
         findings.add(Part::Key, path, diagnostic);
     }
     Vpc {

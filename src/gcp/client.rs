@@ -206,7 +206,7 @@ impl Gcp {
                 Retry::After(pause) => self.sleep(pause).await,
                 Retry::GiveUp => {
                     let host = call.method.api.host();
-                    let error = GcpError::judge(call.doing, call.resource, host, failure, ambiguous);
+                    let error = GcpError::judge(call.doing, call.resource, call.method, failure, ambiguous);
                     let error = self.inner.endpoint.named_in(error);
                     if !self.will_pass(&error) {
                         return Err(error);

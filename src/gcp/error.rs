@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use super::api::Method;
 use super::failure::{BoxError, Failure, Stage};
 use super::hints;
 
@@ -135,9 +136,15 @@ impl GcpError {
     }
 
     /// The judged form of an attempt's failure. `resource` is the name or path that the call was about.
-    pub(crate) fn judge(call: &str, resource: &str, host: &str, failure: Failure, ambiguous: bool) -> Self {
-        let kind = classify(&failure, host);
-        let hints = hints::of(&kind, &failure, resource, host);
+    pub(crate) fn judge(
+        call: &str,
+        resource: &str,
+        method: &Method,
+        failure: Failure,
+        ambiguous: bool,
+    ) -> Self {
+        let kind = classify(&failure, method.api.host());
+        let hints = hints::of(&kind, &failure, resource, method);
         Self {
             call: call.to_owned(),
             kind,
@@ -226,15 +233,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    use crate::gcp::api::Api;
+
+    const LIST: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.list");
+    const PATCH: Method = Method::write(Api::SecretManager, "PATCH", "secretmanager.projects.secrets.patch");
+
     fn judged(status: u16, code: &str, message: &str) -> GcpError {
         let failure = Failure::from_status(status, Some(code.to_owned()), message.to_owned(), Vec::new());
-        GcpError::judge(
-            "patch secret x",
-            "projects/p/secrets/x",
-            "secretmanager.googleapis.com",
-            failure,
-            false,
-        )
+        GcpError::judge("patch secret x", "projects/p/secrets/x", &PATCH, failure, false)
     }
 
     #[test]
@@ -259,8 +265,7 @@ mod tests {
             "metadata": {"service": "run.googleapis.com", "consumer": "projects/42"}});
         let failure =
             Failure::from_status(403, Some("PERMISSION_DENIED".into()), "disabled".into(), vec![info]);
-        let error =
-            GcpError::judge("list services", "projects/p/locations/l", "run.googleapis.com", failure, false);
+        let error = GcpError::judge("list services", "projects/p/locations/l", &LIST, failure, false);
         assert_eq!(error.kind, ErrorKind::ServiceDisabled { api: "run.googleapis.com".into() });
         assert!(error.hints[0].contains("gcloud services enable run.googleapis.com --project=p"));
     }
@@ -268,7 +273,7 @@ mod tests {
     #[test]
     fn answers_without_a_code_are_judged_by_status() {
         let failure = Failure::answered(502, None, b"<html>");
-        assert_eq!(GcpError::judge("x", "", "h", failure, true).kind, ErrorKind::Unavailable);
+        assert_eq!(GcpError::judge("x", "", &LIST, failure, true).kind, ErrorKind::Unavailable);
     }
 
     #[test]

@@ -47,6 +47,9 @@ impl Operation {
     }
 }
 
+/// What takes less is over before anybody wonders.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
+
 /// The pauses between polls.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
@@ -79,10 +82,13 @@ impl Patience {
     /// Waits until it is time to look again; an error once fifteen minutes have passed since the wait began.
     /// `what` completes "wait for".
     pub async fn pause(&mut self, what: &str) -> Result<(), GcpError> {
-        if self.gcp.now().saturating_sub(self.started) >= DEADLINE {
+        let waited = self.gcp.now().saturating_sub(self.started);
+        if waited >= DEADLINE {
             return Err(overdue(&format!("wait for {what}"), None));
         }
-        self.gcp.tell(&format!("waiting for {what}"));
+        if waited >= WORTH_TELLING {
+            self.gcp.tell(&format!("waiting for {what}"));
+        }
         self.gcp.sleep(self.pace.pause()).await;
         Ok(())
     }
@@ -134,11 +140,21 @@ impl Gcp {
                 Err(error) if passing(&error.kind) => Some(error),
                 Err(error) => return Err(error),
             };
-            self.tell(&format!("waiting for Google to {doing}"));
+            if waited >= WORTH_TELLING {
+                self.tell(&waiting(doing));
+            }
             if waited >= DEADLINE {
                 return Err(overdue(doing, trouble));
             }
         }
+    }
+}
+
+/// What is told meanwhile. What is "wait for X" for an error is no work of Google's.
+fn waiting(doing: &str) -> String {
+    match doing.strip_prefix("wait for ") {
+        Some(what) => format!("waiting for {what}"),
+        None => format!("waiting for Google to {doing}"),
     }
 }
 
@@ -167,6 +183,12 @@ mod tests {
         let pauses: Vec<_> = (0..10).map(|_| pace.pause().as_millis()).collect();
         assert_eq!(pauses[..3], [200, 320, 512]);
         assert_eq!(pauses[9], 5000);
+    }
+
+    #[test]
+    fn waiting_is_told_once() {
+        assert_eq!(waiting("create service api"), "waiting for Google to create service api");
+        assert_eq!(waiting("wait for service api"), "waiting for service api");
     }
 
     #[test]

@@ -22,6 +22,18 @@ const SET_SECRET: Method =
     Method::write(Api::SecretManager, "POST", "secretmanager.projects.secrets.setIamPolicy");
 const GET_SERVICE: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.getIamPolicy");
 const SET_SERVICE: Method = Method::write(Api::Run, "POST", "run.projects.locations.services.setIamPolicy");
+const GET_JOB: Method = Method::read(Api::Run, "GET", "run.projects.locations.jobs.getIamPolicy");
+const SET_JOB: Method = Method::write(Api::Run, "POST", "run.projects.locations.jobs.setIamPolicy");
+const GET_REPOSITORY: Method = Method::read(
+    Api::ArtifactRegistry,
+    "GET",
+    "artifactregistry.projects.locations.repositories.getIamPolicy",
+);
+const SET_REPOSITORY: Method = Method::write(
+    Api::ArtifactRegistry,
+    "POST",
+    "artifactregistry.projects.locations.repositories.setIamPolicy",
+);
 const GET_ACCOUNT: Method = Method::read(Api::Iam, "POST", "iam.projects.serviceAccounts.getIamPolicy");
 const SET_ACCOUNT: Method = Method::write(Api::Iam, "POST", "iam.projects.serviceAccounts.setIamPolicy");
 const GET_PROJECT: Method =
@@ -36,6 +48,10 @@ pub enum PolicyOf {
     Secret(String),
     /// A Cloud Run service, by its resource name (`projects/P/locations/L/services/S`).
     RunService(String),
+    /// A Cloud Run job, by its resource name (`projects/P/locations/L/jobs/J`).
+    RunJob(String),
+    /// A repository of Artifact Registry, by its resource name (`projects/P/locations/L/repositories/R`).
+    Repository(String),
     /// A service account, by its address.
     ServiceAccount(String),
     /// A project, by its id.
@@ -46,8 +62,8 @@ impl PolicyOf {
     /// Version and resource name, as in the path of a request.
     fn path(&self) -> String {
         match self {
-            Self::Secret(name) => format!("v1/{name}"),
-            Self::RunService(name) => format!("v2/{name}"),
+            Self::Secret(name) | Self::Repository(name) => format!("v1/{name}"),
+            Self::RunService(name) | Self::RunJob(name) => format!("v2/{name}"),
             Self::ServiceAccount(email) => format!("v1/{}", accounts::resource(email)),
             Self::Project(id) => format!("v3/projects/{id}"),
         }
@@ -59,6 +75,8 @@ impl PolicyOf {
         match self {
             Self::Secret(name) => format!("secret {}", short(name)),
             Self::RunService(name) => format!("service {}", short(name)),
+            Self::RunJob(name) => format!("job {}", short(name)),
+            Self::Repository(name) => format!("repository {}", short(name)),
             Self::ServiceAccount(email) => format!("service account {email}"),
             Self::Project(id) => format!("project {id}"),
         }
@@ -71,6 +89,8 @@ impl PolicyOf {
         match self {
             Self::Secret(_) => by_query(&GET_SECRET),
             Self::RunService(_) => by_query(&GET_SERVICE),
+            Self::RunJob(_) => by_query(&GET_JOB),
+            Self::Repository(_) => by_query(&GET_REPOSITORY),
             Self::ServiceAccount(_) => by_query(&GET_ACCOUNT).body(json!({})),
             Self::Project(_) => {
                 Request::new(&GET_PROJECT, path).body(json!({"options": {"requestedPolicyVersion": 3}}))
@@ -82,6 +102,8 @@ impl PolicyOf {
         let method = match self {
             Self::Secret(_) => &SET_SECRET,
             Self::RunService(_) => &SET_SERVICE,
+            Self::RunJob(_) => &SET_JOB,
+            Self::Repository(_) => &SET_REPOSITORY,
             Self::ServiceAccount(_) => &SET_ACCOUNT,
             Self::Project(_) => &SET_PROJECT,
         };

@@ -63,7 +63,8 @@ pub enum FileError {
     Version(String),
     #[error("it cannot be read: {0}")]
     Unreadable(String),
-    #[error("it was made {} ago, and plans are good for {} (--max-age)", Span(*.0), Span(*.1))]
+    /// Its age, and what is allowed.
+    #[error("it was made {} ago, and {}", Age(*.0), Limit(*.1))]
     Old(SignedDuration, SignedDuration),
     #[error("it was made at {0}, which is yet to come: a clock is wrong")]
     Future(Timestamp),
@@ -208,17 +209,48 @@ fn digest(live: &Live) -> String {
     hex::encode(Sha256::digest(document.to_string().as_bytes()))
 }
 
-/// A duration in the largest unit that says it well.
-struct Span(SignedDuration);
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// What is shorter is told in hours.
+const TWO_DAYS: i64 = 2 * DAY;
 
-impl fmt::Display for Span {
+/// How old something is, rounded up: what is older than a limit never looks like it.
+struct Age(SignedDuration);
+
+impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_secs() {
-            seconds @ ..120 => write!(f, "{seconds}s"),
-            seconds @ ..7_200 => write!(f, "{}m", seconds / 60),
-            seconds @ ..172_800 => write!(f, "{}h", seconds / 3_600),
-            seconds => write!(f, "{}d", seconds / 86_400),
+        let seconds = self.0.as_secs() + i64::from(self.0.subsec_nanos() > 0);
+        let two = |large: (i64, char), small: (i64, char)| {
+            let count = (seconds + small.0 - 1) / small.0;
+            let per_large = large.0 / small.0;
+            match (count / per_large, count % per_large) {
+                (0, rest) => format!("{rest}{}", small.1),
+                (whole, 0) => format!("{whole}{}", large.1),
+                (whole, rest) => format!("{whole}{} {rest}{}", large.1, small.1),
+            }
+        };
+        f.write_str(&match seconds {
+            ..HOUR => two((MINUTE, 'm'), (1, 's')),
+            HOUR..TWO_DAYS => two((HOUR, 'h'), (MINUTE, 'm')),
+            _ => two((DAY, 'd'), (HOUR, 'h')),
+        })
+    }
+}
+
+/// How old something may be, in the largest unit that says it exactly.
+struct Limit(SignedDuration);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        if seconds == 0 {
+            return f.write_str("--max-age 0s lets no saved plan through");
         }
+        let units = [(TWO_DAYS, DAY, 'd'), (HOUR, HOUR, 'h'), (MINUTE, MINUTE, 'm')];
+        let unit = units.into_iter().find(|(from, unit, _)| seconds >= *from && seconds % unit == 0);
+        let (_, unit, letter) = unit.unwrap_or((1, 1, 's'));
+        write!(f, "plans are good for {}{letter} (--max-age)", seconds / unit)
     }
 }
 
@@ -263,13 +295,19 @@ mod tests {
             notes: vec![Note { address: address("secret/key"), text: "two\nlines".into() }],
             show_env: Vec::new(),
             part: None,
+            flags: Vec::new(),
             destroy: false,
         }
     }
 
     fn saved(created: &str) -> Saved {
         let observed = Observed::of(&[live("secret/key", &json!({"a": 1}), Owner::Nobody)]);
-        let planned = Planned { plan: plan(), scope: Scope::new("p", "us-central1"), layer: None, observed };
+        let planned = Planned {
+            plan: plan(),
+            scope: Scope::new("p", "us-central1", Ownership::new("shop", "dev")),
+            layer: None,
+            observed,
+        };
         Saved::new(planned, created.parse().unwrap())
     }
 
@@ -364,13 +402,38 @@ mod tests {
         let message = |time: &str| at(time).unwrap_err().to_string();
         assert_eq!(
             message("2030-01-03T12:00:01Z"),
-            "it was made 24h ago, and plans are good for 24h (--max-age)"
+            "it was made 24h 1m ago, and plans are good for 24h (--max-age)"
         );
         assert_eq!(
             message("2030-01-05T13:00:00Z"),
-            "it was made 3d ago, and plans are good for 24h (--max-age)"
+            "it was made 3d 1h ago, and plans are good for 24h (--max-age)"
         );
+        let none = saved.in_time("2030-01-02T12:00:07Z".parse().unwrap(), SignedDuration::ZERO).unwrap_err();
+        assert_eq!(none.to_string(), "it was made 7s ago, and --max-age 0s lets no saved plan through");
         assert!(matches!(at("2030-01-02T11:54:59Z"), Err(FileError::Future(_))));
+    }
+
+    #[test]
+    fn an_age_never_looks_younger_than_it_is() {
+        let age = |seconds: i64| Age(SignedDuration::from_secs(seconds)).to_string();
+        for (seconds, told) in [
+            (7, "7s"),
+            (60, "1m"),
+            (90, "1m 30s"),
+            (3_599, "59m 59s"),
+            (3_600, "1h"),
+            (3_601, "1h 1m"),
+            (86_400, "24h"),
+            (2 * 86_400, "2d"),
+            (2 * 86_400 + 1, "2d 1h"),
+            (3 * 86_400 - 1, "3d"),
+        ] {
+            assert_eq!(age(seconds), told, "{seconds}");
+        }
+        let limit = |seconds: i64| Limit(SignedDuration::from_secs(seconds)).to_string();
+        assert_eq!(limit(5_400), "plans are good for 90m (--max-age)");
+        assert_eq!(limit(7 * 86_400), "plans are good for 7d (--max-age)");
+        assert_eq!(limit(61), "plans are good for 61s (--max-age)");
     }
 
     #[test]

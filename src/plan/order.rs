@@ -131,9 +131,10 @@ fn used_unnamed(registry: &Registry, changes: &[Change]) -> Result<Vec<(Address,
         let Some(kind) = registry.kind(&used.address.kind) else { continue };
         let stays = used.action.leaves_something();
         let Some(spec) = (if stays { &used.after } else { &used.before }) else { continue };
-        let Some(object) = kind.used_with(&used.address.name, spec)? else { continue };
-        let users = if stays { users.get(&object) } else { former.get(&object) };
-        found.extend(users.into_iter().flatten().map(|user| {
+        let Some(with) = kind.used_with(&used.address.name, spec)? else { continue };
+        let users = if stays { users.get(&with.object) } else { former.get(&with.object) };
+        let users = users.into_iter().flatten().filter(|user| with.is_used_by(user));
+        found.extend(users.map(|user| {
             let (change, need) = if stays { (*user, &used.address) } else { (&used.address, *user) };
             (change.clone(), need.clone())
         }));

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FieldChange, Refusal, diff};
 use crate::config::Environment;
-use crate::resource::erased::{Desired, SpecError};
+use crate::config::model::Target;
+use crate::resource::erased::{AnyKind, Desired, Live, SpecError};
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, FieldPolicy, Owner, Ownership};
 
@@ -17,6 +18,8 @@ pub struct Sharing {
     declared_by: BTreeMap<Address, BTreeSet<String>>,
     /// What any of them protects.
     protected: BTreeSet<Address>,
+    /// What only this environment still declares, and what accounts of others still have grants on.
+    granted_elsewhere: BTreeSet<Address>,
 }
 
 /// What an owner's mark means for a plan.
@@ -31,9 +34,18 @@ pub enum Standing {
     Foreign,
 }
 
+/// The other environments that live where `env` lives: in its project, and at Google as it does. What only ever lives
+/// in a sandbox shares nothing with Google; in a sandbox all of them may be rehearsed.
+pub fn peers<'a>(env: &Environment, others: &'a [Environment]) -> impl Iterator<Item = &'a Environment> {
+    let (project, rehearsal) = (env.project.id.clone(), env.target == Target::Sandbox);
+    others
+        .iter()
+        .filter(move |other| other.project.id == project && (rehearsal || other.target != Target::Sandbox))
+}
+
 impl Sharing {
-    /// Compares what `env` declares with what the other environments of its project declare. What two of them
-    /// want differently, although there can be only one of it, is refused.
+    /// Compares what `env` declares with what its [`peers`] declare. What two of them want differently, although there
+    /// can be only one of it, is refused.
     pub fn of(
         registry: &Registry,
         env: &Environment,
@@ -44,6 +56,7 @@ impl Sharing {
             own: Ownership::new(&env.system, &env.name),
             declared_by: BTreeMap::new(),
             protected: BTreeSet::new(),
+            granted_elsewhere: BTreeSet::new(),
         };
         let mut refusals = Vec::new();
         let here: BTreeMap<_, _> = registry
@@ -54,8 +67,12 @@ impl Sharing {
         for desired in here.values() {
             sharing.declared(desired, &env.name);
         }
-        for other in others.iter().filter(|other| other.project.id == env.project.id) {
+        for other in peers(env, others) {
+            let elsewhere = other.region != env.region;
             for there in registry.declare(other, facts)? {
+                if elsewhere && registry.kind(&there.address.kind).is_some_and(AnyKind::regional) {
+                    continue;
+                }
                 if let Some(here) = here.get(&there.address) {
                     refusals.extend(disagreement(registry, env, here, other, &there));
                 }
@@ -70,6 +87,27 @@ impl Sharing {
         if desired.protect {
             self.protected.insert(desired.address.clone());
         }
+    }
+
+    /// The same with a view of what exists: what is marked as shared stays so as long as an account of another
+    /// environment has a grant on it. That environment looks at what is its own or shared; were it neither, nobody would
+    /// revoke the grant.
+    pub fn seeing(mut self, registry: &Registry, live: &[Live], facts: &Facts) -> Result<Self, SpecError> {
+        let shared = live.iter().filter(|live| {
+            matches!(&live.owner, Owner::Marked(mark)
+                if mark.system == self.own.system && mark.environment == Ownership::SHARED)
+        });
+        let shared: BTreeSet<_> = shared.map(|live| &live.address).collect();
+        for grant in live {
+            let Some(kind) = registry.kind(&grant.address.kind) else { continue };
+            if kind.serves_another(grant, facts)?
+                && let Some(whole) = kind.part_of(&grant.address.name, &grant.spec)?
+                && shared.contains(&whole)
+            {
+                self.granted_elsewhere.insert(whole);
+            }
+        }
+        Ok(self)
     }
 
     /// The same when this environment declares nothing any more.
@@ -94,7 +132,12 @@ impl Sharing {
     #[cfg(test)]
     pub(super) fn alone(own: Ownership, declared: &[Desired]) -> Self {
         let environment = own.environment.clone();
-        let mut sharing = Self { own, declared_by: BTreeMap::new(), protected: BTreeSet::new() };
+        let mut sharing = Self {
+            own,
+            declared_by: BTreeMap::new(),
+            protected: BTreeSet::new(),
+            granted_elsewhere: BTreeSet::new(),
+        };
         for desired in declared {
             sharing.declared(desired, &environment);
         }
@@ -103,10 +146,16 @@ impl Sharing {
 
     /// The mark that an object at `address` gets.
     pub fn mark(&self, address: &Address) -> Ownership {
-        let shared = self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);
+        let shared = self.granted_elsewhere.contains(address)
+            || self.declared_by.get(address).is_some_and(|environments| environments.len() > 1);
         let environment = if shared { Ownership::SHARED } else { &self.own.environment };
-        let protect = self.protected.contains(address);
+        let protect = self.protects(address);
         Ownership { protect, ..Ownership::new(&self.own.system, environment) }
+    }
+
+    /// Whether the YAML of any environment protects it.
+    pub fn protects(&self, address: &Address) -> bool {
+        self.protected.contains(address)
     }
 
     fn declared_elsewhere_only(&self, address: &Address) -> bool {
@@ -195,6 +244,7 @@ mod tests {
             own: Ownership::new("shop", "staging"),
             declared_by: BTreeMap::new(),
             protected: BTreeSet::new(),
+            granted_elsewhere: BTreeSet::new(),
         };
         if !declared_by.is_empty() {
             let environments = declared_by.iter().map(ToString::to_string).collect();

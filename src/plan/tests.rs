@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::sharing::Sharing;
 use super::*;
 use crate::config::model::Location;
+use crate::resource::Owner;
 
 fn address(text: &str) -> Address {
     text.parse().unwrap()
@@ -95,7 +96,19 @@ fn a_changed_field_is_told_in_the_words_and_at_the_place_of_the_yaml() {
         ("secrets.a.description", Some("base.yaml:3:9"))
     );
     assert_eq!((&field.old, &field.new), (&Some(json!("old")), &Some(json!("new"))));
-    assert_eq!(plan.changes[0].consequences, [Consequence::NoRestart]);
+    assert_eq!(plan.changes[0].consequences, [], "nothing restarts for a secret, so that it is no news");
+}
+
+#[test]
+fn the_command_of_a_plan_is_told_with_its_flags_as_a_shell_takes_them() {
+    let mut plan = plain(&[], &[]);
+    assert_eq!(plan.command("plan"), "deployer plan dev");
+    plan.flags =
+        ["--image", "api=r/p/api:v1@sha256:0", "--target", "secret/it's"].map(str::to_owned).to_vec();
+    assert_eq!(
+        plan.command("apply"),
+        r"deployer apply dev --image api=r/p/api:v1@sha256:0 --target 'secret/it'\''s'"
+    );
 }
 
 #[test]
@@ -242,7 +255,7 @@ fn what_is_protected_is_not_pruned_and_one_protected_object_refuses_a_destructio
     let noted = plain(&[], &all).notes;
     let offered: Vec<_> = noted.iter().filter(|note| note.text.contains("--prune")).collect();
     assert_eq!((noted.len(), offered.len(), &offered[0].address), (2, 1, &address("secret/a")));
-    let refused = refusals(planned(&[], &all, &Options { destroy: true, ..Options::default() }));
+    let refused = refusals(planned(&[], &all, &Options { purpose: Purpose::Destroy, ..Options::default() }));
     assert_eq!(refused[0].address, address("secret/b"));
 }
 
@@ -288,7 +301,8 @@ fn everything_that_is_ours_is_destroyed_whether_declared_or_not() {
         live("secret/theirs", secret("x"), other()),
         live("secret/nobodys", secret("x"), Owner::Nobody),
     ];
-    let plan = planned(&declared, &all, &Options { destroy: true, ..Options::default() }).unwrap();
+    let plan =
+        planned(&declared, &all, &Options { purpose: Purpose::Destroy, ..Options::default() }).unwrap();
     let gone: Vec<_> = plan.changes.iter().map(|c| c.address.to_string()).collect();
     assert_eq!(gone, ["secret/a", "secret/old"]);
     assert!(plan.changes.iter().all(|c| c.reason == Reason::Destroyed));
@@ -400,6 +414,21 @@ fn nothing_is_revoked_before_the_revision_that_may_use_it_has_lost_its_traffic()
     assert_eq!(plan.change(&address(GRANT)).unwrap().needs, [address("run_service/api")]);
     let door = plan.change(&address("run_grant/p")).unwrap();
     assert_eq!(door.needs, [], "closing the door waits for nobody");
+}
+
+#[test]
+fn a_service_that_stays_undeclared_keeps_what_its_account_reads_and_who_calls_it() {
+    // Nothing in its spec says that it reads the secret: `tenants.readers` did.
+    let stays = live("run_service/api", service(&json!({}), "100% newest"), ours());
+    let public = json!({"on": "api", "role": "roles/run.invoker", "member": "allUsers"});
+    let found = [stays, grant(), live("run_grant/p", public, Owner::Foreign)];
+    let plan = plain(&[], &found);
+    assert!(plan.is_empty(), "{plan:?}");
+    let told: Vec<_> = plan.notes.iter().map(|note| note.address.to_string()).collect();
+    assert_eq!(told, ["run_service/api", GRANT, "run_grant/p"]);
+    assert_eq!(plain(&[], &found[1..]).changes.len(), 2, "without the service nobody needs them");
+    let pruned = planned(&[], &found, &Options { prune: true, ..Options::default() }).unwrap();
+    assert_eq!(pruned.change(&address(GRANT)).unwrap().needs, [address("run_service/api")]);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    Address, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place, Scope, Settle,
-    Undeclared, Verbs,
+    Address, Answers, Consequence, Edit, Facts, FieldPolicy, Kind, Layer, Life, Observed, Owner, Place,
+    Scope, Settle, Undeclared, UsedWith, Verbs,
 };
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError};
@@ -41,16 +41,22 @@ pub trait AnyKind: Send + Sync {
     fn api(&self) -> &'static str;
     fn layer(&self) -> Layer;
     fn tells(&self) -> bool;
+    fn regional(&self) -> bool;
+    fn restarts(&self) -> bool;
     fn viewer(&self) -> &'static str;
     fn verbs(&self) -> Verbs;
     fn undeclared(&self) -> Undeclared;
+    fn granted_on(&self) -> Option<&'static str>;
+    fn stays_with_whole(&self) -> bool;
     fn server_check(&self) -> bool;
     fn declare(&self, env: &Environment, facts: &Facts) -> Result<Vec<Desired>, SpecError>;
     fn references(&self, name: &str, spec: &Value) -> Result<Vec<Address>, SpecError>;
     fn part_of(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
     fn stands_for(&self, live: &Live, facts: &Facts) -> Result<Option<(Address, String)>, SpecError>;
+    fn serves_another(&self, live: &Live, facts: &Facts) -> Result<bool, SpecError>;
+    fn answers(&self, place: &Place, name: &str) -> Answers;
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError>;
-    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError>;
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<UsedWith>, SpecError>;
     fn field_policy(&self, pointer: &str) -> FieldPolicy;
     fn consequences(
         &self,
@@ -145,12 +151,28 @@ impl<K: Kind> AnyKind for Erased<K> {
         K::TELLS
     }
 
+    fn regional(&self) -> bool {
+        K::REGIONAL
+    }
+
+    fn restarts(&self) -> bool {
+        K::RESTARTS
+    }
+
     fn viewer(&self) -> &'static str {
         K::VIEWER
     }
 
     fn undeclared(&self) -> Undeclared {
         K::UNDECLARED
+    }
+
+    fn granted_on(&self) -> Option<&'static str> {
+        K::GRANTED_ON
+    }
+
+    fn stays_with_whole(&self) -> bool {
+        K::STAYS_WITH_WHOLE
     }
 
     fn server_check(&self) -> bool {
@@ -188,11 +210,19 @@ impl<K: Kind> AnyKind for Erased<K> {
         Ok(found.map(|(name, why)| (Address::of::<K>(name), why)))
     }
 
+    fn serves_another(&self, live: &Live, facts: &Facts) -> Result<bool, SpecError> {
+        Ok(K::serves_another(&typed::<K>(live)?, facts))
+    }
+
+    fn answers(&self, place: &Place, name: &str) -> Answers {
+        K::answers(place, name)
+    }
+
     fn uses_unseen(&self, spec: &Value) -> Result<&'static [&'static str], SpecError> {
         Ok(K::uses_unseen(&read::<K, _>(spec)?))
     }
 
-    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<Address>, SpecError> {
+    fn used_with(&self, name: &str, spec: &Value) -> Result<Option<UsedWith>, SpecError> {
         Ok(K::used_with(name, &read::<K, _>(spec)?))
     }
 

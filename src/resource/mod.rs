@@ -29,14 +29,23 @@ pub trait Kind: Send + Sync + 'static {
     const LAYER: Layer;
     /// The other layer is planned from what these objects tell, so that they are read for it too.
     const TELLS: bool = false;
+    /// There may be one of a name in each region, and others elsewhere.
+    const REGIONAL: bool = false;
     /// A predefined role that lets an identity see all objects of this kind.
     const VIEWER: &'static str;
     /// How the plan calls what it does to objects of this kind.
     const VERBS: Verbs = Verbs { create: "create", update: "update", delete: "delete" };
+    /// A change may start its containers anew, so that it is news when one does not.
+    const RESTARTS: bool = false;
     /// Google can check a create or an update of this kind without doing it (`validateOnly`).
     const SERVER_CHECK: bool = false;
     /// What happens to an object that is ours and no longer declared.
     const UNDECLARED: Undeclared = Undeclared::Note;
+    /// For grants: the kind of what they are on. They are observed on every object of it that is watched, and on
+    /// those that are ours although nobody declares them: [`Kind::observe`] is asked again for these.
+    const GRANTED_ON: Option<&'static str> = None;
+    /// An undeclared one stays as long as what it is a part of does, though that is undeclared too.
+    const STAYS_WITH_WHOLE: bool = false;
 
     /// Exactly the fields that deployer manages, with explicit defaults, in the words of the YAML.
     type Spec: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync;
@@ -60,15 +69,25 @@ pub trait Kind: Send + Sync + 'static {
         None
     }
 
+    /// It lets another environment of the system use what it is part of: a grant to that one's account. Pure.
+    fn serves_another(_observed: &Observed<Self::Spec>, _facts: &Facts) -> bool {
+        false
+    }
+
+    /// Where an object answers to requests. Pure; known before the object exists.
+    fn answers(_place: &Place, _name: &str) -> Answers {
+        Answers::Nowhere
+    }
+
     /// Kinds of which an object in this state may use more than its spec shows; what is deleted of them waits
     /// until the object is changed. Pure.
     fn uses_unseen(_spec: &Self::Spec) -> &'static [&'static str] {
         &[]
     }
 
-    /// The object whose users all use this too, though none of them names it: a service needs what its account may do in
+    /// The object whose users use this too, though none of them names it: a service needs what its account may do in
     /// the project. Pure.
-    fn used_with(_name: &str, _spec: &Self::Spec) -> Option<Address> {
+    fn used_with(_name: &str, _spec: &Self::Spec) -> Option<UsedWith> {
         None
     }
 
@@ -184,24 +203,66 @@ impl fmt::Display for Layer {
     }
 }
 
+/// What is used by those who use something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsedWith {
+    /// What they use.
+    pub object: Address,
+    /// The kind of those who do; `None`: any.
+    pub by: Option<&'static str>,
+}
+
+impl UsedWith {
+    /// Whether `user`, who uses the object, uses this too.
+    pub fn is_used_by(&self, user: &Address) -> bool {
+        self.by.is_none_or(|kind| user.kind == kind)
+    }
+}
+
 /// Where to look, and for what: all that observing needs of the YAML, small enough to be kept in a saved plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     pub project: String,
     pub region: String,
+    /// The mark of what is ours, whether or not it is declared.
+    own: Ownership,
     /// [`Kind::watched`] by kind.
     names: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Scope {
     /// Nothing is watched yet.
-    pub fn new(project: &str, region: &str) -> Self {
-        Self { project: project.to_owned(), region: region.to_owned(), names: BTreeMap::new() }
+    pub fn new(project: &str, region: &str, own: Ownership) -> Self {
+        Self { project: project.to_owned(), region: region.to_owned(), own, names: BTreeMap::new() }
     }
 
     /// The watched names of a kind, sorted.
     pub fn names<K: Kind>(&self) -> impl Iterator<Item = &str> {
         self.names.get(K::NAME).into_iter().flatten().map(String::as_str)
+    }
+
+    /// The same for those of the `live` objects of a kind that are ours and that are not watched; `None` when there
+    /// are none.
+    pub(in crate::resource) fn unwatched(&self, kind: &str, live: &[erased::Live]) -> Option<Self> {
+        let watched = self.names.get(kind);
+        let ours = |owner: &Owner| matches!(owner, Owner::Marked(mark) if mark.includes(&self.own));
+        let unwatched = live.iter().filter(|live| {
+            live.address.kind == kind
+                && live.life == Life::Present
+                && ours(&live.owner)
+                && watched.is_none_or(|names| !names.contains(&live.address.name))
+        });
+        let names: Vec<_> = unwatched.map(|live| live.address.name.clone()).collect();
+        let mut scope = Self { names: BTreeMap::new(), ..self.clone() };
+        (!names.is_empty()).then(|| {
+            scope.watch(kind, names);
+            scope
+        })
+    }
+
+    /// Whether the environment declares anything of a kind.
+    pub(in crate::resource) fn watches(&self, kind: &str) -> bool {
+        self.names.get(kind).is_some_and(|names| !names.is_empty())
     }
 
     pub(in crate::resource) fn watch(&mut self, kind: &str, names: Vec<String>) {
@@ -226,6 +287,17 @@ pub enum Undeclared {
     Delete,
     /// It stays and is not mentioned (enabled APIs, secret values).
     Keep,
+}
+
+/// Where an object answers to requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// It is nothing that answers.
+    Nowhere,
+    /// At a URL that only Google knows.
+    Unpredictable,
+    /// At this URL.
+    At(String),
 }
 
 /// What a change of one field does.
@@ -497,6 +569,8 @@ pub struct Facts {
     pub account_domain: String,
     /// Ids of service accounts that are ours.
     pub accounts: BTreeSet<String>,
+    /// Ids of service accounts of the system that other environments have for themselves.
+    pub accounts_elsewhere: BTreeSet<String>,
     /// Ids of workload identity pools that are ours.
     pub pools: BTreeSet<String>,
     /// APIs that the declared objects live in.
@@ -511,8 +585,12 @@ pub struct Facts {
     pub release_tag: Option<String>,
     /// Tags of the system's own registry, by image (`api`, `web/api`) and tag.
     pub tags: BTreeMap<String, BTreeMap<String, TaggedImage>>,
+    /// Digests of all images in the system's own registry, with a tag or without, by image.
+    pub digests: BTreeMap<String, BTreeSet<String>>,
     /// Labels of the repositories that exist, by id, without the marks.
     pub repository_labels: BTreeMap<String, BTreeMap<String, String>>,
+    /// Only the release is planned: what the foundation would make of what is missing is not made.
+    pub release_only: bool,
     /// Empty secrets get a random stand-in value (the sandbox), instead of waiting for a person.
     pub placeholders: bool,
 }

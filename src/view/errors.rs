@@ -8,7 +8,7 @@ use super::json::{FORMAT_VERSION, set};
 use super::problems;
 use super::style::{Style, Tone, printable};
 use crate::config::{Diagnostic, Severity};
-use crate::error::CliError;
+use crate::error::{CliError, interrupted};
 use crate::plan::{PlanError, Refusal};
 
 /// Known addresses that are listed when none resembles the one that was asked for.
@@ -21,6 +21,7 @@ pub fn error_human(error: &CliError, style: &Style) -> String {
         CliError::Google(error) => message_human(&error.to_string(), &error.hints, style),
         CliError::Plan(error) => refusals(error, style),
         CliError::Refused { message, refusals } => refused(message, refusals, style),
+        CliError::Interrupted { perhaps_changed } => message_human(interrupted(*perhaps_changed), &[], style),
         CliError::Config(found) => {
             problems::render(&found.diagnostics, &found.sources, style.color, style.width)
         }
@@ -42,6 +43,7 @@ pub fn error_json(error: &CliError) -> Value {
         CliError::Refused { message, refusals } => {
             document(message, &[], Some(("refusals", refusals.iter().map(refusal_json).collect())))
         }
+        CliError::Interrupted { perhaps_changed } => document(interrupted(*perhaps_changed), &[], None),
         CliError::Config(found) => {
             let problems = found.diagnostics.iter().map(problem_json).collect();
             document(&found.to_string(), &[], Some(("problems", problems)))
@@ -64,21 +66,26 @@ pub fn refusals(error: &PlanError, style: &Style) -> String {
     text
 }
 
+/// Refusals one after the other that have the same way out get it once, after the last.
 fn refused(message: &str, refusals: &[Refusal], style: &Style) -> String {
     let mut text = style.labelled(Tone::Error, "error", message);
-    text.extend(refusals.iter().map(|refusal| refusal_human(refusal, style)));
+    for alike in refusals.chunk_by(|one, next| one.hint == next.hint) {
+        text.extend(alike.iter().map(|refusal| format!("\n{}", refusal_human(refusal, style))));
+        if let Some(Refusal { hint, .. }) = alike.first() {
+            let label = style.paint(Tone::Hint, "hint");
+            let _ = writeln!(text, "    {label}: {}", style.fill(&printable(hint), 10, 6));
+        }
+    }
     text
 }
 
 fn refusal_human(refusal: &Refusal, style: &Style) -> String {
-    let Refusal { address, why, hint, location } = refusal;
-    let mut text = format!("\n  {}", style.paint(Tone::Strong, &printable(&address.to_string())));
+    let Refusal { address, why, location, .. } = refusal;
+    let mut text = format!("  {}", style.paint(Tone::Strong, &printable(&address.to_string())));
     if let Some(location) = location {
         let _ = write!(text, "  {}", style.paint(Tone::Faint, &printable(location)));
     }
-    let _ = write!(text, "\n    {}", style.fill(&printable(why), 4, 4));
-    let _ =
-        writeln!(text, "\n    {}: {}", style.paint(Tone::Hint, "hint"), style.fill(&printable(hint), 10, 6));
+    let _ = writeln!(text, "\n    {}", style.fill(&printable(why), 4, 4));
     text
 }
 

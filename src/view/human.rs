@@ -24,7 +24,7 @@ pub fn plan_human(plan: &Plan, detail: Detail, style: &Style) -> String {
     text.push('\n');
     text.push_str(&paragraph(&notes(&plan.notes, style)));
     text.push_str(&summary(plan));
-    text.push_str(&by_kind(plan, detail, style));
+    text.push_str(&by_kind(plan, Wording::Plan, detail, style));
     text
 }
 
@@ -44,22 +44,29 @@ pub fn drift_human(plan: &Plan, detail: Detail, style: &Style) -> String {
     if plan.is_empty() {
         return format!("{}\n{notes}", printable(&headline));
     }
-    let mut text = format!("{}: {}\n\n", style.paint(Tone::Strong, &printable(&headline)), where_to(plan));
+    let headline = style.paint(Tone::Strong, &printable(&headline));
+    let mut text = format!("{headline} ({})\n\n", where_to(plan));
     text.push_str(&render(&rows(plan, Wording::Drift, detail, style), style));
     text.push('\n');
     text.push_str(&paragraph(&notes));
     let _ = writeln!(text, "Drift: {}. Values: live -> YAML.", drift_counts(plan));
-    text.push_str(&by_kind(plan, detail, style));
+    text.push_str(&by_kind(plan, Wording::Drift, detail, style));
     text
 }
 
-/// `production has drifted from its YAML in 3 places`
+/// `production has drifted from its YAML: 2 objects differ in 3 places`
 pub(super) fn drift_headline(plan: &Plan) -> String {
     let environment = &plan.place.ownership.environment;
     match (places(plan), plan.part.as_deref()) {
         (0, None) => format!("No drift: {environment} is as its YAML says."),
         (0, Some(part)) => format!("No drift in what was looked at: {part}."),
-        (many, _) => format!("{environment} has drifted from its YAML in {}", counted(many, "place")),
+        (places, _) => {
+            let differ = match plan.changes.len() {
+                1 => "1 object differs".to_owned(),
+                many => format!("{many} objects differ"),
+            };
+            format!("{environment} has drifted from its YAML: {differ} in {}", counted(places, "place"))
+        }
     }
 }
 
@@ -153,13 +160,13 @@ fn summary(plan: &Plan) -> String {
 }
 
 /// What a large plan consists of, and how to see all of it.
-fn by_kind(plan: &Plan, detail: Detail, style: &Style) -> String {
+fn by_kind(plan: &Plan, wording: Wording, detail: Detail, style: &Style) -> String {
     if !detail.groups(plan) {
         return String::new();
     }
-    let tally = tally(plan.changes.iter());
+    let tally = tally(plan, |change| wording.word(change));
     let width = tally.iter().map(|(count, _, _)| count.to_string().len()).max().unwrap_or(0);
-    let lines = tally.iter().map(|(count, verb, kind)| format!("  {count:>width$} {verb} {kind}\n"));
+    let lines = tally.iter().map(|(count, word, kind)| format!("  {count:>width$} {word} {kind}\n"));
     let mut text: String = lines.map(|line| printable(&line)).collect();
     let hint = "alike changes are told as one and new objects without their settings; `-v` or `--output json` shows all";
     text.push_str(&style.labelled(Tone::Hint, "hint", hint));

@@ -12,7 +12,8 @@ pub const FORMAT_VERSION: &str = "1.0";
 /// The whole plan, without the values of environment variables that `plan.show_env` does not list.
 pub fn plan_json(plan: &Plan) -> Value {
     // A new field must be thought about here: shown, redacted or left out.
-    let Plan { format: _, place, target, configuration, changes, notes, show_env, part, destroy } = plan;
+    let Plan { format: _, place, target, configuration, changes, notes, show_env, part, destroy, flags: _ } =
+        plan;
     let counts = Counts::of(plan);
     let blocked: Vec<_> =
         plan.blocked().map(|(change, why)| json!({"address": change.address, "why": why})).collect();

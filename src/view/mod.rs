@@ -4,6 +4,7 @@
 //! for programs, as `docs/plan-json.md` says; `markdown` writes for pull requests; `progress` and `trace` tell what happens meanwhile.
 
 mod actions;
+mod common;
 mod errors;
 mod fields;
 mod grouping;
@@ -12,6 +13,7 @@ mod json;
 mod lines;
 mod markdown;
 mod out;
+mod outcomes;
 pub mod problems;
 mod progress;
 mod redact;
@@ -38,7 +40,6 @@ pub use markdown::{drift_markdown, error_markdown, plan_markdown, report_markdow
 pub use out::{Answer, Format, Out};
 pub use progress::Progress;
 pub use report::{report_human, report_json};
-pub use secrets::{SecretList, SecretRow};
 pub use style::{Color, Style};
 pub use tenants::{TenantEdit, TenantRow, TenantSecret};
 pub use trace::start_tracing;

@@ -1,20 +1,20 @@
 //! What became of a plan: for people and for programs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::grouping::each_reason;
+use super::grouping::Detail;
 use super::human::no_changes;
 use super::json::{FORMAT_VERSION, plan_json, set};
+use super::outcomes::{Ended, failed, skipped, why_skipped};
+use super::rows::lines_of_names;
 use super::style::{Style, Tone, counted, printable};
 use crate::apply::{Failure, Outcome, Report, Skipped};
-use crate::plan::{Action, Change, Plan};
-use crate::resource::Address;
-
-/// A host name's label has at most this many characters (RFC 1035); Cloud Run's deterministic URL of a
-/// service whose label would be longer does not exist.
-const MAX_LABEL: usize = 63;
+use crate::plan::{Action, Plan};
+use crate::resource::registry::Registry;
+use crate::resource::{Address, Answers};
 
 /// Stands in place of a URL that does not exist.
 pub(super) const NO_URL: &str = "(the name is too long for a predictable URL)";
@@ -29,15 +29,16 @@ pub(super) struct Service<'a> {
 }
 
 /// The report of an apply, with what to do next.
-pub fn report_human(plan: &Plan, report: &Report, style: &Style) -> String {
+pub fn report_human(plan: &Plan, report: &Report, detail: Detail, style: &Style) -> String {
     let mut text = String::new();
     if report.outcomes.is_empty() {
         let _ = writeln!(text, "{}", printable(&no_changes(plan)));
         return text;
     }
     text.push_str(&headline(plan, report, style));
-    text.push_str(&failures(report, style));
-    text.push_str(&skipped(report, style));
+    let grouped = detail.groups(plan);
+    text.extend(failed(report, grouped).iter().map(|ended| failure(ended, style)));
+    text.push_str(&not_started(&skipped(report, grouped), style));
     text.push_str(&unknown(plan, report, style));
     text.push_str(&existing(plan, report, style));
     let next = next_steps(plan, report);
@@ -96,53 +97,53 @@ impl Tally {
     }
 }
 
-fn failures(report: &Report, style: &Style) -> String {
-    let mut text = String::new();
-    for (address, outcome) in &report.outcomes {
-        let Outcome::Failed(Failure { message, hints }) = outcome else { continue };
-        let address = printable(&address.to_string());
-        let _ = writeln!(text, "\n{}: {address}", style.paint(Tone::Error, "failed"));
+fn failure(ended: &Ended<'_>, style: &Style) -> String {
+    let subject = printable(&format!("{}{}", ended.first, ended.and_others()));
+    let mut text = format!("\n{}: {subject}\n", style.paint(Tone::Error, "failed"));
+    for message in &ended.reasons {
         let _ = writeln!(text, "  {}", style.fill(&printable(message), 2, 2));
-        for hint in hints {
-            let hint = style.fill(&printable(hint), 8, 4);
-            let _ = writeln!(text, "  {}: {hint}", style.paint(Tone::Hint, "hint"));
-        }
     }
-    text
+    for hint in ended.hints {
+        let hint = style.fill(&printable(hint), 8, 4);
+        let _ = writeln!(text, "  {}: {hint}", style.paint(Tone::Hint, "hint"));
+    }
+    text + &others(ended, 2, style)
 }
 
-fn skipped(report: &Report, style: &Style) -> String {
+fn not_started(skipped: &[Ended<'_>], style: &Style) -> String {
     let mut text = String::new();
-    for (address, outcome) in &report.outcomes {
-        let Outcome::Skipped(why) = outcome else { continue };
+    for ended in skipped {
         if text.is_empty() {
             text.push_str("\nskipped:\n");
         }
-        let reasons = why_skipped(why);
-        match reasons.as_slice() {
+        let subject = format!("{}{}", ended.first, ended.and_others());
+        match ended.reasons.as_slice() {
             [reason] => {
-                let line = format!("{address}: {reason}");
+                let line = format!("{subject}: {reason}");
                 let _ = writeln!(text, "  {}", style.fill(&printable(&line), 2, 4));
             }
             several => {
-                let _ = writeln!(text, "  {}:", printable(&address.to_string()));
+                let _ = writeln!(text, "  {}:", printable(&subject));
                 for reason in several {
                     let _ = writeln!(text, "    {}", style.fill(&printable(reason), 4, 6));
                 }
             }
         }
+        text.push_str(&others(ended, 4, style));
     }
     text
 }
 
-/// At least one reason; a change may wait for several things.
-pub(super) fn why_skipped(why: &Skipped) -> Vec<String> {
-    match why {
-        Skipped::Needs(need) => vec![format!("needs {need}")],
-        Skipped::Blocked(why) => each_reason(why).map(str::to_owned).collect(),
-        Skipped::Stopped => vec!["an earlier change failed".to_owned()],
-        Skipped::Interrupted => vec!["interrupted before it was started".to_owned()],
+/// The names of those that ended like the first.
+fn others(ended: &Ended<'_>, indent: usize, style: &Style) -> String {
+    let Some(names) = &ended.others else { return String::new() };
+    let lines = lines_of_names(names, indent + "alike: ".len(), style.width);
+    let heads = std::iter::once("alike:").chain(std::iter::repeat("      "));
+    let mut text = String::new();
+    for (line, head) in lines.iter().zip(heads) {
+        let _ = writeln!(text, "{:indent$}{head} {line}", "");
     }
+    text
 }
 
 fn unknown(plan: &Plan, report: &Report, style: &Style) -> String {
@@ -178,24 +179,28 @@ fn existing(plan: &Plan, report: &Report, style: &Style) -> String {
 }
 
 pub(super) fn services<'a>(plan: &'a Plan, report: &Report) -> Vec<Service<'a>> {
-    let applied = |change: &&Change| {
-        let outcome = report.outcomes.iter().find(|(address, _)| *address == change.address);
-        matches!(outcome, Some((_, Outcome::Applied)))
-    };
-    let services = plan.changes.iter().filter(|change| change.address.kind == "run_service");
-    let alive = services.filter(|change| change.action != Action::Delete).filter(applied);
-    alive.map(|change| Service { name: &change.address.name, url: url(plan, &change.address) }).collect()
-}
-
-/// The deterministic URL of a service, which Cloud Run gives besides the one with a hash (`Service.urls`).
-fn url(plan: &Plan, service: &Address) -> Option<String> {
-    let label = format!("{}-{}", service.name, plan.place.project_number);
-    (label.len() <= MAX_LABEL).then(|| format!("https://{label}.{}.run.app", plan.place.region))
+    let registry = Registry::standard();
+    let applied: BTreeSet<_> = report
+        .outcomes
+        .iter()
+        .filter(|(_, outcome)| matches!(outcome, Outcome::Applied))
+        .map(|(address, _)| address)
+        .collect();
+    let alive = plan.changes.iter().filter(|change| change.action != Action::Delete);
+    let answering = alive.filter(|change| applied.contains(&change.address)).filter_map(|change| {
+        let Address { kind, name } = &change.address;
+        match registry.kind(kind)?.answers(&plan.place, name) {
+            Answers::Nowhere => None,
+            Answers::Unpredictable => Some(Service { name, url: None }),
+            Answers::At(url) => Some(Service { name, url: Some(url) }),
+        }
+    });
+    answering.collect()
 }
 
 fn run_again(plan: &Plan) -> String {
     let verb = if plan.destroy { "destroy" } else { "apply" };
-    format!("run `deployer {verb} {}` again", plan.place.ownership.environment)
+    format!("run `{}` again", plan.command(verb))
 }
 
 /// What to do next, one step each.

@@ -3,21 +3,19 @@
 use std::iter;
 
 use super::actions::{drift_word, face};
+use super::common::{self, CommonField, MAX_VALUES, Names, short};
 use super::fields::sides;
 use super::grouping::{Detail, Entry, entries, waiting};
 use super::settings::{inline, settings};
 use super::style::{Style, Tone, printable};
 use super::table::Row;
-use crate::plan::{Action, FieldChange, Plan};
+use crate::plan::{Action, Change, FieldChange, Plan};
 
 /// Columns between the edge and the fields of a change.
 const FIELD_INDENT: usize = 8;
 
 /// An address longer than this does not push what stands behind the others to the right.
 const MAX_ADDRESS: usize = 40;
-
-/// Names of new objects that a group tells before it counts the rest.
-const NAMED: usize = 3;
 
 /// Whose words are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +24,16 @@ pub enum Wording {
     Plan,
     /// How what exists differs.
     Drift,
+}
+
+impl Wording {
+    /// What a change is called.
+    pub fn word(self, change: &Change) -> &str {
+        match self {
+            Self::Plan => &change.verb,
+            Self::Drift => drift_word(change),
+        }
+    }
 }
 
 /// All changes, in the order of the plan.
@@ -72,19 +80,14 @@ impl Head {
     fn of(entry: &Entry<'_>, wording: Wording) -> Self {
         let change = entry.first;
         let face = face(change.action);
-        let verb = match wording {
-            Wording::Plan => change.verb.clone(),
-            Wording::Drift => drift_word(change).to_owned(),
-        };
         let address = if entry.alone() { change.address.to_string() } else { change.address.kind.clone() };
-        let source = change.source.as_ref().filter(|_| entry.alone());
         Self {
             sign: face.sign,
             tone: face.tone,
-            verb: printable(&verb),
+            verb: printable(wording.word(change)),
             address: printable(&address),
             detail: printable(&specials(entry, wording).join(", ")),
-            location: source.and_then(|source| source.location.clone()),
+            location: common::place(entry),
         }
     }
 
@@ -120,52 +123,48 @@ fn specials(entry: &Entry<'_>, wording: Wording) -> Vec<String> {
 /// The lines under an entry: fields that change, settings of what is new, names of a group.
 fn below(entry: &Entry<'_>, grouped: bool, style: &Style) -> Vec<Row> {
     let change = entry.first;
-    let mut rows: Vec<_> = if entry.alone() {
-        change.fields.iter().flat_map(|field| field_rows(field, style)).collect()
-    } else {
-        shared_fields(entry).iter().flat_map(|field| field_rows(field, style)).collect()
-    };
+    let fields = common::fields(entry, FieldChange::clone);
+    let mut rows: Vec<_> = fields.iter().flat_map(|field| common_rows(field, style)).collect();
     if let (false, Action::Create, Some(after)) = (grouped, change.action, &change.after) {
         rows.extend(settings(&change.address, after).iter().map(|setting| plain(&printable(setting))));
     }
     if !entry.alone() {
-        rows.extend(names(entry, style));
+        rows.extend(lines_of_names(&entry.names(), FIELD_INDENT, style.width).iter().map(|line| plain(line)));
     }
     rows
 }
 
-/// The fields of a group, told by what they have in common: their places differ, and so may their paths.
-pub(super) fn shared_fields(entry: &Entry<'_>) -> Vec<FieldChange> {
-    let shared = entry.first.fields.iter().enumerate().map(|(at, field)| {
-        let same = |of: fn(&FieldChange) -> &str| {
-            entry.others.iter().all(|other| other.fields.get(at).is_some_and(|f| of(f) == of(field)))
-        };
-        let place = |field: &FieldChange| field.location.clone();
-        let one_place =
-            entry.others.iter().all(|other| other.fields.get(at).is_some_and(|f| place(f) == place(field)));
-        let path = if same(|field| &field.path) { field.path.clone() } else { dotted(&field.pointer) };
-        FieldChange { path, location: place(field).filter(|_| one_place), ..field.clone() }
-    });
-    shared.collect()
-}
-
-fn dotted(pointer: &str) -> String {
-    let steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
-    steps.collect::<Vec<_>>().join(".")
-}
-
-/// The names of a group: all of what changes, the first few of what is new.
-fn names(entry: &Entry<'_>, style: &Style) -> Vec<Row> {
-    let shown = if entry.first.action == Action::Create { NAMED } else { usize::MAX };
-    let mut words: Vec<_> = entry.names().take(shown).map(|name| format!("{},", printable(name))).collect();
-    match entry.count().saturating_sub(words.len()) {
-        0 => {}
-        more => words.push(format!("... and {more} more")),
+/// A field of a group: once where all have the same values, else a line for each pair of values.
+fn common_rows(common: &CommonField<'_>, style: &Style) -> Vec<Row> {
+    if common.values.is_empty() {
+        return field_rows(&common.field, style);
     }
+    let mut head = plain(&format!("{}:", printable(path(&common.field))));
+    head.location.clone_from(&common.field.location);
+    let mut rows = vec![head];
+    for values in common.values.iter().take(MAX_VALUES) {
+        let sides = sides(values.field.old.as_ref(), values.field.new.as_ref());
+        let mut row = Row::new(FIELD_INDENT + 4);
+        let (whose, old, new) = (printable(&values.whose()), short(&sides.old), short(&sides.new));
+        row.cell(Tone::Plain, &format!("{whose}: {old} -> {new}"));
+        row.location = values.field.location.clone().filter(|_| values.count == 1);
+        rows.push(row);
+    }
+    if let Some(more) = common.more() {
+        let mut row = Row::new(FIELD_INDENT + 4);
+        row.cell(Tone::Faint, &more);
+        rows.push(row);
+    }
+    rows
+}
+
+/// Names in lines up to `width`, of which `indent` columns are taken.
+pub(super) fn lines_of_names(names: &Names<'_>, indent: usize, width: usize) -> Vec<String> {
+    let words = names.named.iter().map(|name| format!("{},", printable(name))).chain(names.rest());
     let mut lines: Vec<String> = Vec::new();
     for word in words {
         match lines.last_mut() {
-            Some(line) if FIELD_INDENT + line.chars().count() + 1 + word.chars().count() <= style.width => {
+            Some(line) if indent + line.chars().count() + 1 + word.chars().count() <= width => {
                 line.push(' ');
                 line.push_str(&word);
             }
@@ -175,7 +174,7 @@ fn names(entry: &Entry<'_>, style: &Style) -> Vec<Row> {
     if let Some(last) = lines.last_mut() {
         last.truncate(last.trim_end_matches(',').len());
     }
-    lines.iter().map(|line| plain(line)).collect()
+    lines
 }
 
 fn plain(text: &str) -> Row {
@@ -184,9 +183,14 @@ fn plain(text: &str) -> Row {
     row
 }
 
+/// What a field is called.
+pub(super) fn path(field: &FieldChange) -> &str {
+    if field.path.is_empty() { &field.pointer } else { &field.path }
+}
+
 /// `path: old -> new`; under each other where one line is too narrow, line by line where there are several.
 fn field_rows(field: &FieldChange, style: &Style) -> Vec<Row> {
-    let path = printable(if field.path.is_empty() { &field.pointer } else { &field.path });
+    let path = printable(path(field));
     let sides = sides(field.old.as_ref(), field.new.as_ref());
     let line = format!("{path}: {} -> {}", sides.old, sides.new);
     let fits = !sides.several && FIELD_INDENT + line.chars().count() <= style.width;

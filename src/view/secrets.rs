@@ -6,45 +6,19 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::json::{FORMAT_VERSION, set};
-use super::markdown::{notes_markdown, table_markdown};
+use super::markdown::{answer_markdown, notes_markdown, table_markdown};
 use super::style::{Tone, counted};
-use super::table::{Head, columns};
+use super::table::{Foot, Head, columns};
 use super::{Format, Out};
+use crate::inventory::{SecretList, SecretRow};
 
-/// One secret of `deployer secrets list`; never a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretRow {
-    /// Name in the YAML; `SLUG/NAME` for a tenant's.
-    pub name: String,
-    /// Secret Manager's id.
-    pub id: String,
-    /// Slug of the tenant that it belongs to.
-    pub tenant: Option<String>,
-    /// Versions that there are, destroyed ones counted.
-    pub versions: usize,
-    /// Those of them that can be read.
-    pub enabled: usize,
-    pub newest_enabled: Option<u64>,
-    /// When the newest version was made (RFC 3339).
-    pub created: Option<String>,
-    /// Services and jobs that read it by the YAML, as paths (`services.api`).
-    pub readers: Vec<String>,
-    /// Members that may read it by its policy and are none of the YAML's accounts.
-    pub other_readers: Vec<String>,
+/// A title, the heads of the columns, the rows, and a last row that is about the columns.
+struct Table {
+    title: &'static str,
+    heads: Vec<Head>,
+    rows: Vec<Vec<String>>,
+    foot: Option<Foot>,
 }
-
-/// All that `deployer secrets list` tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretList {
-    pub environment: String,
-    /// In the order of the YAML.
-    pub rows: Vec<SecretRow>,
-    /// Ids of secrets that are ours and that no environment declares.
-    pub undeclared: Vec<String>,
-}
-
-/// A title, the heads of the columns, and the rows.
-type Table = (&'static str, Vec<Head>, Vec<Vec<String>>);
 
 impl SecretRow {
     fn versions(&self) -> String {
@@ -64,8 +38,8 @@ impl SecretRow {
     }
 
     fn read_by(&self) -> String {
-        let all: Vec<_> = self.readers.iter().chain(&self.other_readers).map(String::as_str).collect();
-        if all.is_empty() { "nobody".to_owned() } else { all.join(", ") }
+        let Self { readers, environments, other_readers, .. } = self;
+        listed(readers.iter().chain(environments).chain(other_readers).map(String::as_str))
     }
 
     fn cells(&self, now: Timestamp) -> Vec<String> {
@@ -77,6 +51,11 @@ impl SecretRow {
     fn short(&self) -> &str {
         self.name.split_once('/').map_or(&self.name, |(_, name)| name)
     }
+}
+
+fn listed<'a>(readers: impl Iterator<Item = &'a str>) -> String {
+    let readers: Vec<_> = readers.collect();
+    if readers.is_empty() { "nobody".to_owned() } else { readers.join(", ") }
 }
 
 const NO_VALUE: &str = "no value";
@@ -97,7 +76,7 @@ impl SecretList {
         let mut tables = Vec::new();
         if !catalogue.is_empty() {
             let heads = ["Name", "Id", "Versions", "Newest", "Age", "Read by"].map(Head::Words);
-            tables.push(("Secrets", heads.to_vec(), catalogue));
+            tables.push(Table { title: "Secrets", heads: heads.to_vec(), rows: catalogue, foot: None });
         }
         tables.extend(self.matrix(now));
         tables
@@ -128,24 +107,20 @@ impl SecretList {
         };
         let read_by = |name: &str| {
             let rows = of_tenants().filter(|(_, row)| row.short() == name);
-            let readers: BTreeSet<_> =
-                rows.flat_map(|(_, row)| row.readers.iter().map(String::as_str)).collect();
-            if readers.is_empty() {
-                "nobody".to_owned()
-            } else {
-                readers.into_iter().collect::<Vec<_>>().join(", ")
-            }
+            let readers = rows.flat_map(|(_, row)| row.readers.iter().chain(&row.environments));
+            listed(readers.map(String::as_str).collect::<BTreeSet<_>>().into_iter())
         };
-        let last = std::iter::once("read by".to_owned()).chain(names.iter().map(|name| read_by(name)));
+        let foot = Foot { head: "Read by", cells: names.iter().map(|name| read_by(name)).collect() };
         let heads = std::iter::once(Head::Words("Tenant"))
             .chain(names.iter().map(|name| Head::Name((*name).to_owned())));
-        let rows = slugs.iter().map(|slug| line(slug)).chain(std::iter::once(last.collect()));
-        (!slugs.is_empty()).then(|| ("Secrets of tenants", heads.collect(), rows.collect()))
+        let rows = slugs.iter().map(|slug| line(slug)).collect();
+        let title = "Secrets of tenants";
+        (!slugs.is_empty()).then(|| Table { title, heads: heads.collect(), rows, foot: Some(foot) })
     }
 
     /// What is not needed, and who reads what is a tenant's although the YAML does not say so.
     fn notes(&self) -> Vec<String> {
-        let unused = self.rows.iter().filter(|row| row.readers.is_empty());
+        let unused = self.rows.iter().filter(|row| row.readers.is_empty() && row.environments.is_empty());
         let mut seen = BTreeSet::new();
         let unused = unused.filter(|row| seen.insert((row.tenant.is_some(), row.short())));
         let mut notes: Vec<_> = unused
@@ -189,7 +164,10 @@ impl Out {
 
     fn secrets_human(&self, list: &SecretList, now: Timestamp) -> String {
         let tables = list.tables(now);
-        let mut parts: Vec<_> = tables.iter().map(|(_, heads, rows)| columns(heads, rows)).collect();
+        let mut parts: Vec<_> = tables
+            .iter()
+            .map(|table| columns(&table.heads, &table.rows, table.foot.as_ref(), self.style()))
+            .collect();
         if parts.is_empty() {
             parts.push(format!("{NONE}\n"));
         }
@@ -202,10 +180,14 @@ impl Out {
     /// The answer of `secrets set`.
     pub fn secret_set(&self, environment: &str, name: &str, id: &str, version: u64) {
         match self.format() {
-            Format::Human | Format::Markdown => {
+            Format::Human => {
                 self.line(&format!("Added version {version} of {name} ({id})."));
                 self.line(&format!("Services get it with the next `deployer apply {environment}`."));
             }
+            Format::Markdown => self.markdown(&answer_markdown(
+                &format!("Added version {version} of `{name}` (`{id}`)"),
+                &[format!("services get it with the next `deployer apply {environment}`")],
+            )),
             Format::Json => self.json(&json!({
                 "format_version": FORMAT_VERSION,
                 "secret": {"name": name, "id": id, "version": version},
@@ -218,8 +200,10 @@ const NONE: &str = "The YAML declares no secrets.";
 
 fn secrets_markdown(list: &SecretList, now: Timestamp) -> String {
     let tables = list.tables(now);
-    let mut parts: Vec<_> =
-        tables.iter().map(|(title, heads, rows)| table_markdown(title, heads, rows)).collect();
+    let mut parts: Vec<_> = tables
+        .iter()
+        .map(|table| table_markdown(table.title, &table.heads, &table.rows, table.foot.as_ref()))
+        .collect();
     if parts.is_empty() {
         parts.push(format!("{NONE}\n"));
     }
@@ -229,15 +213,15 @@ fn secrets_markdown(list: &SecretList, now: Timestamp) -> String {
 }
 
 fn row_json(row: &SecretRow) -> Value {
-    let SecretRow { name, id, tenant, versions, enabled, newest_enabled, created, readers, other_readers } =
-        row;
+    let SecretRow { name, id, tenant, versions, enabled, newest_enabled, created, .. } = row;
     let mut document = json!({
         "name": name,
         "id": id,
         "versions": versions,
         "enabled": enabled,
-        "readers": readers,
-        "other_readers": other_readers,
+        "readers": row.readers,
+        "environments": row.environments,
+        "other_readers": row.other_readers,
     });
     set(&mut document, "tenant", tenant.as_deref().map(Value::from));
     set(&mut document, "newest_enabled", newest_enabled.map(Into::into));
@@ -263,6 +247,7 @@ mod tests {
             newest_enabled: newest,
             created: newest.map(|_| MADE.into()),
             readers: vec!["services.api".into()],
+            environments: Vec::new(),
             other_readers: Vec::new(),
         }
     }
@@ -301,7 +286,7 @@ mod tests {
         TENANT   db            key
         acme     1 (19 days)   no value
         beta     no value
-        read by  services.api  services.api
+        READ BY  services.api  services.api
         ");
         insta::assert_snapshot!(shown(Format::Markdown, &list(rows)), @r"
         ### Secrets of tenants
@@ -310,7 +295,24 @@ mod tests {
         |---|---|---|
         | `acme` | `1 (19 days)` | `no value` |
         | `beta` | `no value` |  |
-        | `read by` | `services.api` | `services.api` |
+        | **Read by** | `services.api` | `services.api` |
+        ");
+    }
+
+    #[test]
+    fn markdown_has_one_line_between_a_table_and_its_notes() {
+        let mut unread = row("jwt", Some(1));
+        unread.readers.clear();
+        let text = shown(Format::Markdown, &list(vec![unread]));
+        assert!(text.contains("|\n\n#### Notes\n\n* nothing in the YAML reads `jwt`\n"), "{text}");
+        let (out, stdout, _) = captured::out(Format::Markdown);
+        out.secret_set("dev", "jwt", "jwt-dev", 2);
+        insta::assert_snapshot!(stdout.text(), @r"
+        ### Added version 2 of `jwt` (`jwt-dev`)
+
+        #### Notes
+
+        * services get it with the next `deployer apply dev`
         ");
     }
 

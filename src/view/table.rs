@@ -1,5 +1,7 @@
 //! Lines with a place in the YAML at their end, aligned where there is room; and plain columns.
 
+use std::fmt::Write as _;
+
 use super::style::{Style, Tone, printable};
 
 /// One line of the plan.
@@ -70,22 +72,44 @@ pub enum Head {
     Name(String),
 }
 
-/// A list in columns as wide as their longest cell.
-pub fn columns(heads: &[Head], rows: &[Vec<String>]) -> String {
+/// A last row that is about the columns; `head` stands below the heads of the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foot {
+    /// Words of ours, as in a sentence.
+    pub head: &'static str,
+    pub cells: Vec<String>,
+}
+
+/// Characters of the last column below which it is not broken on a terminal.
+const MIN_LAST: usize = 16;
+
+/// A list in columns as wide as their longest cell. On a terminal the last column is broken at words.
+pub fn columns(heads: &[Head], rows: &[Vec<String>], foot: Option<&Foot>, style: &Style) -> String {
     let heads = heads.iter().map(|head| match head {
         Head::Words(words) => words.to_uppercase(),
         Head::Name(name) => printable(name),
     });
     let heads = heads.collect();
     let rows = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect());
-    let table: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
+    let foot = foot.map(|foot| {
+        let cells = foot.cells.iter().map(|cell| printable(cell));
+        std::iter::once(foot.head.to_uppercase()).chain(cells).collect()
+    });
+    let table: Vec<Vec<String>> = std::iter::once(heads).chain(rows).chain(foot).collect();
     let count = table.iter().map(Vec::len).max().unwrap_or(0);
     let width =
         |column: usize| table.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    let before = widths.iter().rev().skip(1).map(|width| width + GUTTER).sum::<usize>();
     let lines = table.iter().map(|row| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+        let mut padded = String::new();
+        for (cell, width) in row.iter().zip(&widths).take(count.saturating_sub(1)) {
+            let _ = write!(padded, "{cell:width$}{:GUTTER$}", "");
+        }
+        let last = row.get(count.saturating_sub(1)).map(String::as_str).unwrap_or_default();
+        let fits = before + MIN_LAST <= style.width;
+        let last = if fits { style.fill(last, before, before) } else { last.to_owned() };
+        format!("{}\n", format!("{padded}{last}").trim_end())
     });
     lines.collect()
 }
@@ -109,6 +133,20 @@ mod tests {
           abcdef  x.yaml:2:1
           no place
         ");
+    }
+
+    #[test]
+    fn the_last_column_is_broken_where_a_terminal_ends() {
+        let heads = ["Name", "Read by"].map(Head::Words);
+        let rows = [vec!["key".to_owned(), "services.api, services.web".to_owned()]];
+        let narrow = Style { color: false, width: 24, wrap: true };
+        insta::assert_snapshot!(columns(&heads, &rows, None, &narrow), @r"
+        NAME  READ BY
+        key   services.api,
+              services.web
+        ");
+        let foot = Foot { head: "Read by", cells: vec!["x".to_owned()] };
+        assert!(columns(&heads, &rows, Some(&foot), &Style::PLAIN).ends_with("services.web\nREAD BY  x\n"));
     }
 
     #[test]

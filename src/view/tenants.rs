@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::errors::{error_human, error_json};
 use super::json::{FORMAT_VERSION, plan_json, set};
 use super::markdown::{table_markdown, tenant_edit_markdown};
 use super::style::{Tone, printable};
 use super::table::{Head, columns};
 use super::{Format, Out, plan_human};
+use crate::error::CliError;
 use crate::plan::Plan;
 
 /// One line of `deployer tenants list`.
@@ -123,9 +125,9 @@ impl Out {
         let cells = || rows.iter().map(TenantRow::cells).collect::<Vec<_>>();
         match self.format() {
             Format::Human if rows.is_empty() => self.text(&nobody()),
-            Format::Human => self.text(&columns(&HEADS, &cells())),
+            Format::Human => self.text(&columns(&HEADS, &cells(), None, self.style())),
             Format::Markdown if rows.is_empty() => self.markdown(&nobody()),
-            Format::Markdown => self.markdown(&table_markdown("Tenants", &HEADS, &cells())),
+            Format::Markdown => self.markdown(&table_markdown("Tenants", &HEADS, &cells(), None)),
             Format::Json => self.json(&json!({
                 "format_version": FORMAT_VERSION,
                 "environment": environment,
@@ -135,11 +137,16 @@ impl Out {
     }
 
     /// The answer of `tenants add` and `tenants remove`.
-    pub fn tenant_edited(&self, edit: &TenantEdit, plan: Option<&Plan>) {
+    ///
+    /// Why there is no plan goes to standard error too.
+    pub fn tenant_edited(&self, edit: &TenantEdit, plan: Option<&Result<Plan, CliError>>) {
         match self.format() {
-            Format::Human => self.text(&self.edit_human(edit, plan)),
+            Format::Human => self.text(&self.edit_human(edit, plan.and_then(|plan| plan.as_ref().ok()))),
             Format::Markdown => self.markdown(&tenant_edit_markdown(edit, plan)),
             Format::Json => self.json(&edit_json(edit, plan)),
+        }
+        if let Some(Err(error)) = plan {
+            self.note(&error_human(error, self.notes_style()));
         }
     }
 
@@ -167,7 +174,7 @@ fn secret_json(secret: &TenantSecret) -> Value {
     json!({"name": name, "id": id, "protected": protected})
 }
 
-fn edit_json(edit: &TenantEdit, plan: Option<&Plan>) -> Value {
+fn edit_json(edit: &TenantEdit, plan: Option<&Result<Plan, CliError>>) -> Value {
     let TenantEdit { environment, slug, added, file, line, environments, secrets } = edit;
     let mut document = json!({
         "format_version": FORMAT_VERSION,
@@ -181,7 +188,11 @@ fn edit_json(edit: &TenantEdit, plan: Option<&Plan>) -> Value {
             "secrets": secrets.iter().map(secret_json).collect::<Vec<_>>(),
         },
     });
-    set(&mut document, "plan", plan.map(plan_json));
+    match plan {
+        Some(Ok(plan)) => set(&mut document, "plan", Some(plan_json(plan))),
+        Some(Err(error)) => set(&mut document, "error", error_json(error).get("error").cloned()),
+        None => {}
+    }
     document
 }
 

@@ -25,6 +25,7 @@ pub(super) fn plan(changes: Vec<Change>) -> Plan {
         notes: Vec::new(),
         show_env: Vec::new(),
         part: None,
+        flags: Vec::new(),
         destroy: false,
     }
 }

@@ -11,13 +11,14 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    Detail, Format, Out, SecretList, SecretRow, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json,
-    plan_human, plan_json, refusals, report_human, report_json,
+    Detail, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json, plan_human, plan_json,
+    refusals, report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
 use crate::error::CliError;
+use crate::inventory::{SecretList, SecretRow};
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::resource::{Address, Consequence};
 
@@ -84,7 +85,7 @@ fn drifted() -> Plan {
 #[test]
 fn drift_says_how_what_exists_differs_and_not_what_apply_would_do() {
     insta::assert_snapshot!(drift_human(&drifted(), Detail::Grouped, &Style::PLAIN), @r"
-    dev has drifted from its YAML in 5 places: project agent-army-example, region us-central1, on the sandbox
+    dev has drifted from its YAML: 4 objects differ in 5 places (project agent-army-example, region us-central1, on the sandbox)
 
       + missing       secret/a                 environments/base.yaml:21:3
       ~ not marked    secret/b
@@ -330,7 +331,7 @@ fn service_plan() -> Plan {
 fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
     let all = ["secret/a", "run_service/agent-army-api-dev", "run_grant/x"];
     let report = report(all.iter().map(|at| (*at, Outcome::Applied)).collect());
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    insta::assert_snapshot!(report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN), @r"
     Applied 3 changes.
 
     What exists now:
@@ -339,7 +340,7 @@ fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
     ");
     let mut real = service_plan();
     real.target = "google".into();
-    assert!(!report_human(&real, &report, &Style::PLAIN).contains("sandbox"));
+    assert!(!report_human(&real, &report, Detail::Grouped, &Style::PLAIN).contains("sandbox"));
 }
 
 #[test]
@@ -349,7 +350,7 @@ fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
         ("run_service/agent-army-api-dev", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
         ("run_grant/x", Outcome::Skipped(Skipped::Blocked("secret b has no value: do it".into()))),
     ]);
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    insta::assert_snapshot!(report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN), @r"
     Not complete: applied 0, failed 1, skipped 2.
 
     failed: secret/a
@@ -369,7 +370,7 @@ fn a_report_says_what_failed_what_was_skipped_and_what_to_do() {
 fn each_thing_that_a_skipped_change_waits_for_has_its_line() {
     let why = "secret a has no value: do a; secret b has no value: do b";
     let report = report(vec![("run_grant/x", Outcome::Skipped(Skipped::Blocked(why.into())))]);
-    let text = report_human(&service_plan(), &report, &Style::PLAIN);
+    let text = report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN);
     assert!(
         text.contains("  run_grant/x:\n    secret a has no value: do a\n    secret b has no value: do b\n"),
         "{text}"
@@ -402,7 +403,7 @@ fn an_interrupted_run_says_what_may_be_half_done() {
         ("run_grant/x", Outcome::Skipped(Skipped::Interrupted)),
     ]);
     report.interrupted = true;
-    insta::assert_snapshot!(report_human(&service_plan(), &report, &Style::PLAIN), @r"
+    insta::assert_snapshot!(report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN), @r"
     Interrupted: applied 1, failed 0, skipped 1, unknown 1.
 
     skipped:
@@ -418,7 +419,7 @@ fn a_service_whose_name_is_too_long_for_a_url_gets_none() {
     let plan = plan(vec![create(&at, "create", json!({}))]);
     let report = report(vec![(&at, Outcome::Applied)]);
     assert_eq!(report_json(&plan, &report)["services"], json!([{"name": "n".repeat(55)}]));
-    assert!(!report_human(&plan, &report, &Style::PLAIN).contains("https://"));
+    assert!(!report_human(&plan, &report, Detail::Grouped, &Style::PLAIN).contains("https://"));
 }
 
 #[test]
@@ -531,6 +532,7 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
         newest_enabled: Some(1),
         created: Some("2026-11-21T10:50:28Z".into()),
         readers: vec!["services.api".into()],
+        environments: vec!["staging".into()],
         other_readers: Vec::new(),
     };
     let list = SecretList { environment: "dev".into(), rows: vec![row], undeclared: vec!["b".into()] };
@@ -558,8 +560,11 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
         environments: vec!["dev".into()],
         secrets: vec![secret],
     };
-    let edited = answer(|out| out.tenant_edited(&edit, Some(&full_plan())));
-    let own = edited.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
+    let refused = Err(CliError::user("no"));
+    let edited = [Ok(full_plan()), refused].map(|plan| answer(|out| out.tenant_edited(&edit, Some(&plan))));
+    let above = ["plan.", "error."];
+    let own = edited.into_iter().flatten().filter(|key| !above.iter().any(|above| key.starts_with(above)));
+    let own = own.collect::<BTreeSet<_>>();
     assert_eq!(own, documented("The answer of tenants add and tenants remove"));
     assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
     let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));

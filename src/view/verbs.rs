@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::errors::{error_human, error_json};
 use super::json::{FORMAT_VERSION, drift_json, plan_json};
-use super::markdown::{drift_markdown, error_markdown, plan_markdown, report_markdown};
+use super::markdown::{answer_markdown, drift_markdown, error_markdown, plan_markdown, report_markdown};
 use super::progress::Progress;
 use super::report::{report_human, report_json};
 use super::{Format, Out, drift_human, plan_human, problems};
@@ -50,7 +50,9 @@ impl Out {
             Format::Human if plan.is_empty() => {
                 self.text(&plan_human(plan, self.detail(), self.style()));
             }
-            Format::Human => self.text(&format!("\n{}", report_human(plan, report, self.style()))),
+            Format::Human => {
+                self.text(&format!("\n{}", report_human(plan, report, self.detail(), self.style())));
+            }
             Format::Json => self.json(&report_json(plan, report)),
             Format::Markdown if plan.is_empty() => self.markdown(&plan_markdown(plan)),
             Format::Markdown => self.markdown(&report_markdown(plan, report)),
@@ -108,11 +110,13 @@ impl Out {
     pub fn sandbox_reset(&self, state: &Path, emptied: bool) {
         let path = state.display();
         match self.format() {
-            Format::Human | Format::Markdown if emptied => {
-                self.line(&format!("Emptied the sandbox in {path}."));
+            Format::Human if emptied => self.line(&format!("Emptied the sandbox in {path}.")),
+            Format::Human => self.line(&format!("There is nothing in a sandbox at {path}.")),
+            Format::Markdown if emptied => {
+                self.markdown(&answer_markdown(&format!("Emptied the sandbox in `{path}`"), &[]));
             }
-            Format::Human | Format::Markdown => {
-                self.line(&format!("There is nothing in a sandbox at {path}."));
+            Format::Markdown => {
+                self.markdown(&answer_markdown(&format!("There is nothing in a sandbox at `{path}`"), &[]));
             }
             Format::Json => self.json(&json!({
                 "format_version": FORMAT_VERSION,

@@ -5,8 +5,8 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::rig::{Rig, Running, cloud_from};
-use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path};
+use crate::rig::{Rig, Running, cloud_from, sure_writes};
+use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path, secret_path};
 
 /// An environment with something of each kind that is deleted or revoked, and one beside it.
 const BASE: &str = r#"deployer: v1
@@ -95,10 +95,6 @@ async fn traces(cloud: &Cloud) -> Vec<String> {
     found
 }
 
-fn secret_path(id: &str) -> String {
-    format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/{id}")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_is_its_own_goes_and_what_others_have_stays() {
     let rig = shop(Cloud::fresh().await);
@@ -115,7 +111,11 @@ async fn all_that_is_its_own_goes_and_what_others_have_stays() {
     assert_eq!(report["plan"]["destroy"], true);
     let notes: Vec<_> =
         report["plan"]["notes"].as_array().unwrap().iter().map(|note| note["address"].clone()).collect();
-    assert_eq!(notes, [json!("secret/key")]);
+    assert_eq!(
+        notes,
+        [json!("secret/key"), json!("identity_provider/hub-dev/actions")],
+        "one stays, one goes with its pool"
+    );
 
     assert_eq!(
         traces(&rig.cloud).await,
@@ -148,6 +148,17 @@ async fn destroying_twice_finds_nothing() {
     let again = destroy(&rig).ok().await;
     assert!(again.stdout.starts_with("Nothing to destroy: shop/dev has nothing of its own."), "{again}");
     assert!(rig.cloud.writes().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_yaml_protects_is_safe_before_that_is_applied() {
+    let rig = shop(Cloud::fresh().await);
+    rig.apply().ok().await;
+    rig.edit("    allow_unauthenticated: true\n", "    allow_unauthenticated: true\n    protect: true\n");
+    rig.cloud.forget_calls().await;
+    let done = destroy(&rig).fails(1).await;
+    assert!(done.stderr.contains("run_service/front-dev") && done.stderr.contains("protect"), "{done}");
+    assert_eq!(rig.cloud.writes().await.len(), 0, "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -190,7 +201,10 @@ async fn a_failure_says_to_destroy_again() {
         .fault(json!({"match": {"writes": true}, "nth": 1, "times": u64::MAX, "do": {"status": 500}}))
         .await;
     let done = destroy(&rig).fails(1).await;
-    assert!(done.stdout.contains("run `deployer destroy dev` again"), "{done}");
+    assert!(
+        done.stdout.contains(&format!("run `deployer destroy dev --endpoint {}` again", rig.cloud.url())),
+        "{done}"
+    );
     assert!(!done.stdout.contains("deployer apply"), "{done}");
 }
 
@@ -236,8 +250,7 @@ async fn a_destruction_survives_a_blow_at_every_write() {
     let whole = shop(cloud_from(state.path(), &copy).await);
     destroy(&whole).ok().await;
     let writes = whole.cloud.writes().await;
-    // Those every run makes; others are repeated when two of them meet.
-    let sure = writes.iter().filter(|call| call.status == Some(200)).count();
+    let sure = sure_writes(&writes);
     assert!(sure > 5, "{writes:?}");
     let cases = (1..=writes.len()).flat_map(|nth| {
         ["before", "after"].into_iter().flat_map(move |when| BLOWS.map(move |blow| (nth, when, blow)))

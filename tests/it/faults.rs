@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::rig::{Rig, cloud_from, deployed, nothing_twice_or_lost};
-use crate::support::{Cloud, Done, PROJECT, Run, Workplace, account_path, repository};
+use crate::support::{
+    Cloud, Done, PROJECT, Run, Workplace, account_path, job_path, repository, repository_path,
+};
 
 /// Cases that run side by side.
 const AT_ONCE: usize = 4;
@@ -58,7 +60,8 @@ impl Scene {
     }
 
     /// Strikes the first call of each of the methods at once, and runs until there is nothing to do.
-    async fn survives(&self, trouble: &Trouble, methods: &[&str], wanted: &BTreeSet<String>) {
+    /// Answers how many runs that took.
+    async fn survives(&self, trouble: &Trouble, methods: &[&str], wanted: &BTreeSet<String>) -> usize {
         let context = format!("{}: {} {} of {methods:?}", self.name, trouble.act, trouble.when);
         let copy = TempDir::new().unwrap();
         let rig = self.rig(&copy).await;
@@ -85,6 +88,16 @@ impl Scene {
         let done = self.run(&rig).ok().await;
         assert_eq!(rig.cloud.writes().await.len(), 0, "{context}: there still was something to do\n{done}");
         nothing_twice_or_lost(&rig.cloud, wanted, &context).await;
+        failures + 1
+    }
+
+    /// Passing trouble of every method: one run waits it out.
+    async fn absorbs(&self, act: Value) {
+        let (methods, wanted) = &self.undisturbed().await;
+        let trouble = Trouble { act, when: "before", reads: true };
+        let methods: Vec<_> = methods.keys().map(String::as_str).collect();
+        let runs = self.survives(&trouble, &methods, wanted).await;
+        assert_eq!(runs, 1, "{}: {} is not waited out", self.name, trouble.act);
     }
 
     /// Strikes all methods at once with each trouble; what hides another strike behind its failure lets it through in
@@ -101,11 +114,12 @@ impl Scene {
     }
 }
 
-/// A failed run says what failed and why, in words.
+/// A failed run says what failed and why, in words: either one error, or a report with each change that failed.
 fn is_clear(done: &Done, context: &str) {
     assert_eq!(done.code, 1, "{context}: {done}");
-    let told = done.stdout.contains("\nfailed: ") || done.stderr.contains("error: ");
-    assert!(told, "{context}: it does not say what failed\n{done}");
+    let errors = done.stderr.matches("error: ").count();
+    let failed = done.stdout.matches("\nfailed: ").count();
+    assert!(errors == 1 || (errors == 0 && failed > 0), "{context}: it does not say what failed\n{done}");
     let raw = ["<html", "panicked", "reqwest::", "hyper::"];
     let raw: Vec<_> = raw.iter().filter(|word| done.to_string().contains(**word)).collect();
     assert!(raw.is_empty(), "{context}: {raw:?} means nothing to people\n{done}");
@@ -140,7 +154,8 @@ async fn change() -> Scene {
     }
 }
 
-/// A pool was deleted by hand and comes back with its provider; an account was given another name.
+/// A pool was deleted by hand and comes back with its provider; an account was given another name; a job and the
+/// repository were opened to everybody.
 async fn restore() -> Scene {
     let state = deployed(Workplace::shop, &["dev"]).await;
     let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
@@ -152,6 +167,8 @@ async fn restore() -> Scene {
     }
     let renamed = json!({"serviceAccount": {"displayName": "by hand"}, "updateMask": "displayName"});
     assert_eq!(cloud.console("PATCH", &account_path("ci-plan"), Some(&renamed)).await.0, 200);
+    cloud.grant(&job_path("tidy-dev"), "roles/run.invoker", "allUsers").await;
+    cloud.grant(&repository_path("shop"), "roles/artifactregistry.reader", "allUsers").await;
     cloud.stop().await;
     Scene {
         name: "a restore",
@@ -160,6 +177,70 @@ async fn restore() -> Scene {
         edits: &[],
         command: "apply dev --auto-approve",
     }
+}
+
+/// The service's image lies in the system's own registry.
+const OWN_IMAGE: (&str, &str) = ("    image: us-docker.pkg.dev/cloudrun/container/hello\n", "");
+
+/// A state in which two versions of the own image are there, after these commands.
+async fn pushed(commands: &[&str]) -> TempDir {
+    let state = deployed(Workplace::shop, &["dev"]).await;
+    let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
+    let rig = Rig::of(Workplace::shop(), Cloud::start(options).await);
+    rig.edit(OWN_IMAGE.0, OWN_IMAGE.1);
+    for tag in ["v1", "v2"] {
+        rig.cloud.push(&format!("us-central1-docker.pkg.dev/{PROJECT}/shop/web:{tag}")).await;
+    }
+    for command in commands {
+        rig.deployer(command).ok().await;
+    }
+    rig.cloud.stop().await;
+    state
+}
+
+/// The own image is released for the first time.
+async fn release() -> Scene {
+    Scene {
+        name: "a release",
+        state: pushed(&[]).await,
+        place: Workplace::shop,
+        edits: &[OWN_IMAGE],
+        command: "apply dev --auto-approve --tag v1",
+    }
+}
+
+/// The next version is released.
+async fn next_release() -> Scene {
+    Scene {
+        name: "the next release",
+        state: pushed(&["apply dev --auto-approve --tag v1"]).await,
+        place: Workplace::shop,
+        edits: &[OWN_IMAGE],
+        command: "apply dev --auto-approve --tag v2",
+    }
+}
+
+/// The service leaves the registry, whose settings change.
+async fn farewell() -> Scene {
+    Scene {
+        name: "a farewell",
+        state: pushed(&["apply dev --auto-approve --tag v1"]).await,
+        place: Workplace::shop,
+        edits: &[("{repository: shop}", "{repository: shop, description: Empty soon}")],
+        command: "apply dev --auto-approve --prune",
+    }
+}
+
+async fn scenes() -> [Scene; 7] {
+    [
+        first_apply(),
+        change().await,
+        restore().await,
+        release().await,
+        next_release().await,
+        farewell().await,
+        destruction().await,
+    ]
 }
 
 /// Everything goes: no other environment needs it.
@@ -212,14 +293,39 @@ async fn a_restore_survives_every_failure_of_every_method() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_survives_every_failure_of_every_method() {
+    release().await.survives_all(&failures()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_release_survives_every_failure_of_every_method() {
+    next_release().await.survives_all(&failures()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_the_registry_survives_every_failure_of_every_method() {
+    farewell().await.survives_all(&failures()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destruction_survives_every_failure_of_every_method() {
     destruction().await.survives_all(&failures()).await;
+}
+
+/// Refusals have no effect, so that they are waited out whatever was called.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_waits_for_quotas_of_every_method() {
+    let quota = json!({"quota": true, "retryAfter": 1});
+    let scenes = scenes().await;
+    let cases = scenes.iter().map(|scene| scene.absorbs(quota.clone()));
+    let cases: Vec<_> = cases.collect();
+    futures::stream::iter(cases).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_edit_in_the_same_moment_is_never_overwritten() {
     let moved = [Trouble { act: json!({"stale_etag": true}), when: "before", reads: false }];
-    for scene in [first_apply(), change().await, restore().await, destruction().await] {
+    for scene in scenes().await {
         scene.survives_all(&moved).await;
     }
 }
@@ -229,7 +335,7 @@ async fn slow_and_failing_operations_end_well_now_or_in_the_next_run() {
     let fails = json!({"operation_fails": {"code": 13, "message": "The frobnicator is broken."}});
     let operations =
         [json!({"slow_operation": 7}), fails].map(|act| Trouble { act, when: "before", reads: false });
-    for scene in [first_apply(), change().await, restore().await, destruction().await] {
+    for scene in scenes().await {
         scene.survives_all(&operations).await;
     }
 }
@@ -238,7 +344,7 @@ async fn slow_and_failing_operations_end_well_now_or_in_the_next_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_never_comes_is_given_up_and_asked_for_again() {
     let hang = &Trouble { act: json!({"hang": true}), when: "after", reads: true };
-    let scenes = [first_apply(), change().await, restore().await, destruction().await];
+    let scenes = scenes().await;
     let mut met = Vec::new();
     for scene in &scenes {
         met.push((scene, scene.undisturbed().await));
@@ -248,7 +354,7 @@ async fn an_answer_that_never_comes_is_given_up_and_asked_for_again() {
         let new = methods.keys().filter(|method| seen.insert((*method).clone()));
         cases.extend(new.map(|method| async move { scene.survives(hang, &[method], wanted).await }));
     }
-    futures::stream::iter(cases).buffer_unordered(WAITING_AT_ONCE).collect::<()>().await;
+    futures::stream::iter(cases).buffer_unordered(WAITING_AT_ONCE).collect::<Vec<_>>().await;
 }
 
 /// Methods that no scene meets, and why.
@@ -267,7 +373,7 @@ const ELSEWHERE: [(&str, &str); 3] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn every_method_that_deployer_knows_is_met_by_a_scene() {
     let mut met = BTreeSet::new();
-    for scene in [first_apply(), change().await, restore().await, destruction().await] {
+    for scene in scenes().await {
         met.extend(scene.undisturbed().await.0.into_keys());
     }
     let sources = std::fs::read_dir(repository().join("src/gcp")).unwrap();

@@ -37,7 +37,7 @@ fn rig_of(cloud: Cloud) -> Rig {
     let place = Workplace::with(&[
         ("environments/base.yaml", BASE),
         ("environments/dev.yaml", &format!("{}target: sandbox\n", overlay("dev"))),
-        ("environments/staging.yaml", &overlay("staging")),
+        ("environments/staging.yaml", &format!("{}target: sandbox\n", overlay("staging"))),
     ]);
     Rig::of(place, cloud)
 }
@@ -241,6 +241,9 @@ async fn a_deleted_pool_and_its_provider_are_restored() {
         addresses(&plan),
         ["restore identity_pool/github", "restore identity_provider/github/actions"]
     );
+    for change in plan["changes"].as_array().unwrap() {
+        assert_eq!(change["consequences"], json!(["access_widened"]), "its tokens are valid again: {change}");
+    }
     rig.deployer(&format!("apply dev {layer} --auto-approve")).ok().await;
     rig.deployer(&format!("plan dev {layer} --detailed-exitcode")).ok().await;
     assert_eq!(rig.cloud.read(&format!("{POOLS}/github/providers/actions")).await["state"], "ACTIVE");
@@ -327,6 +330,8 @@ async fn a_condition_that_somebody_put_on_our_grant_is_shown_and_left_alone() {
     }
     let before = [rig.cloud.policy(&cases[0].0).await, rig.cloud.policy(&cases[1].0).await];
     rig.settled("the conditional grants stand for ours").await;
+    let drift = rig.deployer("drift dev").fails(2).await;
+    assert!(drift.stdout.contains("dev has drifted from its YAML: 2 objects differ in 2 places"), "{drift}");
     let plan = rig.deployer("plan dev").ok().await;
     for (_, role, _, kind) in &cases {
         let told = plan.stdout.lines().any(|line| line.contains(kind) && line.contains(role));

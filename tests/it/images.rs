@@ -36,7 +36,7 @@ async fn empty(base: &str) -> Rig {
     let place = Workplace::with(&[
         ("environments/base.yaml", base),
         ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
-        ("environments/staging.yaml", "deployer: v1\nenvironment: staging\n"),
+        ("environments/staging.yaml", "deployer: v1\nenvironment: staging\ntarget: sandbox\n"),
     ]);
     Rig::of(place, Cloud::fresh().await)
 }
@@ -325,4 +325,79 @@ async fn what_others_do_to_the_repository_is_mended_or_left_alone() {
     assert_eq!(mended["labels"]["cost-center"], "7");
     assert_eq!(mended.get("dockerConfig").and_then(|config| config.get("immutableTags")), None);
     rig.deployer("plan dev --layer foundation --detailed-exitcode").ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_that_is_not_in_the_registry_is_refused_when_it_is_given_and_when_it_is_remembered() {
+    let rig = founded(BASE).await;
+    push(&rig, "api", 'a', &["v1"], "01-01").await;
+    push(&rig, "api", 'b', &["v2"], "01-02").await;
+    rig.cloud.forget_calls().await;
+    let done = rig.apply().arg("--image").arg(format!("api={}", image('0'))).fails(1).await;
+    let lost = format!("the image {} is not in the registry", image('0'));
+    says(&done, &[&lost, "run_service/api-dev", "newest tags: v2, v1"]);
+    assert_eq!(rig.cloud.writes().await.len(), 0);
+
+    rig.apply().arg("--image").arg(format!("api={}", image('a'))).ok().await;
+    let version = format!("{REPOSITORY}/packages/api/versions/{}?force=true", digest('a'));
+    assert_eq!(rig.cloud.console("DELETE", &version, None).await.0, 200);
+    let done = rig.deployer("plan dev").fails(1).await;
+    says(&done, &[&format!("the image {} is not in the registry", image('a')), "--tag TAG"]);
+    rig.apply().args(["--tag", "v2"]).ok().await;
+    rig.settled("another release is the way out").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_untagged_image_that_cleanup_would_delete_is_not_released_where_tags_are_immutable() {
+    let rig = founded(&BASE.replace("repository: shop,", "repository: shop, immutable_tags: true,")).await;
+    push(&rig, "api", 'a', &[], "01-01").await;
+    push(&rig, "api", 'b', &["v2"], "01-01").await;
+    let release = |letter| format!("apply dev --auto-approve --image api={}", image(letter));
+    let done = rig.deployer(&release('a')).fails(1).await;
+    says(&done, &["has no tag", "delete_untagged_after", "gcloud artifacts docker tags add"]);
+    rig.deployer(&release('b')).ok().await;
+    let cleanup = rig.cloud.send(Method::POST, "/__sandbox/artifacts/cleanup", Some(&json!({}))).await;
+    assert_eq!(cleanup.1["deleted"].as_array().unwrap().len(), 1, "{cleanup:?}");
+    rig.settled("what serves is there").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_service_gets_one_image() {
+    let rig = empty(BASE).await;
+    let done = rig.deployer("plan dev --image api=x --image site=y --image api=z").fails(1).await;
+    says(&done, &["--image names `api` twice"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_before_the_foundation_is_refused_and_says_what_comes_first() {
+    let rig = empty(BASE).await;
+    rig.cloud.forget_calls().await;
+    for verb in ["plan dev", "apply dev --auto-approve"] {
+        let words = format!("{verb} --layer release --image api={}", image('a'));
+        let done = rig.deployer(&words).fails(1).await;
+        says(&done, &["is not enabled in agent-army-example", "deployer apply ENV --layer foundation"]);
+    }
+    assert_eq!(rig.cloud.writes().await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_to_run_again_has_the_flags_of_the_first() {
+    let rig = founded(BASE).await;
+    push(&rig, "api", 'a', &["v1"], "01-01").await;
+    push(&rig, "api", 'b', &["v2"], "01-02").await;
+    rig.apply().args(["--tag", "v1"]).ok().await;
+    let named = format!("--image api={PREFIX}/api:v2");
+    rig.deployer(&format!("plan dev --layer release --prune {named} -o next.plan")).ok().await;
+    let version = format!("{REPOSITORY}/packages/api/versions/{}?force=true", digest('b'));
+    assert_eq!(rig.cloud.console("DELETE", &version, None).await.0, 200);
+    let again = format!("dev --layer release {named} --prune --endpoint {}", rig.cloud.url());
+    let failed = rig.deployer("apply next.plan --auto-approve").fails(1).await;
+    let next = format!("run `deployer apply {again}` again");
+    assert!(failed.stdout.contains(&next), "{next} is not in:\n{failed}");
+    rig.edit(
+        "{service: api, name: \"backup-${env}\", command: [backup]}",
+        "{service: api, name: \"backup-${env}\"}",
+    );
+    let moved = rig.deployer("apply next.plan --auto-approve").fails(1).await;
+    says(&moved, &[&format!("deployer plan {again} -o next.plan")]);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, PROJECT, REGION, Workplace, project_path, service_path};
+use crate::support::{Cloud, PROJECT, Workplace, job_path, project_path, service_path};
 
 const BASE: &str = r#"deployer: v1
 environment: base
@@ -61,10 +61,6 @@ async fn applied() -> Rig {
     let rig = rig().await;
     rig.apply().ok().await;
     rig
-}
-
-fn job_path(name: &str) -> String {
-    format!("/run.googleapis.com/v2/projects/{PROJECT}/locations/{REGION}/jobs/{name}")
 }
 
 async fn container(rig: &Rig, job: &str) -> Value {
@@ -201,7 +197,7 @@ async fn a_value_of_a_tenants_secret_is_added_by_slug_and_name() {
 async fn a_tenant_that_is_gone_is_noted_and_goes_with_prune() {
     let rig = applied().await;
     rig.edit("list: {red: {}, blue-shoes: {}}", "list: {blue-shoes: {}}");
-    assert_eq!(planned(&rig, "").await, Vec::<String>::new());
+    assert_eq!(planned(&rig, "").await, ["revoke secret_grant/red-crm-key:secretAccessor:front-runner"]);
     let done = rig.deployer("plan dev").ok().await;
     for address in ["secret/red-crm-key", "run_job/sync-red"] {
         assert!(done.stdout.contains(address), "{address}: {done}");

@@ -4,6 +4,7 @@
 // Clippy knows the functions that are tests, not those that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod agent_army;
 mod architecture;
 mod bad_input;
 mod clients;
@@ -11,6 +12,7 @@ mod conformance;
 mod crash;
 mod destroying;
 mod docs;
+mod doors;
 mod faults;
 mod identity;
 mod images;
@@ -24,5 +26,6 @@ mod rates;
 mod rig;
 mod saved_plans;
 mod scenarios;
+mod sharing;
 mod support;
 mod tenants;

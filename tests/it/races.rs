@@ -122,6 +122,43 @@ async fn ctrl_c_finishes_what_is_in_flight_and_reports() {
     rig.settled("the next run").await;
 }
 
+/// Starts a command that hangs while it looks, and interrupts it.
+async fn interrupted_while_looking(rig: &Rig, words: &str) -> Done {
+    let fault =
+        rig.cloud.fault(json!({"match": {"method": "run.*.services.list"}, "do": {"hang": true}})).await;
+    let running = Running::start(&rig.deployer(words));
+    rig.cloud.reached(&fault).await;
+    running.interrupt();
+    let done = running.done().await;
+    rig.cloud.remove_faults().await;
+    assert_eq!(done.code, 130, "{words}: {done}");
+    assert!(done.stderr.contains("interrupted: nothing was changed"), "{words}: {done}");
+    done
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_while_planning_has_an_answer() {
+    let rig = Rig::fresh().await;
+    // The list of services is asked for once its API is there.
+    rig.apply().ok().await;
+    for words in ["plan dev", "apply dev --auto-approve", "drift dev"] {
+        let done = interrupted_while_looking(&rig, words).await;
+        assert_eq!(done.stdout, "", "{words}");
+        let done = interrupted_while_looking(&rig, &format!("{words} --output json")).await;
+        assert_eq!(done.json()["error"]["message"], "interrupted: nothing was changed", "{words}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_after_an_edit_keeps_what_is_told_of_the_edit() {
+    let rig = Rig::fresh().await;
+    rig.apply().ok().await;
+    let document = interrupted_while_looking(&rig, "tenants add dev acme --output json").await.json();
+    assert_eq!(document["edit"]["tenant"], "acme");
+    assert_eq!(document["error"]["message"], "interrupted: nothing was changed");
+    assert!(rig.place.read("environments/base.yaml").contains("acme: {}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_ctrl_c_stops_at_once_and_says_what_may_be_half_done() {
     let rig = Rig::fresh().await;

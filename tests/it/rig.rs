@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::support::{Cloud, Done, Run, Workplace};
+use crate::support::{Cloud, Done, Recorded, Run, Workplace};
 
 /// A folder with environments, and a sandbox that its commands use.
 pub struct Rig {
@@ -86,6 +86,14 @@ pub async fn deployed(place: fn() -> Workplace, environments: &[&str]) -> TempDi
     }
     rig.cloud.stop().await;
     state
+}
+
+/// How many of a run's writes every run makes: those that succeeded. Writes of one policy go together when they meet,
+/// which they need not.
+pub fn sure_writes(writes: &[Recorded]) -> usize {
+    let alone =
+        |call: &&Recorded| call.method.as_ref().is_some_and(|method| !method.ends_with("setIamPolicy"));
+    writes.iter().filter(alone).filter(|call| call.status == Some(200)).count()
 }
 
 /// Fails unless exactly `wanted` is there.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Done, PROJECT, Workplace, service_path};
+use crate::support::{Cloud, Done, PROJECT, Workplace, service_path};
 
 const API: &str = "agent-army-api-dev";
 
@@ -74,6 +74,16 @@ async fn objects(rig: &Rig) -> Value {
     let mut state = rig.cloud.state().await;
     state.as_object_mut().unwrap().remove("operations").unwrap();
     state
+}
+
+#[tokio::test]
+async fn a_change_of_an_environment_that_may_share_something_ends_a_plan() {
+    let rig = with_saved_plan().await;
+    let staging = rig.place.read("environments/staging.yaml");
+    rig.place.write("environments/staging.yaml", &format!("{staging}\nvars: {{unused: x}}\n"));
+    refused(&rig, "apply dev.plan --auto-approve", &["the YAML has changed"]).await;
+    rig.place.write("environments/staging.yaml", &staging);
+    rig.deployer("apply dev.plan --auto-approve").ok().await;
 }
 
 #[tokio::test]
@@ -147,7 +157,7 @@ async fn plans_of_other_versions_ages_and_environments_are_refused() {
     rig.place.write("dev.plan", &original);
     let ago = |hours: i64| Timestamp::now() - SignedDuration::from_hours(hours);
     resave(&rig.place, |saved| saved.created = ago(25));
-    refused(&rig, apply, &["25h ago", "--max-age", "deployer plan dev -o dev.plan"]).await;
+    refused(&rig, apply, &["made 25h", "--max-age", "deployer plan dev --endpoint http"]).await;
     resave(&rig.place, |saved| saved.created = ago(2));
     refused(&rig, "apply dev.plan --auto-approve --max-age 90m", &["good for 90m"]).await;
     resave(&rig.place, |saved| saved.created = ago(-1));
@@ -164,7 +174,7 @@ async fn a_plan_for_other_yaml_is_refused() {
     let rig = with_saved_plan().await;
     let original = rig.place.read("dev.plan");
     let apply = "apply dev.plan --auto-approve";
-    let again = "deployer plan dev -o dev.plan";
+    let again = "deployer plan dev --endpoint http";
     rig.edit("memory: 1Gi", "memory: 2Gi");
     refused(&rig, apply, &["the YAML has changed", again]).await;
     rig.edit("memory: 2Gi", "memory: 1Gi");
@@ -227,7 +237,7 @@ async fn what_moved_since_is_named_and_nothing_is_done() {
         "`run_service/agent-army-api-dev` changed",
         "`secret/openai-api-key` is gone",
         "`secret/redis-url-dev` changed",
-        "deployer plan dev -o dev.plan",
+        "deployer plan dev --endpoint http",
     ];
     refused(&rig, "apply dev.plan --auto-approve", &moved).await;
 }
@@ -267,7 +277,7 @@ async fn a_part_is_planned_again_as_that_part() {
     rig.deployer("plan dev --layer release -o dev.plan").ok().await;
     set_memory(&rig, "2Gi").await;
     rig.cloud.forget_calls().await;
-    let words = ["has moved", "deployer plan dev --layer release -o dev.plan"];
+    let words = ["has moved", "deployer plan dev --layer release --endpoint http"];
     refused(&rig, "apply dev.plan --auto-approve", &words).await;
     rig.deployer("plan dev --layer release -o dev.plan").ok().await;
     rig.deployer("apply dev.plan --auto-approve").ok().await;
@@ -317,6 +327,66 @@ async fn the_file_is_for_its_owner_and_nothing_is_left_beside_it() {
     let done = rig.deployer("plan dev -o environments/dev.yaml").fails(1).await;
     assert!(done.stderr.contains("is no saved plan: it stays"), "{done}");
     assert_eq!(rig.place.read("environments/dev.yaml"), yaml);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn pipes_and_devices_are_refused_before_anything_is_asked() {
+    let rig = Rig::fresh().await;
+    let made = std::process::Command::new("mkfifo").arg(rig.place.path("pipe")).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("pipe", rig.place.path("link")).unwrap();
+    rig.cloud.forget_calls().await;
+    for (file, words) in [
+        ("pipe", "is there and is no file"),
+        ("link", "is there and is no file"),
+        ("environments", "is there and is no file"),
+        ("/dev/null", "is there and is no file"),
+        ("/dev/fd/1", "is there and is no file"),
+        ("/dev/stdout", "it takes a file"),
+        ("-", "it takes a file"),
+        ("no-such-folder/dev.plan", "cannot be saved"),
+    ] {
+        let done = rig.deployer("plan dev").arg(format!("--out={file}")).fails(1).await;
+        assert!(done.stderr.contains(words), "{file}: {done}");
+        assert!(done.stdout.is_empty(), "{file}: {done}");
+    }
+    assert!(rig.cloud.calls().await.is_empty(), "a plan was made for nothing");
+    for verb in ["show", "apply"] {
+        let done = rig.place.deployer(verb).arg("./pipe").fails(1).await;
+        assert!(done.stderr.contains("it is no file"), "{verb}: {done}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_empty_file_is_filled_and_a_link_stays_a_link() {
+    let rig = Rig::fresh().await;
+    rig.place.write("empty.plan", "");
+    rig.deployer("plan dev -o empty.plan").ok().await;
+    rig.place.deployer("show empty.plan").ok().await;
+    std::fs::create_dir(rig.place.path("plans")).unwrap();
+    std::os::unix::fs::symlink("plans/real.plan", rig.place.path("link.plan")).unwrap();
+    for way in ["a link to nothing", "a link to a plan"] {
+        rig.deployer("plan dev -o link.plan").ok().await;
+        assert!(std::fs::symlink_metadata(rig.place.path("link.plan")).unwrap().is_symlink(), "{way}");
+        rig.place.deployer("show plans/real.plan").ok().await;
+    }
+}
+
+#[tokio::test]
+async fn apply_says_when_its_arguments_are_no_environment_and_no_file() {
+    let rig = with_saved_plan().await;
+    let done = rig.deployer("apply nosuch").fails(1).await;
+    for words in ["no environment `nosuch`", "a saved plan of this name is not here"] {
+        assert!(done.stderr.contains(words), "{done}");
+    }
+    refused(
+        &rig,
+        "apply dev.plan staging",
+        &["the environment comes before the file", "apply staging dev.plan"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -380,6 +450,27 @@ async fn drift_is_what_differs_from_the_yaml() {
     rig.deployer("drift dev --layer foundation").ok().await;
     rig.deployer("drift dev --layer release").fails(2).await;
     assert_eq!(rig.cloud.writes().await.len(), 0);
+}
+
+#[tokio::test]
+async fn drift_shows_what_apply_would_refuse_or_leave() {
+    let own = "registry: {repository: shop}\nservices:\n  web: {name: web-front, startup_probe: /s}\n";
+    let head = "deployer: v1\nenvironment: base\nsystem: shop\nregion: us-central1\n\
+        project: {id: agent-army-example, number: \"123456789012\"}\n";
+    let place = Workplace::with(&[
+        ("environments/base.yaml", &format!("{head}{own}secrets: {{old: {{}}}}\n")),
+        ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
+    ]);
+    let rig = Rig::of(place, Cloud::fresh().await);
+    // An apply would want to know which image.
+    rig.deployer("plan dev").fails(1).await;
+    let done = rig.deployer("drift dev").fails(2).await;
+    assert!(done.stdout.contains("missing  run_service/web-front"), "{done}");
+    rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
+    // An apply would leave it where it is.
+    rig.edit("secrets: {old: {}}\n", "");
+    let done = rig.deployer("drift dev --layer foundation").fails(2).await;
+    assert!(done.stdout.contains("not declared  secret/old"), "{done}");
 }
 
 #[tokio::test]

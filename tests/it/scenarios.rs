@@ -377,7 +377,8 @@ impl Stage {
         }
         let mut finished = 0;
         let mut lines = Vec::new();
-        for line in text.lines() {
+        // A slow machine waits for longer than a second, which is told.
+        for line in text.lines().filter(|line| !line.starts_with("waiting for ")) {
             if is_progress(line) {
                 finished += 1;
                 continue;

@@ -124,13 +124,56 @@ async fn a_plan_that_cannot_be_made_is_told_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_wrong_slug_is_told_alone() {
+    let place = place();
+    let done = place.deployer("tenants add dev ../x --no-plan").fails(1).await;
+    assert!(
+        done.stderr.starts_with("error: `../x` cannot be the slug of a tenant: nothing was written\n"),
+        "{done}"
+    );
+    assert_eq!(done.stderr.matches("hint: ").count(), 1, "{done}");
+}
+
+#[tokio::test]
+async fn an_edit_is_told_when_the_plan_fails_after_it() {
+    let rig = Rig::of(place(), Cloud::fresh().await);
+    rig.cloud.fault(json!({"match": {"method": "*"}, "do": {"status": 403, "message": "not yours"}})).await;
+    let done = rig.deployer("tenants add dev acme --output json").fails(1).await;
+    let document = done.json();
+    assert_eq!((&document["edit"]["tenant"], &document["edit"]["file"]), (&json!("acme"), &json!(FILES[0])));
+    assert!(document["error"]["message"].as_str().unwrap().contains("not yours"), "{done}");
+    assert!(document.get("plan").is_none(), "{done}");
+    for form in ["human", "markdown"] {
+        let done = rig.deployer(&format!("tenants remove dev acme --output {form}")).fails(1).await;
+        assert!(done.stdout.contains("Removed the tenant `acme`"), "{done}");
+        assert!(done.stderr.contains("not yours"), "{done}");
+        rig.deployer("tenants add dev acme --no-plan").ok().await;
+    }
+}
+
+#[tokio::test]
+async fn before_a_first_release_the_plan_of_an_edit_is_shown() {
+    let registry = "registry: {repository: shop}\nservices:\n  own: {name: \"own-${env}\"}\n";
+    let place = place();
+    place.write(FILES[0], &BASE.replace("services:\n", registry));
+    let rig = Rig::of(place, Cloud::fresh().await);
+    let done = rig.deployer("plan dev").fails(1).await;
+    assert!(done.stderr.contains("--image own="), "{done}");
+    let document = rig.deployer("tenants add dev acme --output json").ok().await.json();
+    let changes = document["plan"]["changes"].as_array().unwrap();
+    assert!(changes.iter().any(|change| change["address"] == "secret/acme-crm-key"), "{document}");
+    let notes = document["plan"]["notes"].to_string();
+    assert!(notes.contains("--image own="), "what apply would ask for is a note: {notes}");
+}
+
+#[tokio::test]
 async fn what_cannot_be_edited_safely_is_left_to_the_author() {
     let place = place();
     let text = BASE.replace("    red: {}\n", "    <<: {red: {}}\n");
     place.write(FILES[0], &text);
     let done = place.deployer("tenants remove dev red --no-plan").fails(1).await;
     assert!(done.stderr.contains("cannot be edited safely"), "{done}");
-    assert!(done.stderr.contains("edit it by hand, under `tenants.list`"), "{done}");
+    assert!(done.stderr.contains("edit it by hand, under `tenants.list`: remove `red`"), "{done}");
     assert_eq!(place.read(FILES[0]), text);
 }
 
@@ -179,4 +222,27 @@ async fn the_list_of_secrets_tells_who_reads_them_and_what_nobody_declares() {
     assert_eq!(red["other_readers"], json!(["user:ann@example.com"]));
     assert_eq!(list["secrets"][0]["readers"], json!([]));
     assert!(rig.cloud.writes().await.is_empty());
+}
+
+#[tokio::test]
+async fn readers_of_other_environments_are_named_and_the_age_is_that_of_the_newest_enabled_version() {
+    let staging = format!("{STAGING}target: sandbox\n");
+    let place = Workplace::with(&[(FILES[0], BASE), (FILES[1], DEV), (FILES[2], staging.as_str())]);
+    let rig = Rig::of(place, Cloud::fresh().await);
+    rig.apply().ok().await;
+    rig.apply_to("staging").ok().await;
+    rig.deployer("secrets set dev crm-key --tenant red").stdin("r").ok().await;
+    let versions =
+        format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/red-crm-key/versions");
+    rig.cloud.console("POST", &format!("{versions}/2:disable"), Some(&json!({}))).await;
+    let first = rig.cloud.read(&format!("{versions}/1")).await;
+    let list = rig.deployer("secrets list dev --output json").ok().await.json();
+    let rows = list["secrets"].as_array().unwrap();
+    let red = rows.iter().find(|row| row["name"] == "red/crm-key").unwrap();
+    assert_eq!((&red["newest_enabled"], &red["created"]), (&json!(1), &first["createTime"]));
+    assert_eq!(red["environments"], json!(["staging"]));
+    assert_eq!(red["other_readers"], json!([]));
+    let shown = rig.deployer("secrets list dev").ok().await;
+    assert!(shown.stdout.contains("services.front, staging"), "{shown}");
+    assert!(!shown.stdout.contains("serviceAccount:"), "{shown}");
 }

@@ -171,13 +171,11 @@ fn still_right(
     let after = across::validate_edited(root, &[], &inputs, edited)?.diagnostics();
     let new = after.iter().filter(|found| found.is_error() && !known.contains(&(found.rule, &found.message)));
     let new: Vec<&Diagnostic> = new.collect();
-    if let Some((first, others)) = new.split_first() {
-        let message = format!("{}: nothing was written", first.message);
-        let others = others.iter().map(|other| format!("also: {}", other.message));
-        return Err(EditError::Refused {
-            message,
-            hints: first.hint.iter().cloned().chain(others).collect(),
-        });
+    // Everything of a tenant is named after its slug: what else is wrong follows from a wrong one.
+    let slug = new.iter().position(|found| found.rule == "tenant-slug");
+    let new = slug.map_or(new.as_slice(), |slug| new.get(slug..=slug).unwrap_or_default());
+    if !new.is_empty() {
+        return Err(would_be_wrong(new));
     }
     let has = |name: &str, edited: &Texts| {
         let loaded = load_with_lints(root, name, &inputs, edited);
@@ -190,6 +188,19 @@ fn still_right(
         return Err(refused(message, "name the file that counts with --in FILE"));
     }
     Ok(changed)
+}
+
+/// All that the edit would make wrong, each once, with the ways out.
+fn would_be_wrong(new: &[&Diagnostic]) -> EditError {
+    let mut messages: Vec<&str> = Vec::new();
+    let mut hints: Vec<String> = Vec::new();
+    for found in new {
+        if !messages.contains(&found.message.as_str()) {
+            messages.push(&found.message);
+        }
+        hints.extend(found.hint.iter().filter(|hint| !hints.contains(hint)).cloned().collect::<Vec<_>>());
+    }
+    EditError::Refused { message: format!("{}: nothing was written", messages.join("; ")), hints }
 }
 
 /// The files of an environment in the order in which they are laid over each other.
@@ -278,7 +289,7 @@ impl Parts {
             None => Ok(text.to_owned()),
         };
         let edited = text.and_then(|text| text::insert(&text, &path, &value));
-        edited.map_err(|text::Unsafe| self.by_hand(part, &format!("{slug}: {value}")))
+        edited.map_err(|text::Unsafe| self.by_hand(part, &format!("write `{slug}: {value}`")))
     }
 
     fn remove(&self, part: Part, text: &str, slug: &str) -> Result<String, EditError> {
@@ -294,12 +305,14 @@ impl Parts {
         let rest = if written { text::remove(text, &path) } else { Ok(text.to_owned()) };
         let edited =
             if others.is_empty() { rest } else { rest.and_then(|rest| text::insert(&rest, &path, "null")) };
-        edited.map_err(|text::Unsafe| self.by_hand(part, &format!("{slug}: null")))
+        let by_hand =
+            if others.is_empty() { format!("remove `{slug}`") } else { format!("write `{slug}: null`") };
+        edited.map_err(|text::Unsafe| self.by_hand(part, &by_hand))
     }
 
-    fn by_hand(&self, part: Part, line: &str) -> EditError {
+    fn by_hand(&self, part: Part, what: &str) -> EditError {
         let file = self.file(part).map(|file| file.display().to_string()).unwrap_or_default();
         let message = format!("{file} is written in a way that cannot be edited safely: nothing was written");
-        refused(message, format!("edit it by hand, under `tenants.list`: `{line}`"))
+        refused(message, format!("edit it by hand, under `tenants.list`: {what}"))
     }
 }

@@ -63,11 +63,20 @@ fn line_ends_stay_as_they_are() {
 #[test]
 fn an_entry_goes_with_its_own_lines_only() {
     let text = "tenants:\n  list:\n    # the first\n    a:\n      # inside\n      name: |\n        A\n\n    b: {} # two\n  # end\n  schema: x\n";
+    assert_eq!(removed(text, "a"), "tenants:\n  list:\n\n    b: {} # two\n  # end\n  schema: x\n");
+    assert_eq!(removed(text, "b"), text.replace("    b: {} # two\n", ""));
+}
+
+#[test]
+fn comments_right_above_an_entry_go_with_it_and_no_others() {
+    let text = "tenants:\n  list:\n    # all of them\n\n      # deeper\n    # about a\n    # and more of it\n    a: {}\n    # about b\n    b: {}\n";
     assert_eq!(
         removed(text, "a"),
-        "tenants:\n  list:\n    # the first\n\n    b: {} # two\n  # end\n  schema: x\n"
+        "tenants:\n  list:\n    # all of them\n\n      # deeper\n    # about b\n    b: {}\n"
     );
-    assert_eq!(removed(text, "b"), text.replace("    b: {} # two\n", ""));
+    assert_eq!(removed(text, "b"), text.replace("    # about b\n    b: {}\n", ""));
+    let braces = "tenants:\n  list: {\n    # about a\n    a: {},\n    # about b\n    b: {}\n  }\n";
+    assert_eq!(removed(braces, "a"), "tenants:\n  list: {\n    # about b\n    b: {}\n  }\n");
 }
 
 #[test]

@@ -32,7 +32,8 @@ pub(super) fn insert(text: &str, path: &[&str], value: &str) -> Result<String, U
     checked(edited, &wanted)
 }
 
-/// Removes the entry at `path`. A map that loses its last entry becomes `{}`.
+/// Removes the entry at `path` with the comments that stand right above it, since they are about it. A map that loses its
+/// last entry becomes `{}`.
 pub(super) fn remove(text: &str, path: &[&str]) -> Result<String, Unsafe> {
     let root = read(text)?;
     let page = Page::of(text);
@@ -202,6 +203,15 @@ impl<'a> Page<'a> {
         Some(key + skip + rest.get(skip..)?.find(':')? + 1)
     }
 
+    /// The first of the comment lines right above the line `key`, indented as it is; else `key`. What follows an empty
+    /// line or a comment of another indentation is about something else.
+    fn first_line(&self, key: usize) -> usize {
+        let indent = |line: usize| self.line(line).len() - self.line(line).trim_start_matches(' ').len();
+        let comment = |line: usize| self.line(line).trim_start_matches(' ').starts_with('#');
+        let about_it = |line: &usize| comment(*line) && indent(*line) == indent(key);
+        (0..key).rev().take_while(about_it).last().unwrap_or(key)
+    }
+
     /// The last line (from 0) of an entry of a block map: what follows is indented deeper than its key.
     fn last_line(&self, entry: &Entry) -> usize {
         let first = (entry.key.line as usize).saturating_sub(1);
@@ -294,7 +304,7 @@ impl<'a> Page<'a> {
         if !self.text.get(self.start(first)..key).ok_or(Unsafe)?.trim().is_empty() {
             return Err(Unsafe);
         }
-        let lines = self.start(first)..self.start(self.last_line(entry) + 1);
+        let lines = self.start(self.first_line(first))..self.start(self.last_line(entry) + 1);
         let rest = self.without(lines.clone(), "")?;
         let Some(emptied) = emptied else { return Ok(rest) };
         let colon = self.after_colon(emptied).filter(|colon| *colon < lines.start).ok_or(Unsafe)?;
@@ -323,7 +333,7 @@ impl<'a> Page<'a> {
         let after = self.text.get(to..self.start(last + 1)).unwrap_or_default();
         let free = after.trim().is_empty() || after.trim_start().starts_with('#');
         if before.trim().is_empty() && free && after.ends_with('\n') {
-            return (self.start(first), self.start(last + 1));
+            return (self.start(self.first_line(first)), self.start(last + 1));
         }
         let spaces = after.len() - after.trim_start_matches(' ').len();
         if spaces > 0 {

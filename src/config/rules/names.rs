@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::diagnostic::Diagnostic;
+use super::super::host;
 use super::super::interpolate::STAND_IN_NUMBER;
 use super::super::model::{Environment, Job, Secret, Service};
 use super::super::resolve::MAX_JOB_NAME;
@@ -11,8 +12,6 @@ use super::{at_key, at_value};
 
 /// Longest name of a Cloud Run service.
 const MAX_SERVICE_NAME: usize = 49;
-/// Longest label of a host name; `NAME-NUMBER` is one.
-const MAX_HOST_LABEL: usize = 63;
 
 /// Names that two entries share.
 pub(super) fn check(environment: &Environment, findings: &mut Findings) {
@@ -160,11 +159,11 @@ pub(super) fn check_service(
         findings,
     );
     let number = environment.project.number.unwrap_or(STAND_IN_NUMBER);
-    let length = service.name.len() + 1 + number.to_string().len();
-    if length > MAX_HOST_LABEL {
+    let label = host::label(&service.name, number);
+    if label.len() > host::MAX_LABEL {
         let message = format!(
-            "`{}-{number}` has {length} characters, so the service's address is not the one that `${{services.X.url}}` says",
-            service.name
+            "`{label}` has {} characters, so the service's address is not the one that `${{services.X.url}}` says",
+            label.len()
         );
         let diagnostic =
             Diagnostic::warning("long-url", message).label("too long").hint("take a shorter `name`");

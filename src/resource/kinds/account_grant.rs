@@ -31,6 +31,7 @@ impl Kind for AccountGrant {
     const VIEWER: &'static str = "roles/iam.securityReviewer";
     const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
     const UNDECLARED: Undeclared = Undeclared::Delete;
+    const GRANTED_ON: Option<&'static str> = Some(ServiceAccount::NAME);
     type Spec = Spec;
 
     fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
@@ -69,6 +70,10 @@ impl Kind for AccountGrant {
 
     fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
         observed.spec.stands_for(facts)
+    }
+
+    fn serves_another(observed: &Observed<Spec>, facts: &Facts) -> bool {
+        observed.spec.serves_another(facts)
     }
 
     fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {

@@ -114,6 +114,13 @@ impl Spec {
         if self.public() || account || pool { Owner::Ours } else { Owner::Foreign }
     }
 
+    /// Whether the member is an account that another environment of the system has for itself.
+    pub fn serves_another(&self, facts: &Facts) -> bool {
+        self.account_and_domain().is_some_and(|(id, domain)| {
+            domain == facts.account_domain && facts.accounts_elsewhere.contains(id)
+        })
+    }
+
     /// The name of the same grant without the condition that somebody put on it, and what to tell of it. deployer
     /// sets no conditions.
     pub fn stands_for(&self, facts: &Facts) -> Option<(String, String)> {

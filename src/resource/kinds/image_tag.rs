@@ -4,7 +4,8 @@
 //! of that package has a tag of its own, `serving-ENV.KEY`. Where tags are immutable none can follow anything; then what
 //! was pushed with a tag keeps it, and cleanup deletes only what has none.
 //!
-//! All tags of the registry are observed, the others only for what they tell: which releases there are.
+//! All tags of the registry are observed, and all images by their digests; what is not ours is read only for what it
+//! tells: which releases there are, and whether an image is there at all.
 
 use std::collections::BTreeMap;
 
@@ -40,9 +41,12 @@ pub struct Spec {
     pub used_by: Vec<Address>,
 }
 
-/// `api:v1` as `api` and `v1`.
+/// `api:v1` as `api` and `v1`; the name of an image, `api@sha256:...`, has no tag.
 fn parts(name: &str) -> (&str, &str) {
-    name.rsplit_once(':').unwrap_or((name, ""))
+    match name.split_once('@') {
+        Some((package, _)) => (package, ""),
+        None => name.rsplit_once(':').unwrap_or((name, "")),
+    }
 }
 
 /// Whether a tag says what serves in an environment. No name of an environment has a dot.
@@ -103,6 +107,7 @@ impl Kind for ImageTag {
     const NAME: &'static str = "image_tag";
     const API: &'static str = "artifactregistry.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/artifactregistry.reader";
     const VERBS: Verbs = Verbs { create: "tag", update: "move", delete: "untag" };
     type Spec = Spec;
@@ -158,9 +163,9 @@ impl Kind for ImageTag {
                     uploaded,
                     used_by: Vec::new(),
                 };
-                found.extend(image.tags.iter().map(|tag| {
-                    Observed::new(format!("{}:{tag}", image.package), spec.clone(), Owner::Foreign)
-                }));
+                let tags = image.tags.iter().map(|tag| format!("{}:{tag}", image.package));
+                let names = tags.chain([format!("{}@{}", image.package, spec.digest)]);
+                found.extend(names.map(|name| Observed::new(name, spec.clone(), Owner::Foreign)));
             }
         }
         Ok(found)
@@ -169,6 +174,10 @@ impl Kind for ImageTag {
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
         for found in observed {
             let (package, tag) = parts(&found.name);
+            if tag.is_empty() {
+                facts.digests.entry(package.to_owned()).or_default().insert(found.spec.digest.clone());
+                continue;
+            }
             let image = TaggedImage {
                 digest: found.spec.digest.clone(),
                 uploaded: found.spec.uploaded.clone().unwrap_or_default(),
@@ -241,13 +250,14 @@ mod tests {
             uploaded: Some("2026-01-01T00:00:00Z".into()),
             used_by: Vec::new(),
         };
-        let observed = ["web/api:v1", "web/api:serving-dev", "web/api:serving-staging"]
+        let observed = ["web/api:v1", "web/api:serving-dev", "web/api:serving-staging", "web/api@sha256:1"]
             .map(|name| Observed::new(name, spec.clone(), Owner::Foreign));
         ImageTag::contribute(&observed, &mut facts);
         let tags: Vec<_> = facts.tags["web/api"].keys().map(String::as_str).collect();
         assert_eq!(tags, ["serving-dev", "serving-staging", "v1"]);
         assert_eq!(facts.tags["web/api"]["v1"].digest, "sha256:1");
+        assert_eq!(facts.digests["web/api"], std::collections::BTreeSet::from(["sha256:1".to_owned()]));
         let owners = observed.map(|tag| ImageTag::owner(&tag, &facts));
-        assert_eq!(owners, [Owner::Foreign, Owner::Ours, Owner::Foreign]);
+        assert_eq!(owners, [Owner::Foreign, Owner::Ours, Owner::Foreign, Owner::Foreign]);
     }
 }

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use super::repository::Repository;
 use crate::config::Environment;
 use crate::config::model::{Job, Service};
-use crate::resource::{Address, Facts};
+use crate::resource::{Address, Facts, TaggedImage};
 
 /// How the tags begin that deployer itself puts on images.
 pub const SERVING: &str = "serving-";
@@ -88,7 +88,7 @@ pub fn of_service(env: &Environment, facts: &Facts, key: &str, service: &Service
         (None, _, Some(kept)) => Ok(kept.image.clone()),
         (None, _, None) => Ok(yaml.clone()),
     };
-    chosen(yaml, found)
+    chosen(yaml, found.and_then(|image| registry.kept(image)))
 }
 
 /// The image of a job: that of the service that it borrows it from, or one of its own.
@@ -105,7 +105,8 @@ pub fn of_job(env: &Environment, facts: &Facts, job: &Job) -> Chosen {
     let siblings = env.jobs.values().filter(|other| other.path == job.path).map(|other| &other.name);
     let running = std::iter::once(&job.name).chain(siblings).find_map(|name| facts.job_images.get(name));
     let registry = Registry { env, facts, service: None };
-    chosen(yaml, registry.of_own(&own, yaml, running.map(String::as_str)))
+    let found = registry.of_own(&own, yaml, running.map(String::as_str));
+    chosen(yaml, found.and_then(|image| registry.kept(image)))
 }
 
 fn chosen(yaml: &str, found: Result<String, Refused>) -> Chosen {
@@ -165,6 +166,32 @@ impl Registry<'_> {
         }
     }
 
+    /// The image, unless it is one of the own registry that is not there, or that will not be there for long.
+    fn kept(&self, image: String) -> Result<String, Refused> {
+        let Some(OwnImage { package, digest: Some(digest), .. }) = own(self.env, &image) else {
+            return Ok(image);
+        };
+        if !self.facts.digests.get(&package).is_some_and(|digests| digests.contains(&digest)) {
+            let why = format!("the image {image} is not in the registry");
+            return Err((why, self.hint(&package)));
+        }
+        let tagged = |tag: &TaggedImage| tag.digest == digest;
+        if self.deletes_untagged()
+            && !self.facts.tags.get(&package).into_iter().flatten().any(|(_, tag)| tagged(tag))
+        {
+            return Err(untagged(&image, &self.image(&package)));
+        }
+        Ok(image)
+    }
+
+    /// Whether an image without a tag goes and deployer cannot give it one that follows what serves: see `image_tag`.
+    fn deletes_untagged(&self) -> bool {
+        let registry = self.env.registry.as_ref();
+        registry.is_some_and(|registry| {
+            registry.immutable_tags && registry.delete_untagged_after.is_some() && !registry.dry_run
+        })
+    }
+
     fn image(&self, package: &str) -> String {
         format!("{}/{package}", self.env.registry_prefix().unwrap_or_default())
     }
@@ -197,23 +224,39 @@ impl Registry<'_> {
     }
 }
 
+/// Cleanup would delete the image while it serves.
+fn untagged(image: &str, name: &str) -> Refused {
+    let why = format!(
+        "the image {image} has no tag: cleanup deletes it (`registry.retention.delete_untagged_after`), and with \
+         `registry.immutable_tags` deployer does not tag what serves"
+    );
+    let hint = format!(
+        "give it a tag, e.g. gcloud artifacts docker tags add {image} {name}:TAG, or take one of the two keys out"
+    );
+    (why, hint)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::config::{self, Inputs};
-    use crate::resource::{RunningImage, TaggedImage};
+    use crate::resource::RunningImage;
 
     const PREFIX: &str = "us-central1-docker.pkg.dev/shop-project/shop";
 
     fn environment(services: &str) -> Environment {
+        loaded("", services)
+    }
+
+    fn loaded(registry: &str, services: &str) -> Environment {
         let folder = tempfile::tempdir().unwrap();
         let environments = folder.path().join("environments");
         std::fs::create_dir(&environments).unwrap();
         let base = format!(
             "deployer: v1\nenvironment: base\nsystem: shop\nproject: {{id: shop-project}}\nregion: us-central1\n\
-             registry: {{repository: shop}}\nservices:\n  {services}\n"
+             registry: {{repository: shop, {registry}}}\nservices:\n  {services}\n"
         );
         std::fs::write(environments.join("base.yaml"), base).unwrap();
         std::fs::write(environments.join("dev.yaml"), "deployer: v1\nenvironment: dev\n").unwrap();
@@ -232,7 +275,13 @@ mod tests {
         let mut tags: BTreeMap<_, _> = (1..=7).map(|number| (format!("v{number}"), tagged(number))).collect();
         tags.insert("v6a".into(), TaggedImage { uploaded: "2026-01-01T00:00:06Z".into(), ..tagged(6) });
         tags.insert("serving-dev".into(), tagged(9));
-        Facts { tags: BTreeMap::from([("front".into(), tags)]), ..Facts::default() }
+        // `sha256:8` has no tag.
+        let digests = (1..=9).map(|number| format!("sha256:{number}")).collect();
+        Facts {
+            tags: BTreeMap::from([("front".into(), tags)]),
+            digests: BTreeMap::from([("front".into(), digests)]),
+            ..Facts::default()
+        }
     }
 
     fn running(image: &str, instead_of: Option<&str>) -> BTreeMap<String, RunningImage> {
@@ -304,7 +353,9 @@ mod tests {
         assert!(chosen(&tagged.replace(":v3", ":v4"), &later).refused.is_some(), "there is no v4 any more");
         let digest = format!("sha256:{}", "a".repeat(64));
         let pinned = tagged.replace("front:v3", &format!("front@{digest}"));
-        assert_eq!(chosen(&pinned, &facts()), Chosen { image: of(&digest), replaces: None, refused: None });
+        let mut pushed = facts();
+        pushed.digests.entry("front".into()).or_default().insert(digest.clone());
+        assert_eq!(chosen(&pinned, &pushed), Chosen { image: of(&digest), replaces: None, refused: None });
     }
 
     #[test]
@@ -319,6 +370,50 @@ mod tests {
         assert_eq!(why, format!("there is no tag `v0` on {PREFIX}/front"));
         let (_, hint) = chosen(OWN, &Facts::default()).refused.unwrap();
         assert!(hint.starts_with(&format!("no images yet: push one to {PREFIX}/front (")), "{hint}");
+    }
+
+    #[test]
+    fn an_image_that_is_not_in_the_registry_is_refused_however_it_was_chosen() {
+        let lost = of("sha256:0");
+        let given = Facts { release_images: BTreeMap::from([("front".into(), lost.clone())]), ..facts() };
+        let remembered = Facts { images: running(&lost, Some(&format!("{PREFIX}/front"))), ..facts() };
+        let by_hand = Facts { images: running(&lost, None), ..facts() };
+        let pinned = format!("front: {{name: front-service, image: \"{lost}\", startup_probe: /}}");
+        for (services, facts) in
+            [(OWN, &given), (OWN, &remembered), (OWN, &by_hand), (pinned.as_str(), &facts())]
+        {
+            let (why, hint) = chosen(services, facts).refused.unwrap();
+            assert_eq!(why, format!("the image {lost} is not in the registry"));
+            assert!(
+                hint.contains("--tag TAG") && hint.ends_with("newest tags: v7, v6, v6a, v5, v4"),
+                "{hint}"
+            );
+        }
+        let named =
+            Facts { release_images: BTreeMap::from([("front".into(), of("sha256:8"))]), ..remembered };
+        assert_eq!(chosen(OWN, &named).refused, None, "another release is the way out");
+    }
+
+    #[test]
+    fn an_image_without_a_tag_is_refused_where_cleanup_would_delete_it_while_it_serves() {
+        let refused = |registry: &str, digest: &str| {
+            let env = loaded(registry, OWN);
+            let images = BTreeMap::from([("front".into(), of(digest))]);
+            let facts = Facts { release_images: images, ..facts() };
+            of_service(&env, &facts, "front", &env.services["front"]).refused
+        };
+        let both = "immutable_tags: true, retention: {delete_untagged_after: 30d}";
+        let (why, hint) = refused(both, "sha256:8").unwrap();
+        assert!(why.contains("has no tag") && why.contains("`registry.immutable_tags`"), "{why}");
+        assert!(hint.contains(&format!("tags add {} {PREFIX}/front:TAG", of("sha256:8"))), "{hint}");
+        for (registry, digest) in [
+            (both, "sha256:1"),
+            ("immutable_tags: true, retention: {keep_last: 3}", "sha256:8"),
+            ("retention: {delete_untagged_after: 30d}", "sha256:8"),
+            ("immutable_tags: true, retention: {delete_untagged_after: 30d, dry_run: true}", "sha256:8"),
+        ] {
+            assert_eq!(refused(registry, digest), None, "{registry}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError, PolicyOf};
 use crate::resource::{
     Address, Consequence, Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared,
-    Verbs,
+    UsedWith, Verbs,
 };
 
 pub struct ProjectGrant;
@@ -78,8 +78,8 @@ impl Kind for ProjectGrant {
         spec.referred().into_iter().collect()
     }
 
-    fn used_with(_: &str, spec: &Spec) -> Option<Address> {
-        spec.referred()
+    fn used_with(_: &str, spec: &Spec) -> Option<UsedWith> {
+        Some(UsedWith { object: spec.referred()?, by: None })
     }
 
     fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {

@@ -209,6 +209,7 @@ impl Kind for Repository {
     const NAME: &'static str = "repository";
     const API: &'static str = "artifactregistry.googleapis.com";
     const LAYER: Layer = Layer::Foundation;
+    const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/artifactregistry.reader";
     type Spec = Spec;
 

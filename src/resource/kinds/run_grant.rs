@@ -22,9 +22,13 @@ impl Kind for RunGrant {
     const NAME: &'static str = "run_grant";
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
     const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
     const UNDECLARED: Undeclared = Undeclared::Delete;
+    const GRANTED_ON: Option<&'static str> = Some(RunService::NAME);
+    /// A service that stays goes on serving those whom it serves.
+    const STAYS_WITH_WHOLE: bool = true;
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::grants::{self, Spec};
-use super::{secret, service_account};
+use super::{run_service, secret, service_account};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError, PolicyOf};
 use crate::resource::{
     Address, Consequence, Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared,
-    Verbs,
+    UsedWith, Verbs,
 };
 
 pub struct SecretGrant;
@@ -89,6 +89,7 @@ impl Kind for SecretGrant {
     const VIEWER: &'static str = "roles/secretmanager.viewer";
     const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
     const UNDECLARED: Undeclared = Undeclared::Delete;
+    const GRANTED_ON: Option<&'static str> = Some(secret::Secret::NAME);
     type Spec = Spec;
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
@@ -109,8 +110,17 @@ impl Kind for SecretGrant {
         Some(Address::of::<secret::Secret>(&spec.on))
     }
 
+    /// A service that the YAML names as a reader says nothing of it itself; jobs read what they refer to.
+    fn used_with(_: &str, spec: &Spec) -> Option<UsedWith> {
+        Some(UsedWith { object: spec.referred()?, by: Some(run_service::RunService::NAME) })
+    }
+
     fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
         observed.spec.stands_for(facts)
+    }
+
+    fn serves_another(observed: &Observed<Spec>, facts: &Facts) -> bool {
+        observed.spec.serves_another(facts)
     }
 
     fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {

@@ -91,6 +91,12 @@ impl Kind for ServiceAccount {
         let ours: Vec<_> =
             observed.iter().filter(|account| ours(&account.owner)).map(|a| a.name.clone()).collect();
         facts.accounts.extend(ours);
+        let elsewhere = observed.iter().filter(|account| {
+            matches!(&account.owner, Owner::Marked(mark)
+                if mark.system == facts.own.system && !mark.includes(&facts.own))
+        });
+        let elsewhere: Vec<_> = elsewhere.map(|account| account.name.clone()).collect();
+        facts.accounts_elsewhere.extend(elsewhere);
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {

@@ -6,18 +6,23 @@ use super::document::{Item, LIMIT, Section, assemble};
 use super::plan_within;
 use super::text::{cell, clipped, code, prose};
 use crate::config::{Checked, Diagnostic, Severity};
-use crate::error::CliError;
+use crate::error::{CliError, interrupted};
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::view::TenantEdit;
 use crate::view::errors::hints;
 use crate::view::style::counted;
-use crate::view::table::Head;
+use crate::view::table::{Foot, Head};
 
 /// Characters of a name in a headline.
 const MAX_NAMES: usize = 2_000;
 
 /// An error that ends the command.
 pub fn error_markdown(error: &CliError) -> String {
+    error_within(error, LIMIT)
+}
+
+fn error_within(error: &CliError, limit: usize) -> String {
+    let failure = |message: &str, hints: &[String], more: Vec<Section>| failure(message, hints, more, limit);
     match error {
         CliError::User { message, hints } => failure(message, hints, Vec::new()),
         CliError::Google(error) => failure(&error.to_string(), &error.hints, Vec::new()),
@@ -31,20 +36,21 @@ pub fn error_markdown(error: &CliError) -> String {
         CliError::Refused { message, refusals } => {
             failure(message, &[], vec![Section::new("Refused", refusals.iter().map(refusal).collect())])
         }
+        CliError::Interrupted { perhaps_changed } => failure(interrupted(*perhaps_changed), &[], Vec::new()),
         CliError::Config(found) => {
             let head = format!("### Error: {}\n", prose(&clipped(&found.to_string(), MAX_NAMES)));
-            assemble(&head, &problems(&found.diagnostics), LIMIT)
+            assemble(&head, &problems(&found.diagnostics), limit)
         }
     }
 }
 
 /// A message is an item of its own, so that one that is too long is left out whole.
-fn failure(message: &str, hints: &[String], more: Vec<Section>) -> String {
+fn failure(message: &str, hints: &[String], more: Vec<Section>, limit: usize) -> String {
     let mut sections = vec![Section::new("Why", vec![Item::line("message", 0, &prose(message))])];
     sections.extend(more);
     let hints = hints.iter().map(|hint| Item::line("hint", 1, &prose(hint))).collect();
     sections.push(Section::new("What to do", hints));
-    assemble("### Error: `deployer` could not do its work\n", &sections, LIMIT)
+    assemble("### Error: `deployer` could not do its work\n", &sections, limit)
 }
 
 fn refusal(refusal: &Refusal) -> Item {
@@ -100,8 +106,8 @@ fn problem(problem: &Diagnostic, rank: u8) -> Item {
     Item::line(problem.rule, rank, &text)
 }
 
-/// What an edit of the YAML has changed, and the plan that follows from it.
-pub fn tenant_edit_markdown(edit: &TenantEdit, plan: Option<&Plan>) -> String {
+/// What an edit of the YAML has changed, and the plan that follows from it or why there is none.
+pub fn tenant_edit_markdown(edit: &TenantEdit, plan: Option<&Result<Plan, CliError>>) -> String {
     let remarks = edit.remarks();
     let remarks = remarks.iter().map(|remark| Item::line("note", 1, &prose(remark))).collect();
     let head = format!("### {}\n", prose(&clipped(edit.headline().trim_end_matches('.'), MAX_NAMES)));
@@ -109,32 +115,52 @@ pub fn tenant_edit_markdown(edit: &TenantEdit, plan: Option<&Plan>) -> String {
         return assemble(&head, &[Section::new("Notes", remarks)], LIMIT);
     };
     let edited = assemble(&head, &[Section::new("Notes", remarks)], LIMIT / 4);
-    format!("{edited}\n{}", plan_within(plan, LIMIT - edited.len() - 1))
+    let room = LIMIT - edited.len() - 1;
+    match plan {
+        Ok(plan) => format!("{edited}\n{}", plan_within(plan, room)),
+        Err(error) => format!("{edited}\n{}", error_within(error, room)),
+    }
 }
 
 /// Sentences that follow an answer.
 pub fn notes_markdown(notes: &[String]) -> String {
     let items = notes.iter().map(|note| Item::line("note", 0, &prose(note))).collect();
-    assemble("", &[Section::new("Notes", items)], LIMIT / 4)
+    // The line between it and the answer is the caller's.
+    assemble("", &[Section::new("Notes", items)], LIMIT / 4).trim_start().to_owned()
+}
+
+/// What was done, in a sentence without its full stop, and what follows from it.
+pub fn answer_markdown(headline: &str, notes: &[String]) -> String {
+    let head = format!("### {}\n", prose(&clipped(headline, MAX_NAMES)));
+    let items = notes.iter().map(|note| Item::line("note", 0, &prose(note))).collect();
+    assemble(&head, &[Section::new("Notes", items)], LIMIT)
 }
 
 /// A list as a table; rows that do not fit are counted.
-pub fn table_markdown(title: &str, heads: &[Head], rows: &[Vec<String>]) -> String {
+pub fn table_markdown(title: &str, heads: &[Head], rows: &[Vec<String>], foot: Option<&Foot>) -> String {
     let names = heads.iter().map(|head| match head {
         Head::Words(words) => (*words).to_owned(),
         Head::Name(name) => cell(name),
     });
     let names = names.collect::<Vec<_>>().join(" | ");
     let mut text = format!("### {title}\n\n| {names} |\n|{}\n", "---|".repeat(heads.len()));
+    let mut left_out = 0;
     for (at, row) in rows.iter().enumerate() {
         let cells: Vec<_> =
             row.iter().map(|text| if text.is_empty() { String::new() } else { cell(text) }).collect();
         let line = format!("| {} |\n", cells.join(" | "));
         if text.len() + line.len() + 100 > LIMIT / 3 {
-            let _ = writeln!(text, "\nAnd {} more.", rows.len() - at);
+            left_out = rows.len() - at;
             break;
         }
         text.push_str(&line);
+    }
+    if let Some(Foot { head, cells }) = foot {
+        let cells: Vec<_> = cells.iter().map(|text| cell(text)).collect();
+        let _ = writeln!(text, "| **{head}** | {} |", cells.join(" | "));
+    }
+    if left_out > 0 {
+        let _ = writeln!(text, "\nAnd {left_out} more.");
     }
     text
 }

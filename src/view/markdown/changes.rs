@@ -5,20 +5,18 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::document::{Item, Section};
-use super::text::{code, details, diff_block, html, prose};
+use super::text::{code, codes, details, diff_block, html, prose};
 use crate::plan::{Action, Change, FieldChange, Plan};
 use crate::resource::Consequence;
-use crate::view::actions::{Counts, Face, drift_word, face};
+use crate::view::actions::{Counts, Face, face};
+use crate::view::common::{self, CommonField, MAX_VALUES, short};
 use crate::view::fields::sides;
 use crate::view::grouping::{Detail, Entry, entries, reasons, waiting};
 use crate::view::human::note_in_words;
 use crate::view::redact::redacted;
-use crate::view::rows::{Wording, shared_fields};
+use crate::view::rows::{Wording, path};
 use crate::view::settings::{inline, settings};
 use crate::view::style::counted;
-
-/// Names of a group that its line tells.
-const NAMED: usize = 3;
 
 /// Changes that are named behind what they wait for; each of them is told by itself too.
 const MAX_NEEDED_BY: usize = 10;
@@ -99,27 +97,25 @@ pub fn counts(plan: &Plan) -> String {
 fn item(entry: &Entry<'_>, wording: Wording, grouped: bool, shown: &[String]) -> Item {
     let change = entry.first;
     let face = face(change.action);
-    let verb = match wording {
-        Wording::Plan => change.verb.as_str(),
-        Wording::Drift => drift_word(change),
-    };
+    let verb = wording.word(change);
     let address = if entry.alone() { change.address.to_string() } else { change.address.kind.clone() };
     let specials = specials(entry, wording, shown);
     let tail = if specials.is_empty() { String::new() } else { format!(": {}", specials.join(", ")) };
     let mut line =
         format!("{} {}{}", code(&format!("{} {verb}", face.sign)), code(&address), prose_after(&tail));
-    if let Some(place) = place(entry) {
+    let place = common::place(entry);
+    if let Some(place) = &place {
         let _ = write!(line, " ({})", code(place));
     }
     if !entry.alone() {
-        line.push_str(&names(entry));
+        let _ = write!(line, "<br>{}", codes(&entry.names()));
     }
     let body = body(entry, grouped, shown);
     let full = (!body.is_empty()).then(|| {
         let what = html(&format!("{} {verb}", face.sign));
         let summary = format!("<code>{what}</code> <code>{}</code>{}", html(&address), html_after(&tail));
-        let place = place(entry).map(|place| format!("Asked for at {}\n\n", code(place))).unwrap_or_default();
-        let names = if entry.alone() { String::new() } else { format!("\nIn {}\n", all_names(entry)) };
+        let place = place.map(|place| format!("Asked for at {}\n\n", code(&place))).unwrap_or_default();
+        let names = if entry.alone() { String::new() } else { format!("\nIn {}\n", codes(&entry.names())) };
         details(&summary, &format!("{place}{}{names}", diff_block(&body)))
     });
     Item {
@@ -138,11 +134,6 @@ fn prose_after(tail: &str) -> String {
 /// Inside of `summary` GitHub finds mentions outside of code.
 fn html_after(tail: &str) -> String {
     tail.strip_prefix(": ").map_or_else(String::new, |text| format!(": <code>{}</code>", html(text)))
-}
-
-fn place<'a>(entry: &Entry<'a>) -> Option<&'a str> {
-    let source = entry.first.source.as_ref().filter(|_| entry.alone());
-    source.and_then(|source| source.location.as_deref())
 }
 
 /// What must not be left out before anything else is.
@@ -170,21 +161,11 @@ fn specials(entry: &Entry<'_>, wording: Wording, shown: &[String]) -> Vec<String
     found
 }
 
-fn names(entry: &Entry<'_>) -> String {
-    let names: Vec<_> = entry.names().take(NAMED).map(code).collect();
-    let more = entry.count().saturating_sub(names.len());
-    format!("<br>{} and {more} more", names.join(", "))
-}
-
-fn all_names(entry: &Entry<'_>) -> String {
-    entry.names().map(code).collect::<Vec<_>>().join(", ")
-}
-
 /// The lines of the block of code: fields that change, or the settings of what is new.
 fn body(entry: &Entry<'_>, grouped: bool, shown: &[String]) -> Vec<String> {
     let change = entry.first;
-    let fields = if entry.alone() { change.fields.clone() } else { shared_fields(entry) };
-    let mut lines: Vec<_> = fields.iter().flat_map(|field| field_lines(field, shown)).collect();
+    let fields = common::fields(entry, |field| hidden(field, shown));
+    let mut lines: Vec<_> = fields.iter().flat_map(common_lines).collect();
     if let (false, Action::Create, Some(after)) = (grouped, change.action, &change.after) {
         lines.extend(
             settings(&change.address, &redacted(after, "", shown))
@@ -195,17 +176,39 @@ fn body(entry: &Entry<'_>, grouped: bool, shown: &[String]) -> Vec<String> {
     lines
 }
 
-fn field_lines(field: &FieldChange, shown: &[String]) -> Vec<String> {
-    let path = if field.path.is_empty() { &field.pointer } else { &field.path };
+/// A field without the values that may not be seen.
+fn hidden(field: &FieldChange, shown: &[String]) -> FieldChange {
     let hidden = |value: &Option<Value>| value.as_ref().map(|value| redacted(value, &field.pointer, shown));
-    let (old, new) = (hidden(&field.old), hidden(&field.new));
-    let sides = sides(old.as_ref(), new.as_ref());
+    FieldChange { old: hidden(&field.old), new: hidden(&field.new), ..field.clone() }
+}
+
+/// A field of a group: once where all have the same values, else both sides of each pair of values.
+fn common_lines(common: &CommonField<'_>) -> Vec<String> {
+    if common.values.is_empty() {
+        return field_lines(&common.field);
+    }
+    let mut lines = vec![format!("  {}:", path(&common.field))];
+    for values in common.values.iter().take(MAX_VALUES) {
+        let sides = sides(values.field.old.as_ref(), values.field.new.as_ref());
+        let whose = values.whose();
+        lines.extend([
+            format!("-   {whose}: {}", short(&sides.old)),
+            format!("+   {whose}: {}", short(&sides.new)),
+        ]);
+    }
+    lines.extend(common.more().map(|more| format!("    {more}")));
+    lines
+}
+
+fn field_lines(field: &FieldChange) -> Vec<String> {
+    let path = path(field);
+    let sides = sides(field.old.as_ref(), field.new.as_ref());
     let plain = |sign: char, text: &str| format!("{sign} {path}: {text}");
     if sides.several || sides.lines.len() > 2 {
         let lines = sides.lines.iter().map(|(sign, text)| format!("{sign}   {text}"));
         return std::iter::once(format!("  {path}:")).chain(lines).collect();
     }
-    let old = old.map(|_| plain('-', &sides.old));
-    let new = new.map(|_| plain('+', &sides.new));
+    let old = field.old.as_ref().map(|_| plain('-', &sides.old));
+    let new = field.new.as_ref().map(|_| plain('+', &sides.new));
     old.into_iter().chain(new).collect()
 }

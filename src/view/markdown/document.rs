@@ -95,7 +95,8 @@ fn size(item: &Item, told: Told) -> usize {
     shown(item, told).len()
 }
 
-/// Every item briefly before any item with details, in the order of ranks.
+/// Every item briefly before any item with details: those that tell of several things first, which are few and say the
+/// most, then in the order of ranks.
 fn fitting(sections: &[&Section], room: usize) -> Vec<Vec<Told>> {
     let mut told: Vec<Vec<_>> = sections.iter().map(|section| vec![Told::Not; section.items.len()]).collect();
     let mut order: Vec<_> = sections
@@ -103,7 +104,7 @@ fn fitting(sections: &[&Section], room: usize) -> Vec<Vec<Told>> {
         .zip(&mut told)
         .flat_map(|(section, told)| section.items.iter().zip(told.iter_mut()))
         .collect();
-    order.sort_by_key(|(item, _)| item.rank);
+    order.sort_by_key(|(item, _)| (item.count == 1, item.rank));
     let mut used = 0;
     for (from, to) in [(Told::Not, Told::Short), (Told::Short, Told::Full)] {
         for (item, told) in order.iter_mut().filter(|(_, told)| **told == from) {

@@ -13,16 +13,19 @@ mod text;
 use std::fmt::Write as _;
 
 pub use answers::{
-    error_markdown, notes_markdown, table_markdown, tenant_edit_markdown, validation_markdown,
+    answer_markdown, error_markdown, notes_markdown, table_markdown, tenant_edit_markdown,
+    validation_markdown,
 };
 
+use super::grouping::Detail;
 use super::human::{drift_counts, drift_headline, no_changes, plan_to, target_in_words, whose};
-use super::report::{NO_ANSWER, NO_URL, headline_in_words, next_steps, services, why_skipped};
+use super::outcomes::{Ended, failed, skipped};
+use super::report::{NO_ANSWER, NO_URL, headline_in_words, next_steps, services};
 use super::rows::Wording;
-use crate::apply::{Failure, Outcome, Report};
+use crate::apply::{Outcome, Report};
 use crate::plan::Plan;
 use document::{Item, LIMIT, Section, assemble};
-use text::{clipped, code, prose};
+use text::{clipped, code, codes, prose};
 
 /// Characters of a name in a headline; the configuration allows fewer.
 const MAX_NAME: usize = 200;
@@ -61,12 +64,13 @@ pub fn report_markdown(plan: &Plan, report: &Report) -> String {
     let (word, counts) = headline_in_words(plan, report);
     let colon = if report.all_applied() { "" } else { ":" };
     let headline = format!("{word}{colon} {counts} ({})", whose(plan));
+    let grouped = Detail::Grouped.groups(plan);
     let steps = next_steps(plan, report);
     let steps = steps.iter().map(|step| Item::line("steps", 0, &prose(step))).collect();
     let mut sections = vec![
-        Section::new("Failed", outcomes(report, 0, failed)),
-        Section::new("May be half done", outcomes(report, 0, half_done)),
-        Section::new("Skipped", outcomes(report, 1, skipped)),
+        Section::new("Failed", outcomes(&failed(report, grouped), 0)),
+        Section::new("May be half done", half_done(report)),
+        Section::new("Skipped", outcomes(&skipped(report, grouped), 1)),
         Section::new("Next", steps),
         existing(plan, report),
     ];
@@ -94,29 +98,22 @@ fn head(plan: &Plan, headline: &str) -> String {
     text
 }
 
-/// The outcomes of one sort, each as its address and the words of `told`.
-fn outcomes(report: &Report, rank: u8, told: fn(&Outcome) -> Option<Vec<String>>) -> Vec<Item> {
-    let items = report.outcomes.iter().filter_map(|(address, outcome)| {
-        let lines: Vec<_> = told(outcome)?.iter().map(|line| prose(line)).collect();
-        let joint = if lines.is_empty() { "" } else { ": " };
-        let text = format!("{}{joint}{}", code(&address.to_string()), lines.join("<br>"));
-        Some(Item::line(&address.kind, rank, &text))
+/// The outcomes of one sort, each with its reasons and hints.
+fn outcomes(ended: &[Ended<'_>], rank: u8) -> Vec<Item> {
+    let items = ended.iter().map(|ended| {
+        let hints = ended.hints.iter().map(|hint| format!("hint: {hint}"));
+        let mut lines: Vec<_> = ended.reasons.iter().cloned().chain(hints).map(|line| prose(&line)).collect();
+        lines.extend(ended.others.as_ref().map(|others| format!("alike: {}", codes(others))));
+        let (address, more) = (code(&ended.first.to_string()), ended.and_others());
+        let item = Item::line(&ended.first.kind, rank, &format!("{address}{more}: {}", lines.join("<br>")));
+        Item { count: ended.count, ..item }
     });
     items.collect()
 }
 
-fn failed(outcome: &Outcome) -> Option<Vec<String>> {
-    let Outcome::Failed(Failure { message, hints }) = outcome else { return None };
-    Some(std::iter::once(message.clone()).chain(hints.iter().map(|hint| format!("hint: {hint}"))).collect())
-}
-
-fn half_done(outcome: &Outcome) -> Option<Vec<String>> {
-    matches!(outcome, Outcome::Unknown).then(Vec::new)
-}
-
-fn skipped(outcome: &Outcome) -> Option<Vec<String>> {
-    let Outcome::Skipped(why) = outcome else { return None };
-    Some(why_skipped(why))
+fn half_done(report: &Report) -> Vec<Item> {
+    let half = report.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Unknown));
+    half.map(|(address, _)| Item::line(&address.kind, 0, &code(&address.to_string()))).collect()
 }
 
 /// The services that this run made or changed, and where they answer.

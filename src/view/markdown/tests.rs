@@ -113,7 +113,7 @@ fn drift_has_its_own_words() {
             .contains("; only a part was looked at: `--layer release`.")
     );
     insta::assert_snapshot!(drift_markdown(&sample()), @r"
-    ### dev has drifted from its YAML in 6 places
+    ### dev has drifted from its YAML: 4 objects differ in 6 places
 
     Project `agent-army-example`, region `us-central1`, on the sandbox.
 
@@ -289,7 +289,9 @@ fn what_has_no_room_is_counted_by_kind_and_action() {
     let text = |at: usize| format!("{at}-{}", "v".repeat(400));
     let mut changes: Vec<_> = (0..400)
         .map(|at| {
-            update(&format!("run_service/web-{at}"), json!({"image": text(at)}), json!({"image": "new"}))
+            // Each changes another field, so that none is like another.
+            let key = format!("key-{at}");
+            update(&format!("run_service/web-{at}"), json!({&key: text(at)}), json!({&key: "new"}))
         })
         .collect();
     changes.push(delete("secret/last", "delete", json!({})));
@@ -299,13 +301,36 @@ fn what_has_no_room_is_counted_by_kind_and_action() {
     assert!(text.contains("* `- delete` `secret/last`\n"));
     well_formed(&text);
     let long = |at| {
-        create(&format!("k{}/{}", at % 30, "n".repeat(2_000)), "create", json!({}))
+        create(&format!("k{}/{}", at % 60, "n".repeat(2_000)), "create", json!({}))
             .leads_to(Consequence::AccessWidened)
     };
     let text = plan_markdown(&plan((0..200).map(long).collect()));
     assert!(text.len() <= LIMIT);
-    assert!(text.contains(" `create k2`") && text.contains(", and others\n"), "{text}");
+    assert!(text.contains(" `create k30`") && text.contains(", and others\n"), "{text}");
     well_formed(&text);
+}
+
+#[test]
+fn groups_are_told_before_single_changes_when_room_is_short() {
+    let long = "n".repeat(300);
+    let gone = |at| delete(&format!("secret/{long}-{at}"), "delete", json!({}));
+    let mut changes: Vec<_> = (0..300).map(gone).collect();
+    changes.extend((0..50).map(|at| create(&format!("run_service/web-{at}"), "create", json!({}))));
+    let text = plan_markdown(&plan(changes));
+    assert!(text.len() <= LIMIT);
+    assert!(text.contains("* `+ create` `run_service`: 50 objects<br>`web-0`, "), "{text}");
+    assert!(text.contains(" `delete secret`\n"), "{text}");
+}
+
+#[test]
+fn hidden_variables_that_differ_are_told_once() {
+    let changed = |at: usize| {
+        let env = |value: String| json!({"env": {"KEY": value}});
+        update(&format!("run_service/s-{at}"), env(format!("old-{at}")), env(format!("new-{at}")))
+    };
+    let text = plan_markdown(&plan((0..50).map(changed).collect()));
+    assert_eq!(text.matches("(redacted)").count(), 2, "{text}");
+    assert!(!text.contains("old-") && !text.contains("new-"), "{text}");
 }
 
 /// Blocks of code and details are closed, nothing outside of code is a tag but ours, and nobody is mentioned.

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::view::common::Names;
 use crate::view::style::printable;
 
 /// Without width: between it and `@` there is no mention.
@@ -34,7 +35,13 @@ pub fn code(text: &str) -> String {
     format!("{ticks}{pad}{text}{pad}{ticks}")
 }
 
-/// The same in a cell of a table, whose bars would end it.
+/// Names as code spans, and how many there are besides.
+pub fn codes(names: &Names<'_>) -> String {
+    let words = names.named.iter().map(|name| code(name)).chain(names.rest());
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// A code span in a cell of a table, whose bars would end it.
 pub fn cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }

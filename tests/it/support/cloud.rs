@@ -162,6 +162,13 @@ impl Cloud {
         all
     }
 
+    /// Puts an image into a repository that exists, as if it had been pushed there. Answers its digest.
+    pub async fn push(&self, image: &str) -> String {
+        let answer =
+            self.expect(Method::POST, "/__sandbox/artifacts", Some(&json!({ "image": image }))).await;
+        answer["digest"].as_str().unwrap().to_owned()
+    }
+
     /// The live Cloud Run service of the repository's project.
     pub async fn service(&self, name: &str) -> Value {
         self.read(&service_path(name)).await
@@ -273,4 +280,19 @@ pub fn account_path(id: &str) -> String {
 /// The path of a Cloud Run service in the repository's project.
 pub fn service_path(name: &str) -> String {
     format!("/run.googleapis.com/v2/projects/{PROJECT}/locations/{REGION}/services/{name}")
+}
+
+/// The path of a Cloud Run job in the repository's project.
+pub fn job_path(name: &str) -> String {
+    format!("/run.googleapis.com/v2/projects/{PROJECT}/locations/{REGION}/jobs/{name}")
+}
+
+/// The path of a secret in the repository's project.
+pub fn secret_path(id: &str) -> String {
+    format!("/secretmanager.googleapis.com/v1/projects/{PROJECT}/secrets/{id}")
+}
+
+/// The path of a repository of Artifact Registry in the repository's project.
+pub fn repository_path(id: &str) -> String {
+    format!("/artifactregistry.googleapis.com/v1/projects/{PROJECT}/locations/{REGION}/repositories/{id}")
 }

@@ -7,7 +7,9 @@ mod cloud;
 mod run;
 mod workplace;
 
-pub use cloud::{Cloud, Recorded, account_path, project_path, service_path};
+pub use cloud::{
+    Cloud, Recorded, account_path, job_path, project_path, repository_path, secret_path, service_path,
+};
 pub use run::{Done, Run};
 pub use workplace::{ENVIRONMENTS, Workplace, repository};
 

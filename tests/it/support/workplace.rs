@@ -15,6 +15,7 @@ environment: base
 system: shop
 project: {id: agent-army-example, number: "123456789012"}
 region: us-central1
+registry: {repository: shop}
 secrets:
   database-url: {id: "database-url-${env}"}
   signing-key: {generate: hex32}

@@ -1,4 +1,5 @@
-//! What is planned: a copy of this repository's own environments, and generated ones of any size.
+//! What is planned: the environments of the example `python-api`, side by side in one project, and generated ones of
+//! any size.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 const SECRETS: usize = 50;
 /// Service accounts that the services of a generated environment share.
 const ACCOUNTS: usize = 20;
+/// agent-army, as far as deployer knows its kinds.
+const EXAMPLE: &str = "examples/python-api";
 /// References to secrets of each service.
 const REFERENCES: usize = 5;
 
@@ -19,21 +22,29 @@ pub(super) struct Subject {
     folder: PathBuf,
     /// How many services were generated; 0 for an environment that was not.
     pub(super) services: usize,
+    /// Flags of its first `apply`.
+    pub(super) release: &'static [&'static str],
 }
 
 impl Subject {
-    /// A copy of the workspace's environments below `parent`, so that measuring leaves the checkout's sandbox alone.
-    pub(super) fn from_workspace(workspace: &Path, parent: &Path, environment: &str) -> Result<Self, String> {
-        let folder = parent.join("workspace");
-        copy(&workspace.join("environments"), &folder.join("environments"))?;
-        Ok(Self { name: "agent-army".to_owned(), environment: environment.to_owned(), folder, services: 0 })
+    /// The environments of the example, in a copy below `parent`: a first release names its image.
+    pub(super) fn of_example(workspace: &Path, parent: &Path) -> Result<[Self; 3], String> {
+        let folder = parent.join("example");
+        copy(&workspace.join(EXAMPLE), &folder)?;
+        Ok(["dev", "staging", "production"].map(|environment| Self {
+            name: format!("agent-army {environment}"),
+            environment: environment.to_owned(),
+            folder: folder.clone(),
+            services: 0,
+            release: &["--image", "api=us-docker.pkg.dev/cloudrun/container/hello"],
+        }))
     }
 
     /// An environment of `services` services below `parent`.
     pub(super) fn generated(parent: &Path, services: usize) -> Result<Self, String> {
         let name = format!("{services} services");
         let folder = parent.join(format!("generated-{services}"));
-        let subject = Self { name, environment: "bench".to_owned(), folder, services };
+        let subject = Self { name, environment: "bench".to_owned(), folder, services, release: &[] };
         subject.write(services)?;
         Ok(subject)
     }
@@ -150,14 +161,20 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_holds_the_files_of_folders_too() {
+    fn the_environments_of_the_example_share_a_copy_with_its_folders() {
         let folder = tempfile::tempdir().unwrap();
         let from = folder.path().join("checkout");
-        fs::create_dir_all(from.join("environments/services")).unwrap();
-        fs::write(from.join("environments/services/a.yaml"), "a").unwrap();
-        let subject = Subject::from_workspace(&from, folder.path(), "dev").unwrap();
-        let copied = Path::new(&subject.root()).join("environments/services/a.yaml");
-        assert_eq!(fs::read_to_string(copied).unwrap(), "a");
-        assert_eq!(subject.portions(80), [0], "applied once, as it is");
+        fs::create_dir_all(from.join(EXAMPLE).join("environments")).unwrap();
+        fs::write(from.join(EXAMPLE).join("environments/dev.yaml"), "a").unwrap();
+        let subjects = Subject::of_example(&from, folder.path()).unwrap();
+        assert_eq!(
+            subjects.each_ref().map(|subject| subject.environment.as_str()),
+            ["dev", "staging", "production"]
+        );
+        for subject in subjects {
+            let copied = Path::new(&subject.root()).join("environments/dev.yaml");
+            assert_eq!(fs::read_to_string(copied).unwrap(), "a");
+            assert_eq!(subject.portions(80), [0], "applied once, as it is");
+        }
     }
 }

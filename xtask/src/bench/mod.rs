@@ -41,13 +41,16 @@ pub(crate) fn run(workspace: &Path, args: &[&str]) -> Result<(), String> {
         .tempdir()
         .map_err(|error| format!("no temporary folder: {error}"))?;
     let mut report = Report { profile: options.profile.clone(), runs: options.runs, ..Report::default() };
-    let army = Subject::from_workspace(workspace, folder.path(), "dev")?;
-    report.startup.push(startup(&deployer, &army)?);
-    report.plans.extend(subject(&deployer, &army, &options)?);
+    // All are applied before the first is measured, so that each is planned beside the others.
+    let army = Subject::of_example(workspace, folder.path())?;
+    army.iter().try_for_each(|subject| prepare(&deployer, subject))?;
+    for subject in &army {
+        measure_one(&deployer, subject, &options, &mut report)?;
+    }
     for size in &options.sizes {
         let generated = Subject::generated(folder.path(), *size)?;
-        report.startup.push(startup(&deployer, &generated)?);
-        report.plans.extend(subject(&deployer, &generated, &options)?);
+        prepare(&deployer, &generated)?;
+        measure_one(&deployer, &generated, &options, &mut report)?;
     }
     if options.json {
         println!("{:#}", report.json());
@@ -89,10 +92,18 @@ fn startup(deployer: &Path, subject: &Subject) -> Result<Startup, String> {
     Ok(Startup { subject: subject.name.clone(), cost: Cost::median(&costs) })
 }
 
-/// Applies the subject once, then plans it at each latency.
-fn subject(deployer: &Path, subject: &Subject, options: &Options) -> Result<Vec<Plan>, String> {
-    prepare(deployer, subject)?;
-    LATENCIES.iter().map(|latency| plan(deployer, subject, *latency, options.runs)).collect()
+/// Starts it, then plans it at each latency.
+fn measure_one(
+    deployer: &Path,
+    subject: &Subject,
+    options: &Options,
+    report: &mut Report,
+) -> Result<(), String> {
+    report.startup.push(startup(deployer, subject)?);
+    for latency in LATENCIES {
+        report.plans.push(plan(deployer, subject, latency, options.runs)?);
+    }
+    Ok(())
 }
 
 /// The sandbox is the one inside `apply` here: it gives the project the number that the YAML says.
@@ -101,8 +112,8 @@ fn prepare(deployer: &Path, subject: &Subject) -> Result<(), String> {
     for (index, services) in steps.iter().enumerate() {
         say(&format!("{}: apply, part {} of {}", subject.name, index + 1, steps.len()));
         subject.write(*services)?;
-        let args = ["apply", &subject.environment, "-C", &subject.root(), "--auto-approve"];
-        process::succeed(Command::new(deployer).args(args))?;
+        let args = ["apply", &subject.environment, "-C", &subject.root(), "--sandbox"];
+        process::succeed(Command::new(deployer).args(args).args(subject.release))?;
     }
     Ok(())
 }
@@ -110,7 +121,7 @@ fn prepare(deployer: &Path, subject: &Subject) -> Result<(), String> {
 fn plan(deployer: &Path, subject: &Subject, latency: u64, runs: usize) -> Result<Plan, String> {
     say(&format!("{}: plan at {latency} ms", subject.name));
     // Exit 2, and so an error here, would say that the plan is not empty and the figures are of something else.
-    let args = ["plan", &subject.environment, "-C", &subject.root(), "--detailed-exitcode"];
+    let args = ["plan", &subject.environment, "-C", &subject.root(), "--sandbox", "--detailed-exitcode"];
     let runs = repeat(runs, || {
         let cloud =
             Cloud::start(deployer, &subject.state(), &["--latency", &latency.to_string(), "--quotas"])?;

@@ -35,7 +35,7 @@ pub(super) struct Startup {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) subject: String,
-    /// 0 for this repository's own environment.
+    /// 0 for an environment of the example.
     pub(super) services: usize,
     /// Milliseconds before each answer.
     pub(super) latency: u64,

@@ -59,7 +59,8 @@ impl<'a> Findings<'a> {
             return Some(format!("{id}:{}", reference.version.as_deref().unwrap_or_default()));
         }
         let versions = self.facts.secrets.get(id).copied().unwrap_or_default();
-        let made_now = secret.generate.is_some() || (self.facts.placeholders && !secret.optional);
+        let made = secret.generate.is_some() || (self.facts.placeholders && !secret.optional);
+        let made_now = made && !self.facts.release_only;
         let number = match versions.newest_enabled {
             Some(number) => Some(number),
             None if made_now && !versions.any_left => Some(versions.highest + 1),
@@ -70,10 +71,18 @@ impl<'a> Findings<'a> {
                 self.notes.push(format!("{target} is left out: the optional secret {id} has no value"));
                 return None;
             }
-            self.blocked.push(self.no_value(&reference.alias, versions.any_left));
+            self.blocked.push(match (made, versions.any_left) {
+                (true, false) => self.not_made(&reference.alias),
+                (_, any_left) => self.no_value(&reference.alias, any_left),
+            });
         }
         let version = reference.version.clone().or_else(|| number.map(|number| number.to_string()));
         Some(format!("{id}:{}", version.unwrap_or_else(|| "(no value)".to_owned())))
+    }
+
+    /// The foundation makes the value, and a release does not.
+    fn not_made(&self, alias: &str) -> String {
+        format!("secret {alias} has no value yet: deployer apply {} --layer foundation", self.env.name)
     }
 
     fn no_value(&self, alias: &str, disabled: bool) -> String {

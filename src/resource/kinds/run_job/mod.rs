@@ -32,6 +32,7 @@ impl Kind for RunJob {
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
     const SERVER_CHECK: bool = true;
+    const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
     type Spec = Spec;
 

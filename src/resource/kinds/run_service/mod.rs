@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 pub use spec::Spec;
 
 use super::{container, project_grant, secret, secret_grant, service_account};
-use crate::config::Environment;
+use crate::config::{Environment, host};
 use crate::gcp::{Gcp, GcpError};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Ownership, Place,
-    RunningImage, Scope, Settle,
+    Address, Answers, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Ownership,
+    Place, RunningImage, Scope, Settle,
 };
 
 pub struct RunService;
@@ -30,11 +30,6 @@ pub fn full_name(project: &str, region: &str, service: &str) -> String {
     format!("projects/{project}/locations/{region}/services/{service}")
 }
 
-/// The URL that Cloud Run gives every service; it is known before the service exists.
-pub fn url(service: &str, project_number: u64, region: &str) -> String {
-    format!("https://{service}-{project_number}.{region}.run.app")
-}
-
 /// Fields of the service itself; all others belong to the template, so changing them makes a revision.
 const SERVICE_FIELDS: [&str; 4] = ["min_instances", "ingress", "access", "labels"];
 
@@ -42,7 +37,9 @@ impl Kind for RunService {
     const NAME: &'static str = "run_service";
     const API: &'static str = "run.googleapis.com";
     const LAYER: Layer = Layer::Release;
+    const RESTARTS: bool = true;
     const SERVER_CHECK: bool = true;
+    const REGIONAL: bool = true;
     const VIEWER: &'static str = "roles/run.viewer";
     type Spec = Spec;
 
@@ -52,6 +49,13 @@ impl Kind for RunService {
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
         container::needs(&spec.service_account, spec.secret_ids(), spec.images())
+    }
+
+    fn answers(place: &Place, name: &str) -> Answers {
+        if host::label(name, place.project_number).len() > host::MAX_LABEL {
+            return Answers::Unpredictable;
+        }
+        Answers::At(host::url(name, place.project_number, &place.region))
     }
 
     /// The spec shows the newest template. As long as an older revision serves, that one's account and secrets
