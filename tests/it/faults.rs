@@ -358,12 +358,10 @@ async fn an_answer_that_never_comes_is_given_up_and_asked_for_again() {
 }
 
 /// Methods that no scene meets, and why.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     ("iam.projects.locations.workloadIdentityPools", "a collection, whose methods are put together"),
-    (
-        "iam.projects.locations.workloadIdentityPools.providers",
-        "a collection, whose methods are put together",
-    ),
+    ("iam.projects.locations.workloadIdentityPools.providers", "the same"),
+    ("serviceusage.services.enable", "a permission, which a hint names"),
     (
         "secretmanager.projects.secrets.versions.destroy",
         "when two runs make the same first value, see `races`",
