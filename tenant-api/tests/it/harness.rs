@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::servers;
+use crate::servers::{self, SUPERUSER};
 
 /// The password of every user that the harness makes.
 pub const PASSWORD: &str = "correct horse battery";
@@ -65,15 +65,14 @@ impl Answer {
 /// Makes an empty database and the variables that name it.
 pub async fn database() -> (String, BTreeMap<String, String>) {
     let name = format!("t_{}", Uuid::new_v4().simple());
-    let port = servers::postgres().port;
-    let admin = pool_of("admin", "postgres").await;
+    let admin = pool_of(SUPERUSER, "postgres").await;
     admin.execute(format!("CREATE DATABASE {name} OWNER owner").as_str()).await.unwrap();
     admin.close().await;
-    let redis = servers::redis().port;
+    let for_sqlalchemy = |url: String| url.replacen("postgres://", "postgresql+asyncpg://", 1);
     let variables = [
-        ("DATABASE_URL", format!("postgresql+asyncpg://app@127.0.0.1:{port}/{name}")),
-        ("DATABASE_OWNER_URL", format!("postgresql://owner@127.0.0.1:{port}/{name}")),
-        ("REDIS_URL", format!("redis://127.0.0.1:{redis}/0")),
+        ("DATABASE_URL", for_sqlalchemy(servers::postgres_url("app", &name).await)),
+        ("DATABASE_OWNER_URL", servers::postgres_url("owner", &name).await),
+        ("REDIS_URL", servers::redis().await.url()),
         ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef".to_owned()),
         ("PASSWORD_HASH_COST", "4".to_owned()),
         ("DATABASE_MAX_CONNECTIONS", "5".to_owned()),
@@ -83,7 +82,7 @@ pub async fn database() -> (String, BTreeMap<String, String>) {
 
 /// Connects as one of the roles of the test server.
 pub async fn pool_of(role: &str, database: &str) -> PgPool {
-    let url = format!("postgresql://{role}@127.0.0.1:{}/{database}", servers::postgres().port);
+    let url = servers::postgres_url(role, database).await;
     PgPoolOptions::new().max_connections(2).connect(&url).await.unwrap()
 }
 
@@ -101,8 +100,8 @@ impl Api {
     /// The same on a database that is there, reached through another port.
     pub async fn through(port: u16) -> Self {
         let (database, mut variables) = database().await;
-        for (name, role) in [("DATABASE_URL", "app"), ("DATABASE_OWNER_URL", "owner")] {
-            variables.insert(name.to_owned(), format!("postgresql://{role}@127.0.0.1:{port}/{database}"));
+        for name in ["DATABASE_URL", "DATABASE_OWNER_URL"] {
+            variables.entry(name.to_owned()).and_modify(|url| *url = servers::through(port, url));
         }
         Self::on(database, variables, &[]).await
     }
