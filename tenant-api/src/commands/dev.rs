@@ -46,7 +46,9 @@ pub(super) async fn run(args: &serve::Args) -> Result<(), CommandError> {
     // First of all: somebody else's port should not cost the wait for a database.
     let listener = serve::listen(Ipv4Addr::LOCALHOST, settings.port).await?;
     tracing::info!("starting a PostgreSQL; where none is installed it is fetched, which takes a while once");
-    let postgres = Postgres::start(&Options::default()).await.map_err(|error| refusal(&error))?;
+    // What is gone with the process need not be on a disk.
+    let options = Options { fast: true, ..Options::default() };
+    let postgres = Postgres::start(&options).await.map_err(|error| refusal(&error))?;
     let served = serve_on(&postgres, listener, settings).await;
     let stopped = postgres.stop().await.map_err(|error| refusal(&error));
     served.and(stopped)?;
