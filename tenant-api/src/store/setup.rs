@@ -1,6 +1,6 @@
-//! Roles and a database on a server that has neither: what an administrator does once, for the command `dev`.
+//! Roles and a database on a server of this machine that has neither: what an administrator does once, for the command `dev`.
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
@@ -17,6 +17,8 @@ pub struct Access {
 /// Makes the database `name` with its two roles, none of which is there yet, as the superuser that `admin_url` names.
 pub async fn make_database(admin_url: &str, name: &str) -> Result<Access> {
     let options: PgConnectOptions = admin_url.parse()?;
+    // What `PGSSLMODE` asks is about servers elsewhere; this one is on the same machine and speaks no TLS.
+    let options = options.ssl_mode(PgSslMode::Disable);
     let mut admin = PgConnection::connect_with(&options).await?;
     let of_role = async |admin: &mut PgConnection, role: &str| {
         let password = make_role(admin, role).await?;

@@ -6,6 +6,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::harness::signal;
+
 /// Ends what `dev` prints before it serves.
 const LAST: &str = "Ctrl-C stops it all";
 
@@ -66,9 +68,7 @@ async fn demo_works_as_it_says_and_leaves_nothing() {
     let database: sqlx::postgres::PgConnectOptions = demo.told("psql ").parse().unwrap();
     assert!(TcpStream::connect((database.get_host(), database.get_port())).await.is_ok());
 
-    let interrupted =
-        Command::new("kill").args(["-INT", &demo.child.id().unwrap().to_string()]).status().await;
-    assert!(interrupted.unwrap().success());
+    signal(&demo.child, "INT").await;
     let mut rest = String::new();
     demo.output.read_to_string(&mut rest).await.unwrap();
     assert!(demo.child.wait().await.unwrap().success(), "{rest}");

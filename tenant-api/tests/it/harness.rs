@@ -11,6 +11,7 @@ use tenant_api::commands::serve;
 use tenant_api::service::App;
 use tenant_api::settings::Settings;
 use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -212,4 +213,10 @@ pub async fn send(request: RequestBuilder) -> Answer {
     assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let bytes = response.bytes().await.unwrap();
     Answer { status: status.as_u16(), headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+}
+
+/// Sends a signal to a program, as `kill` does; that is part of every shell, and a program of its own not everywhere.
+pub async fn signal(program: &Child, name: &str) {
+    let kill = format!("kill -s {name} {}", program.id().unwrap());
+    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
 }
