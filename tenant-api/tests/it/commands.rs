@@ -92,7 +92,7 @@ async fn doctor_finds_what_is_broken() {
 async fn a_role_that_row_level_security_does_not_bind_may_not_serve() {
     for role in [SUPERUSER, "bypasser"] {
         let (name, mut variables) = database().await;
-        variables.insert("DATABASE_URL".into(), servers::postgres_url(role, &name).await);
+        variables.insert("DATABASE_URL".into(), servers::url(servers::postgres().await, role, &name));
         let refused = run(&variables, &["serve", "--port", "0"]).await;
         assert_eq!(refused.status.code(), Some(1));
         assert!(text(&refused).contains("tenants would not be isolated"), "{}", text(&refused));

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use private_servers::Postgres;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Executor as _, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tenant_api::commands::serve;
 use tenant_api::service::App;
 use tenant_api::settings::Settings;
@@ -15,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::servers::{self, SUPERUSER};
+use crate::servers;
 
 /// The password of every user that the harness makes.
 pub const PASSWORD: &str = "correct horse battery";
@@ -65,14 +66,18 @@ impl Answer {
 
 /// Makes an empty database and the variables that name it.
 pub async fn database() -> (String, BTreeMap<String, String>) {
+    database_of(servers::postgres().await).await
+}
+
+async fn database_of(server: &Postgres) -> (String, BTreeMap<String, String>) {
     let name = format!("t_{}", Uuid::new_v4().simple());
-    let admin = pool_of(SUPERUSER, "postgres").await;
+    let mut admin = PgConnection::connect(&server.admin_url()).await.unwrap();
     admin.execute(format!("CREATE DATABASE {name} OWNER owner").as_str()).await.unwrap();
-    admin.close().await;
+    admin.close().await.unwrap();
     let for_sqlalchemy = |url: String| url.replacen("postgres://", "postgresql+asyncpg://", 1);
     let variables = [
-        ("DATABASE_URL", for_sqlalchemy(servers::postgres_url("app", &name).await)),
-        ("DATABASE_OWNER_URL", servers::postgres_url("owner", &name).await),
+        ("DATABASE_URL", for_sqlalchemy(servers::url(server, "app", &name))),
+        ("DATABASE_OWNER_URL", servers::url(server, "owner", &name)),
         ("REDIS_URL", servers::redis().await.url()),
         ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef".to_owned()),
         ("PASSWORD_HASH_COST", "4".to_owned()),
@@ -83,7 +88,7 @@ pub async fn database() -> (String, BTreeMap<String, String>) {
 
 /// Connects as one of the roles of the test server.
 pub async fn pool_of(role: &str, database: &str) -> PgPool {
-    let url = servers::postgres_url(role, database).await;
+    let url = servers::url(servers::postgres().await, role, database);
     PgPoolOptions::new().max_connections(2).connect(&url).await.unwrap()
 }
 
@@ -96,6 +101,12 @@ impl Api {
     pub async fn with(changed: &[(&str, &str)]) -> Self {
         let (database, variables) = database().await;
         Self::on(database, variables, changed).await
+    }
+
+    /// On a server of the test's own.
+    pub async fn of(server: &Postgres) -> Self {
+        let (database, variables) = database_of(server).await;
+        Self::on(database, variables, &[]).await
     }
 
     /// The same on a database that is there, reached through another port.

@@ -52,6 +52,31 @@ async fn a_broken_database_connection_is_nobodys_error_once_the_database_is_back
 }
 
 #[tokio::test]
+async fn a_restart_of_the_database_under_load_asks_for_patience_and_no_more() {
+    let mut server = servers::start_postgres().await;
+    let api = Api::of(&server).await;
+    api.tenant("acme").await;
+    // The one reads as the owner, the other as the role that serves requests.
+    let both = async || {
+        let (tenants, ready) = tokio::join!(api.get("/api/v1/tenants"), api.get("/health/ready"));
+        [tenants.status, ready.status]
+    };
+    let load = async {
+        loop {
+            let statuses = join_all((0..8).map(|_| both())).await.concat();
+            assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+        }
+    };
+    tokio::select! {
+        () = load => {}
+        restarted = server.restart() => restarted.unwrap(),
+    }
+    let back = join_all((0..8).map(|_| both())).await.concat();
+    assert!(back.iter().all(|status| *status == 200), "{back:?}");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_frozen_database_is_told_in_time() {
     let wire = Wire::to(servers::postgres().await.port()).await;
     let api = Api::through(wire.port).await;

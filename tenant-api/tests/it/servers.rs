@@ -1,4 +1,5 @@
 //! The PostgreSQL, Redis and PgBouncer that all tests of this process share: started when first needed, gone with the process.
+//! A test that stops its PostgreSQL starts one of its own.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -14,13 +15,14 @@ const PASSWORD: &str = "only-loopback";
 
 pub const SUPERUSER: &str = "postgres";
 
-/// PostgreSQL with the roles `owner`, `app` and `bypasser`.
+/// The PostgreSQL of all.
 pub async fn postgres() -> &'static Postgres {
     static SERVER: OnceCell<Postgres> = OnceCell::const_new();
     SERVER.get_or_init(start_postgres).await
 }
 
-async fn start_postgres() -> Postgres {
+/// Starts a PostgreSQL with the [`ROLES`].
+pub async fn start_postgres() -> Postgres {
     let mut options = Options::for_tests();
     // Each test has pools of its own, and a machine with many cores runs many tests at once.
     options.settings.push(("max_connections".to_owned(), "500".to_owned()));
@@ -34,9 +36,8 @@ async fn start_postgres() -> Postgres {
     server
 }
 
-/// The address of a database of [`postgres`] for one of its roles.
-pub async fn postgres_url(role: &str, database: &str) -> String {
-    let server = postgres().await;
+/// The address of a database for one of the roles.
+pub fn url(server: &Postgres, role: &str, database: &str) -> String {
     let password = if role == SUPERUSER { server.password() } else { PASSWORD };
     server.url(role, password, database)
 }
