@@ -1,5 +1,7 @@
 //! The commands of the program.
 
+#[cfg(all(feature = "dev", unix))]
+mod dev;
 mod doctor;
 mod migrate;
 mod provision;
@@ -26,6 +28,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve a demo on a PostgreSQL of its own, which is fetched where there is none; nothing stays
+    #[cfg(all(feature = "dev", unix))]
+    Dev(serve::Args),
     /// Serve the API
     Serve(serve::Args),
     /// Bring schemas to this version; safe to run again, and by several at once
@@ -74,13 +79,15 @@ pub async fn run() -> ExitCode {
 }
 
 async fn execute(command: Command) -> Result<ExitCode, CommandError> {
-    let settings = Settings::from_env()?;
     match command {
-        Command::Serve(args) => serve::run(&args, settings).await.map(|()| ExitCode::SUCCESS),
-        Command::Migrate(args) => migrate::run(&args, &settings).await.map(|()| ExitCode::SUCCESS),
-        Command::Provision(args) => provision::run(args, &settings).await.map(|()| ExitCode::SUCCESS),
-        Command::Doctor => doctor::run(&settings).await,
+        #[cfg(all(feature = "dev", unix))]
+        Command::Dev(args) => dev::run(&args).await?,
+        Command::Serve(args) => serve::run(&args, Settings::from_env()?).await?,
+        Command::Migrate(args) => migrate::run(&args, &Settings::from_env()?).await?,
+        Command::Provision(args) => provision::run(args, &Settings::from_env()?).await?,
+        Command::Doctor => return doctor::run(&Settings::from_env()?).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A line of the answer.

@@ -1,5 +1,6 @@
 //! `serve`: the API, until SIGTERM or Ctrl-C.
 
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,25 +28,41 @@ const HEAD: Duration = Duration::from_secs(10);
 pub struct Args {
     /// Port to listen on, instead of PORT
     #[arg(long)]
-    port: Option<u16>,
+    pub(super) port: Option<u16>,
 }
 
 pub(super) async fn run(args: &Args, mut settings: Settings) -> Result<(), CommandError> {
     settings.port = args.port.unwrap_or(settings.port);
     telemetry::install(&settings);
+    let app = open(&settings).await?;
+    let listener = listen(Ipv4Addr::UNSPECIFIED, settings.port).await?;
+    until_asked(listener, app, &settings).await;
+    Ok(())
+}
+
+/// The application on a database that may be served from.
+pub(super) async fn open(settings: &Settings) -> Result<Arc<App>, CommandError> {
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
-    let app = Arc::new(App::new(&settings)?);
-    prepare(app.database(), &settings).await?;
-    let port = settings.port;
-    let listening = TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await;
-    let listener = listening.map_err(|source| CommandError::Listen { port, source })?;
-    tracing::info!(port = listener.local_addr()?.port(), "listening");
-    serve(listener, http::router(Arc::clone(&app), &settings), stop_asked()).await;
+    let app = Arc::new(App::new(settings)?);
+    prepare(app.database(), settings).await?;
+    Ok(app)
+}
+
+/// Takes a port; the system chooses one for 0.
+pub(super) async fn listen(address: Ipv4Addr, port: u16) -> Result<TcpListener, CommandError> {
+    let listening = TcpListener::bind((address, port)).await;
+    listening.map_err(|source| CommandError::Listen { port, source })
+}
+
+/// Serves until somebody asks the process to stop, and closes the database.
+pub(super) async fn until_asked(listener: TcpListener, app: Arc<App>, settings: &Settings) {
+    let port = listener.local_addr().map_or(settings.port, |address| address.port());
+    tracing::info!(port, "listening");
+    serve(listener, http::router(Arc::clone(&app), settings), stop_asked()).await;
     // Idle connections of the database close at once; one that hangs must not hold up the end.
     drop(tokio::time::timeout(Duration::from_millis(500), app.database().close()).await);
-    Ok(())
 }
 
 /// Checks what must hold before anything is served, and migrates where that is wanted.

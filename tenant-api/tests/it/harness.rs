@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use private_servers::Postgres;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Executor as _, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tenant_api::commands::serve;
 use tenant_api::service::App;
 use tenant_api::settings::Settings;
 use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -64,16 +66,19 @@ impl Answer {
 
 /// Makes an empty database and the variables that name it.
 pub async fn database() -> (String, BTreeMap<String, String>) {
+    database_of(servers::postgres().await).await
+}
+
+async fn database_of(server: &Postgres) -> (String, BTreeMap<String, String>) {
     let name = format!("t_{}", Uuid::new_v4().simple());
-    let port = servers::postgres().port;
-    let admin = pool_of("admin", "postgres").await;
+    let mut admin = PgConnection::connect(&server.admin_url()).await.unwrap();
     admin.execute(format!("CREATE DATABASE {name} OWNER owner").as_str()).await.unwrap();
-    admin.close().await;
-    let redis = servers::redis().port;
+    admin.close().await.unwrap();
+    let for_sqlalchemy = |url: String| url.replacen("postgres://", "postgresql+asyncpg://", 1);
     let variables = [
-        ("DATABASE_URL", format!("postgresql+asyncpg://app@127.0.0.1:{port}/{name}")),
-        ("DATABASE_OWNER_URL", format!("postgresql://owner@127.0.0.1:{port}/{name}")),
-        ("REDIS_URL", format!("redis://127.0.0.1:{redis}/0")),
+        ("DATABASE_URL", for_sqlalchemy(servers::url(server, "app", &name))),
+        ("DATABASE_OWNER_URL", servers::url(server, "owner", &name)),
+        ("REDIS_URL", servers::redis().await.url()),
         ("JWT_SECRET_KEY", "0123456789abcdef0123456789abcdef".to_owned()),
         ("PASSWORD_HASH_COST", "4".to_owned()),
         ("DATABASE_MAX_CONNECTIONS", "5".to_owned()),
@@ -83,7 +88,7 @@ pub async fn database() -> (String, BTreeMap<String, String>) {
 
 /// Connects as one of the roles of the test server.
 pub async fn pool_of(role: &str, database: &str) -> PgPool {
-    let url = format!("postgresql://{role}@127.0.0.1:{}/{database}", servers::postgres().port);
+    let url = servers::url(servers::postgres().await, role, database);
     PgPoolOptions::new().max_connections(2).connect(&url).await.unwrap()
 }
 
@@ -98,11 +103,17 @@ impl Api {
         Self::on(database, variables, changed).await
     }
 
+    /// On a server of the test's own.
+    pub async fn of(server: &Postgres) -> Self {
+        let (database, variables) = database_of(server).await;
+        Self::on(database, variables, &[]).await
+    }
+
     /// The same on a database that is there, reached through another port.
     pub async fn through(port: u16) -> Self {
         let (database, mut variables) = database().await;
-        for (name, role) in [("DATABASE_URL", "app"), ("DATABASE_OWNER_URL", "owner")] {
-            variables.insert(name.to_owned(), format!("postgresql://{role}@127.0.0.1:{port}/{database}"));
+        for name in ["DATABASE_URL", "DATABASE_OWNER_URL"] {
+            variables.entry(name.to_owned()).and_modify(|url| *url = servers::through(port, url));
         }
         Self::on(database, variables, &[]).await
     }
@@ -213,4 +224,10 @@ pub async fn send(request: RequestBuilder) -> Answer {
     assert_ne!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let bytes = response.bytes().await.unwrap();
     Answer { status: status.as_u16(), headers, body: serde_json::from_slice(&bytes).unwrap_or(Value::Null) }
+}
+
+/// Sends a signal to a program, as `kill` does; that is part of every shell, and a program of its own not everywhere.
+pub async fn signal(program: &Child, name: &str) {
+    let kill = format!("kill -s {name} {}", program.id().unwrap());
+    assert!(Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
 }

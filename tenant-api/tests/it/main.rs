@@ -7,6 +7,8 @@ mod architecture;
 mod commands;
 mod contract;
 mod credentials;
+#[cfg(feature = "dev")]
+mod dev;
 mod harness;
 mod isolation;
 mod management;
@@ -14,3 +16,4 @@ mod outages;
 mod process;
 mod provisioning;
 mod servers;
+mod wire;

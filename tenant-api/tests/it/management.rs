@@ -102,7 +102,7 @@ async fn what_was_done_is_audited() {
     let admin = api.login(&tenant, "admin@acme.example", "admin").await;
     api.api_key(&admin).await;
     api.call(&admin.access, "POST", USERS, &json!({"email": "x@y.com"})).await.expect(201);
-    let reader = pool_of("admin", &api.database).await;
+    let reader = pool_of(crate::servers::SUPERUSER, &api.database).await;
     let select = format!("SELECT action, actor FROM {}.audit_log ORDER BY id", tenant.schema);
     let lines: Vec<(String, Option<uuid::Uuid>)> = sqlx::query_as(&select).fetch_all(&reader).await.unwrap();
     let expected =

@@ -6,13 +6,14 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::Api;
-use crate::servers::{self, Line, Wire};
+use crate::servers;
+use crate::wire::{Line, Wire};
 
 const ME: &str = "/api/v1/auth/me";
 
 #[tokio::test]
 async fn tenants_stay_apart_behind_a_proxy_that_pools_transactions() {
-    let api = Api::through(servers::pgbouncer().port).await;
+    let api = Api::through(servers::pgbouncer().await.port()).await;
     let (one, two) = (api.tenant("one").await, api.tenant("two").await);
     let (first, second) =
         (api.login(&one, "a@one.example", "admin").await, api.login(&two, "b@two.example", "admin").await);
@@ -36,7 +37,7 @@ async fn tenants_stay_apart_behind_a_proxy_that_pools_transactions() {
 
 #[tokio::test]
 async fn a_broken_database_connection_is_nobodys_error_once_the_database_is_back() {
-    let wire = Wire::to(servers::postgres().port).await;
+    let wire = Wire::to(servers::postgres().await.port()).await;
     let api = Api::through(wire.port).await;
     let tenant = api.tenant("acme").await;
     let login = api.login(&tenant, "a@b.com", "member").await;
@@ -51,8 +52,33 @@ async fn a_broken_database_connection_is_nobodys_error_once_the_database_is_back
 }
 
 #[tokio::test]
+async fn a_restart_of_the_database_under_load_asks_for_patience_and_no_more() {
+    let mut server = servers::start_postgres().await;
+    let api = Api::of(&server).await;
+    api.tenant("acme").await;
+    // The one reads as the owner, the other as the role that serves requests.
+    let both = async || {
+        let (tenants, ready) = tokio::join!(api.get("/api/v1/tenants"), api.get("/health/ready"));
+        [tenants.status, ready.status]
+    };
+    let load = async {
+        loop {
+            let statuses = join_all((0..8).map(|_| both())).await.concat();
+            assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+        }
+    };
+    tokio::select! {
+        () = load => {}
+        restarted = server.restart() => restarted.unwrap(),
+    }
+    let back = join_all((0..8).map(|_| both())).await.concat();
+    assert!(back.iter().all(|status| *status == 200), "{back:?}");
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_frozen_database_is_told_in_time() {
-    let wire = Wire::to(servers::postgres().port).await;
+    let wire = Wire::to(servers::postgres().await.port()).await;
     let api = Api::through(wire.port).await;
     wire.set(Line::Frozen);
     let started = Instant::now();
@@ -65,8 +91,8 @@ async fn a_frozen_database_is_told_in_time() {
 
 #[tokio::test]
 async fn a_frozen_redis_holds_up_nobody() {
-    let wire = Wire::to(servers::redis().port).await;
-    let url = format!("redis://127.0.0.1:{}/0", wire.port);
+    let wire = Wire::to(servers::redis().await.port()).await;
+    let url = servers::through(wire.port, &servers::redis().await.url());
     let api =
         Api::with(&[("REDIS_URL", &url), ("RATE_LIMIT_PER_MINUTE", "100000"), ("LOGIN_MAX_FAILURES", "5")])
             .await;

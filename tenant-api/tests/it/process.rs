@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::harness::database;
+use crate::harness::{database, signal};
 
 struct Process {
     child: Child,
@@ -34,11 +34,6 @@ async fn start(mut variables: BTreeMap<String, String>) -> Process {
     Process { child, lines, port }
 }
 
-async fn terminate(child: &Child) {
-    let id = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
-}
-
 #[tokio::test]
 async fn requests_in_flight_are_answered_after_sigterm() {
     let (_, variables) = database().await;
@@ -50,7 +45,7 @@ async fn requests_in_flight_are_answered_after_sigterm() {
     let mut other = TcpStream::connect(("127.0.0.1", process.port)).await.unwrap();
     other.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     other.read_u8().await.unwrap();
-    terminate(&process.child).await;
+    signal(&process.child, "TERM").await;
     while !process.lines.next_line().await.unwrap().expect("it says that it stops").contains("\"stopping\"") {
     }
     stream.write_all(b"{}").await.unwrap();

@@ -146,8 +146,7 @@ async fn outside_development_no_token_means_nobody() {
 async fn redis_knows_a_tenant_under_its_own_prefix_until_it_is_deleted() {
     let api = Api::start().await;
     let tenant = api.tenant("acme").await;
-    let client =
-        redis::Client::open(format!("redis://127.0.0.1:{}/0", crate::servers::redis().port)).unwrap();
+    let client = redis::Client::open(crate::servers::redis().await.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let key = format!("t:{}:initialized", tenant.id);
     let mark: Option<String> = connection.get(&key).await.unwrap();
