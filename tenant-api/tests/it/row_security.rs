@@ -8,6 +8,9 @@ use crate::harness::{Api, Tenant, pool_of};
 
 const SET: &str = "SELECT set_config('app.current_tenant_id', $1, true)";
 
+/// The one table of a tenant's schema without row-level security.
+const VERSION: &str = "schema_version";
+
 /// Two tenants, each with rows in every table.
 async fn two() -> (Api, Tenant, Tenant) {
     let api = Api::start().await;
@@ -24,6 +27,12 @@ async fn tables(pool: &PgPool, schema: &str) -> Vec<String> {
     let listed = "SELECT relname::text FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p') ORDER BY 1";
     let rows: Vec<(String,)> = sqlx::query_as(listed).bind(schema).fetch_all(pool).await.unwrap();
     rows.into_iter().map(|(name,)| format!("{schema}.{name}")).collect()
+}
+
+/// All tables of a tenant but the one with the version of its schema, which has no rows of anybody.
+async fn tables_with_rows(pool: &PgPool, schema: &str) -> Vec<String> {
+    let version = format!("{schema}.{VERSION}");
+    tables(pool, schema).await.into_iter().filter(|table| *table != version).collect()
 }
 
 async fn as_tenant(pool: &PgPool, tenant: Option<Uuid>) -> Transaction<'static, Postgres> {
@@ -48,7 +57,7 @@ async fn rows_of_every_table_are_seen_by_their_tenant_only() {
     let (api, one, two) = two().await;
     for role in ["app", "owner"] {
         let pool = pool_of(role, &api.database).await;
-        let tables = tables(&pool, &one.schema).await;
+        let tables = tables_with_rows(&pool, &one.schema).await;
         assert!(tables.len() >= 4, "{tables:?}");
         for table in tables {
             let count = format!("SELECT count(*) FROM {table}");
@@ -69,7 +78,7 @@ async fn rows_of_every_table_are_changed_by_their_tenant_only() {
     let (api, one, two) = two().await;
     for role in ["app", "owner"] {
         let pool = pool_of(role, &api.database).await;
-        for table in tables(&pool, &one.schema).await {
+        for table in tables_with_rows(&pool, &one.schema).await {
             for tenant in [None, Some(two.id)] {
                 let update = format!("UPDATE {table} SET tenant_id = tenant_id");
                 assert_eq!(changed(&pool, tenant, &update).await, 0, "{update} as {role}");
@@ -83,6 +92,25 @@ async fn rows_of_every_table_are_changed_by_their_tenant_only() {
                 "{away} as {role}: {error}"
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn the_only_table_without_row_level_security_is_out_of_reach() {
+    let (api, one, _) = two().await;
+    let app = pool_of("app", &api.database).await;
+    let unprotected = "SELECT relname::text FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p') AND NOT (relrowsecurity AND relforcerowsecurity)";
+    let rows: Vec<(String,)> = sqlx::query_as(unprotected).bind(&one.schema).fetch_all(&app).await.unwrap();
+    assert_eq!(rows, [(VERSION.to_owned(),)]);
+    for statement in ["SELECT * FROM", "DELETE FROM", "INSERT INTO", "UPDATE"] {
+        let end = match statement {
+            "INSERT INTO" => " DEFAULT VALUES",
+            "UPDATE" => " SET version = 0",
+            _ => "",
+        };
+        let statement = format!("{statement} {}.{VERSION}{end}", one.schema);
+        let error = app.execute(statement.as_str()).await.unwrap_err().to_string();
+        assert!(error.contains("permission denied"), "{statement}: {error}");
     }
 }
 
