@@ -192,6 +192,9 @@ async fn every_route_refuses_credentials_of_two_tenants() {
         vec![bearer(&mine.login.access), key(&theirs.key)],
         vec![bearer(&theirs.login.access), key(&mine.key)],
         vec![bearer(&mine.login.access), key(&theirs.key), tenant(theirs.tenant.id)],
+        // What is no id of a tenant is not the caller's either.
+        vec![bearer(&mine.login.access), ("x-tenant-id", "nonsense".to_owned())],
+        vec![key(&mine.key), ("x-tenant-id", "nonsense".to_owned())],
     ];
     for route in routes().iter().filter(|route| route.guard != Guard::Nobody) {
         let expected = if route.guard == Guard::Platform { 401 } else { 403 };
@@ -208,6 +211,9 @@ async fn every_route_refuses_credentials_of_two_tenants() {
         }
     }
     assert_eq!((mine.view(&api).await, theirs.view(&api).await), (mine_before, theirs_before));
+    let same = [bearer(&mine.login.access), key(&mine.key), tenant(mine.tenant.id)];
+    let me = routes().into_iter().find(|route| route.path == "/api/v1/auth/me").unwrap();
+    assert_eq!(call(&api, &me, &me.path, &same, &Value::Null).await.status, 200);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! The server is a release build in production settings, the load comes from this process over connections that stay open.
 //! CPU time is that of the server's process alone; requests per second and latencies also say how busy the machine is
-//! with the load, PostgreSQL and Redis, which share it.
+//! with the load, PostgreSQL and Redis, which share it (`cargo run --release -p xtask -- bench tenant-api` takes least for the load).
 
 mod api;
 mod client;
