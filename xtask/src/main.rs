@@ -29,6 +29,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
       --tenants 1,1000       numbers of tenants
       --keys N               API keys in the last measurement (default 1000000; 0 leaves it out)
       --seconds N            length of each measurement (default 5)
+      --profile dev|release  build to measure (default release)
   discovery DOCS_DIR ENUM_NUMBERS
                              rebuild the tables in sandbox/data from Google's discovery documents and a JSON
                              file of enum numbers";

@@ -38,7 +38,7 @@ const ME: &str = "/api/v1/auth/me";
 /// Measures and prints. The error says which step failed and why.
 pub(crate) fn run(workspace: &Path, args: &[&str]) -> Result<(), String> {
     let options = Options::parse(args)?;
-    let program = super::build(workspace, "tenant-api", "release")?;
+    let program = super::build(workspace, "tenant-api", &options.profile)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     let report = runtime.block_on(measure(&program, &options))?;
@@ -50,7 +50,7 @@ async fn measure(program: &Path, options: &Options) -> Result<Report, String> {
     let backends = Backends::start().await?;
     say("making the first tenant");
     backends.provision(program, SLUG, EMAIL)?;
-    let mut report = Report::default();
+    let mut report = Report { profile: options.profile.clone(), ..Report::default() };
     for _ in 0..STARTS {
         report.starts.push(Api::start(program, &backends).await?.first_answer);
     }

@@ -39,6 +39,7 @@ pub(super) struct Storm {
 /// Everything that was measured.
 #[derive(Debug, Default)]
 pub(super) struct Report {
+    pub(super) profile: String,
     pub(super) starts: Vec<Duration>,
     pub(super) idle_kib: f64,
     pub(super) loaded_kib: f64,
@@ -49,8 +50,8 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "{:<18}{:<16}{:>10}{:>9}{:>9}{:>12}  bar\n",
-            "tenant-api", "with", "req/s", "p50 ms", "p99 ms", "CPU ms/req"
+            "tenant-api, {} build\n\n{:<18}{:<16}{:>10}{:>9}{:>9}{:>12}  bar\n",
+            self.profile, "request", "with", "req/s", "p50 ms", "p99 ms", "CPU ms/req"
         );
         for row in &self.rows {
             let line = format!(
