@@ -81,6 +81,9 @@ impl App {
         if let Some(token) = credentials.bearer.as_deref().and_then(|token| self.any_token(token))
             && let Some(unit) = self.database.tenant(Lead::Token(&token)).await?
         {
+            if let Some(key) = &credentials.api_key {
+                self.refuse_key_of_another(key, token.tenant()).await?;
+            }
             return agreed(unit, credentials, TOKEN_CONFLICT);
         }
         if let Some(key) = credentials.api_key.as_deref().and_then(ApiKey::presented) {

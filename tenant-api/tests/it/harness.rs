@@ -118,7 +118,12 @@ impl Api {
         Self::on(database, variables, &[]).await
     }
 
-    async fn on(database: String, mut variables: BTreeMap<String, String>, changed: &[(&str, &str)]) -> Self {
+    /// Starts with these variables, some of them changed.
+    pub async fn on(
+        database: String,
+        mut variables: BTreeMap<String, String>,
+        changed: &[(&str, &str)],
+    ) -> Self {
         variables.extend(changed.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let settings = Settings::read(|name| variables.get(name).cloned()).unwrap();
         let app = Arc::new(App::new(&settings).unwrap());

@@ -9,11 +9,16 @@ mod contract;
 mod credentials;
 #[cfg(feature = "dev")]
 mod dev;
+mod fuzz;
 mod harness;
 mod isolation;
 mod management;
+mod matrix;
 mod outages;
 mod process;
 mod provisioning;
+mod row_security;
 mod servers;
+mod slow_clients;
+mod trouble;
 mod wire;
