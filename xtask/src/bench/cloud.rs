@@ -87,9 +87,9 @@ fn end(process: &mut Child) {
 fn listening(process: &mut Child, published: &Path) -> Result<SocketAddr, String> {
     let begun = Instant::now();
     while begun.elapsed() < STARTS_WITHIN {
-        if let Some(address) =
-            std::fs::read_to_string(published).ok().and_then(|text| text.trim().parse().ok())
-        {
+        // Behind it stands that the sandbox keeps quotas.
+        let text = std::fs::read_to_string(published).unwrap_or_default();
+        if let Some(address) = text.split_whitespace().next().and_then(|word| word.parse().ok()) {
             return Ok(address);
         }
         if let Ok(Some(status)) = process.try_wait() {

@@ -113,12 +113,12 @@ impl Report {
     }
 
     fn startup_table(&self) -> String {
-        let mut text = format!("{:<16}{:>9}{:>9}{:>10}\n", "validate", "wall ms", "CPU ms", "peak MiB");
+        let mut text = format!("{:<24}{:>9}{:>9}{:>10}\n", "validate", "wall ms", "CPU ms", "peak MiB");
         for Startup { subject, cost } in &self.startup {
             // Writing into a String cannot fail.
             let _ = writeln!(
                 text,
-                "{subject:<16}{:>9.0}{:>9.0}{:>10.1}",
+                "{subject:<24}{:>9.0}{:>9.0}{:>10.1}",
                 cost.wall_ms, cost.cpu_ms, cost.peak_mib
             );
         }
@@ -128,13 +128,13 @@ impl Report {
 
     fn plan_table(&self) -> String {
         let mut text = format!(
-            "{:<16}{:>9}{:>10}{:>12}{:>9}{:>9}{:>10}  bars\n",
+            "{:<24}{:>9}{:>10}{:>12}{:>9}{:>9}{:>10}  bars\n",
             "plan, no change", "latency", "requests", "sequential", "wall ms", "CPU ms", "peak MiB"
         );
         for plan in &self.plans {
             let sequential = plan.sequential.map_or_else(|| "-".to_owned(), |length| length.to_string());
             let row = format!(
-                "{:<16}{:>6} ms{:>10}{sequential:>12}{:>9.0}{:>9.0}{:>10.1}  {}",
+                "{:<24}{:>6} ms{:>10}{sequential:>12}{:>9.0}{:>9.0}{:>10.1}  {}",
                 plan.subject,
                 plan.latency,
                 plan.calls.total(),
@@ -146,7 +146,7 @@ impl Report {
             let _ = writeln!(text, "{}", row.trim_end());
             if !plan.calls.refused.is_empty() {
                 let _ =
-                    writeln!(text, "{:<16}answers with an error, by status: {:?}", "", plan.calls.refused);
+                    writeln!(text, "{:<24}answers with an error, by status: {:?}", "", plan.calls.refused);
             }
         }
         text.push_str("sequential: the longest chain of requests of which each began after the one before had ended\n\n");
@@ -161,13 +161,13 @@ impl Report {
         methods.dedup();
         let mut text = format!("{:<56}", "requests by method");
         for plan in &plans {
-            let _ = write!(text, "{:>15}", plan.subject);
+            let _ = write!(text, "{:>24}", plan.subject);
         }
         text.push('\n');
         for method in methods {
             let _ = write!(text, "{method:<56}");
             for plan in &plans {
-                let _ = write!(text, "{:>15}", plan.calls.by_method.get(method).copied().unwrap_or_default());
+                let _ = write!(text, "{:>24}", plan.calls.by_method.get(method).copied().unwrap_or_default());
             }
             text.push('\n');
         }
