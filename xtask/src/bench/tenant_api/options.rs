@@ -37,7 +37,7 @@ impl Options {
                 }
                 "--keys" => options.keys = number(value()?)?,
                 "--seconds" => {
-                    options.time = Duration::from_secs(number(value()?)?).max(Duration::from_secs(1))
+                    options.time = Duration::from_secs(number(value()?)?).max(Duration::from_secs(1));
                 }
                 "--profile" => options.profile = profile(value()?)?,
                 _ => return Err(format!("bench tenant-api has no option {word}: see cargo xtask help")),
