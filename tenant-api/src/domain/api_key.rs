@@ -1,5 +1,7 @@
 //! API keys: 32 random bytes as 43 url-safe characters, of which only the SHA-256 is kept.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
@@ -42,6 +44,12 @@ impl ApiKey {
 impl ApiKeyHash {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl fmt::Display for ApiKeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

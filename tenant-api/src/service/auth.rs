@@ -88,8 +88,8 @@ impl App {
         }
         if let Some(key) = credentials.api_key.as_deref().and_then(ApiKey::presented) {
             let hash = key.hash();
-            if let Some(mut unit) = self.database.tenant(Lead::ApiKey(&hash)).await?
-                && unit.use_api_key(&hash).await?.is_some()
+            if let Some(caller) = self.database.caller_by_key(&hash).await?
+                && let Some(unit) = self.database.tenant(Lead::Scope(&caller.scope)).await?
             {
                 return agreed(unit, credentials, KEY_CONFLICT);
             }
@@ -239,10 +239,9 @@ impl App {
         if let Some(key) = &credentials.api_key {
             self.refuse_key_of_another(key, token.tenant()).await?;
         }
-        let mut unit = self.database.tenant(Lead::Token(&token)).await?.ok_or_else(refused)?;
-        let user = unit.user_of_session(token.user(), token.session()).await?;
-        let user = user.ok_or(ServiceError::Unauthenticated(NO_USER))?;
-        Ok(Principal { scope: unit.scope().clone(), user, session: token.session() })
+        let caller = self.database.caller_by_token(&token).await?.ok_or_else(refused)?;
+        let user = caller.user.ok_or(ServiceError::Unauthenticated(NO_USER))?;
+        Ok(Principal { scope: caller.scope, user, session: token.session() })
     }
 
     async fn refuse_key_of_another(&self, key: &str, tenant: Uuid) -> Result<()> {
@@ -256,15 +255,12 @@ impl App {
     async fn by_key(&self, key: &str, credentials: &Credentials) -> Result<Principal> {
         let refused = || ServiceError::Unauthenticated("Invalid API key");
         let hash = ApiKey::presented(key).ok_or_else(refused)?.hash();
-        let mut unit = self.database.tenant(Lead::ApiKey(&hash)).await?.ok_or_else(refused)?;
-        let found = unit.use_api_key(&hash).await?.ok_or_else(refused)?;
-        if credentials.tenant.contradicts(unit.scope().id()) {
+        let caller = self.database.caller_by_key(&hash).await?.ok_or_else(refused)?;
+        if credentials.tenant.contradicts(caller.scope.id()) {
             return Err(ServiceError::Forbidden(KEY_CONFLICT));
         }
-        let user = found.user.ok_or(ServiceError::Unauthenticated("API key user not found or inactive"))?;
-        let scope = unit.scope().clone();
-        unit.commit().await?;
-        Ok(Principal { scope, user, session: None })
+        let user = caller.user.ok_or(ServiceError::Unauthenticated("API key user not found or inactive"))?;
+        Ok(Principal { scope: caller.scope, user, session: None })
     }
 
     /// A token of either use: which tenant a request is about, both say.

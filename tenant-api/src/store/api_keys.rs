@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::unit::TenantUnit;
-use super::users::User;
 use super::{Result, rows, sql};
 use crate::domain::api_key::ApiKeyHash;
 
@@ -18,13 +17,6 @@ pub struct StoredKey {
     pub created_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
-}
-
-/// A key that was presented and is valid.
-pub struct KeyUse {
-    pub key: Uuid,
-    /// The key's user; `None` if that is gone or not active.
-    pub user: Option<User>,
 }
 
 type Time = Option<jiff_sqlx::Timestamp>;
@@ -44,28 +36,6 @@ fn key((id, user_id, name, is_active, created_at, last_used_at, expires_at): Row
 }
 
 impl TenantUnit {
-    /// The key with this digest, if it may be used, and its user. Notes the use, once a minute at most: a write for
-    /// every request would cost more than the request.
-    pub async fn use_api_key(&mut self, hash: &ApiKeyHash) -> Result<Option<KeyUse>> {
-        type Used = (Uuid, Uuid, bool);
-        let row: Option<Used> = rows(
-            "SELECT id, user_id, coalesce(last_used_at < now() - interval '1 minute', true) FROM api_keys \
-             WHERE key_hash = $1 AND is_active AND coalesce(expires_at > now(), true)",
-        )
-        .bind(hash.as_str())
-        .fetch_optional(self.connection())
-        .await?;
-        let Some((key, user, stale)) = row else { return Ok(None) };
-        if stale {
-            sql("UPDATE api_keys SET last_used_at = now() WHERE id = $1")
-                .bind(key)
-                .execute(self.connection())
-                .await?;
-        }
-        let user = self.user(user).await?.filter(|user| user.is_active);
-        Ok(Some(KeyUse { key, user }))
-    }
-
     pub async fn insert_api_key(
         &mut self,
         user: Uuid,

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Postgres, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Error, Executor as _, Postgres, Transaction};
 
 use super::{Result, sql};
 use crate::settings::Settings;
 
 /// Longest wait for a connection, including making one.
 const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// Longest wait for the first answer of a connection, waiting for the connection included.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// Longest statement of a request. The server cancels it; what waits for a frozen server ends by the request's own limit.
 const STATEMENT: &str = "5s";
@@ -46,7 +49,12 @@ impl Database {
 
     /// Starts a transaction of the run-time role.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
-        Ok(self.runtime.begin().await?)
+        first(&self.runtime, || self.runtime.begin()).await
+    }
+
+    /// Runs one statement without parameters as the run-time role, in one exchange and a transaction of its own. It may run twice.
+    pub(super) async fn ask(&self, statement: &str) -> Result<Option<PgRow>> {
+        first(&self.runtime, || self.runtime.fetch_optional(statement)).await
     }
 
     /// Starts a transaction of the owner, with the time that migrations may take.
@@ -60,7 +68,7 @@ impl Database {
     }
 
     async fn begin_as_owner(&self, limit: &str) -> Result<Transaction<'static, Postgres>> {
-        let mut transaction = self.owner.begin().await?;
+        let mut transaction = first(&self.owner, || self.owner.begin()).await?;
         sql("SELECT set_config('statement_timeout', $1, true)")
             .bind(limit)
             .execute(&mut *transaction)
@@ -80,6 +88,38 @@ pub(super) fn statement_limit() -> &'static str {
     STATEMENT
 }
 
+/// Does the first thing that is wanted of a connection. Whether one that lay idle still lives, only using it tells; who finds it dead
+/// tries the next one, so that nobody suffers from a restart of the server. What is done must do no harm when it is done twice.
+async fn first<T, F>(pool: &PgPool, work: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = std::result::Result<T, Error>>,
+{
+    // There are no more dead ones than connections.
+    for _ in 0..pool.options().get_max_connections() {
+        match tokio::time::timeout(FIRST, work()).await {
+            Err(_) => return Err(Error::PoolTimedOut.into()),
+            Ok(Err(error)) if died(&error) => {}
+            Ok(done) => return Ok(done?),
+        }
+    }
+    Ok(work().await?)
+}
+
+/// Whether an error says that the other side ended the connection.
+fn died(error: &Error) -> bool {
+    use std::io::ErrorKind as K;
+    match error {
+        Error::Io(io) => {
+            matches!(io.kind(), K::UnexpectedEof | K::ConnectionReset | K::ConnectionAborted | K::BrokenPipe)
+        }
+        // An answer cut off in the middle.
+        Error::Protocol(_) => true,
+        // admin_shutdown, crash_shutdown: what the server said last, read when the connection is used next.
+        Error::Database(said) => matches!(said.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
+    }
+}
+
 fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
     let options = options
         .clone()
@@ -91,13 +131,7 @@ fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         .idle_timeout(Duration::from_mins(5))
-        // The first one to ask after a restart of the server must not be the one to find out.
+        // `first` finds out with less.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| {
-            Box::pin(async move {
-                let alive = tokio::time::timeout(Duration::from_secs(1), connection.ping()).await;
-                Ok(matches!(alive, Ok(Ok(()))))
-            })
-        })
         .connect_lazy_with(options)
 }

@@ -4,7 +4,7 @@
 //! changes; what a running older version still needs is taken away one release later (expand, then contract).
 
 use sha2::{Digest as _, Sha256};
-use sqlx::{Executor as _, PgConnection};
+use sqlx::{Executor as _, PgConnection, Row as _};
 
 use super::database::Database;
 use super::{Result as StoreResult, StoreError, quoted, rows, sql};
@@ -27,7 +27,8 @@ macro_rules! migration {
     };
 }
 
-const SHARED: [Migration; 1] = [migration!(1, "shared", "0001_registry")];
+const SHARED: [Migration; 2] =
+    [migration!(1, "shared", "0001_registry"), migration!(2, "shared", "0002_callers")];
 
 const TENANT: [Migration; 2] =
     [migration!(1, "tenant", "0001_users_and_keys"), migration!(2, "tenant", "0002_sessions_and_audit")];
@@ -40,6 +41,9 @@ pub const SHARED_SCHEMA: &str = "shared";
 
 /// The first half of every advisory lock that is taken here, so that no other program's lock is meant.
 const LOCKS: i32 = 0x74_61_70_69;
+
+/// PostgreSQL's code for a table that is not there, also where its schema is not.
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// Which set of migrations a schema gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,16 +139,15 @@ impl Database {
 
     /// The version of `shared` as the run-time role sees it; `None` before the first migration.
     pub async fn shared_version(&self) -> StoreResult<Option<i32>> {
-        let mut transaction = self.begin().await?;
-        let (there,): (bool,) = rows("SELECT to_regclass('shared.schema_version') IS NOT NULL")
-            .fetch_one(&mut *transaction)
-            .await?;
-        if !there {
-            return Ok(None);
+        match self.ask("SELECT max(version) FROM shared.schema_version").await {
+            Ok(row) => Ok(row.map(|row| row.try_get(0)).transpose()?.flatten()),
+            Err(StoreError::Failed(sqlx::Error::Database(said)))
+                if said.code().as_deref() == Some(UNDEFINED_TABLE) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        let (version,): (Option<i32>,) =
-            rows("SELECT max(version) FROM shared.schema_version").fetch_one(&mut *transaction).await?;
-        Ok(version)
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod api_keys;
 pub mod audit;
+pub mod callers;
 pub mod database;
 pub mod inspect;
 pub mod kv;

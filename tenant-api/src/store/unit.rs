@@ -13,7 +13,7 @@ use crate::domain::api_key::ApiKeyHash;
 use crate::domain::platform::PlatformAdmin;
 use crate::domain::token::Verified;
 
-/// A tenant that a credential or a header led to. Only this module makes one, and only from an active tenant's registry row.
+/// A tenant that a credential or a header led to. Only the store makes one, and only from an active tenant's registry row.
 /// Queries and Redis keys of a tenant need it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TenantScope {
@@ -23,6 +23,11 @@ pub struct TenantScope {
 }
 
 impl TenantScope {
+    /// A scope from the registry's row of an active tenant.
+    pub(super) fn of_row(id: Uuid, slug: String, config: Option<Value>) -> Self {
+        Self { id, slug, config }
+    }
+
     pub fn id(&self) -> Uuid {
         self.id
     }
@@ -125,7 +130,7 @@ async fn enter(
 ) -> Result<Option<TenantScope>> {
     let row: Option<Entered> =
         rows(statement).bind(statement_limit()).bind(id).bind(hash).fetch_optional(connection).await?;
-    Ok(row.map(|(id, slug, config, ..)| TenantScope { id, slug, config }))
+    Ok(row.map(|(id, slug, config, ..)| TenantScope::of_row(id, slug, config)))
 }
 
 impl Database {

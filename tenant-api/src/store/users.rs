@@ -59,19 +59,6 @@ impl TenantUnit {
         Ok(row.map(user))
     }
 
-    /// The active user behind a token. With a session, only while that was not ended.
-    pub async fn user_of_session(&mut self, id: Uuid, session: Option<Uuid>) -> Result<Option<User>> {
-        let row: Option<Row> = rows(
-            "SELECT u.id, u.email, u.name, u.role, u.is_active, u.created_at FROM users u WHERE u.id = $1 AND u.is_active \
-             AND ($2::uuid IS NULL OR EXISTS (SELECT FROM sessions s WHERE s.id = $2 AND s.user_id = u.id AND s.revoked_at IS NULL))",
-        )
-        .bind(id)
-        .bind(session)
-        .fetch_optional(self.connection())
-        .await?;
-        Ok(row.map(user))
-    }
-
     /// The account with this address in any spelling.
     pub async fn account(&mut self, email: &Email) -> Result<Option<Account>> {
         type WithHash =
