@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::Write as _;
 
-use serde_json::{Map, Value};
+use serde::Serialize;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
@@ -41,13 +41,32 @@ struct CloudLogging {
     project: Option<String>,
 }
 
-/// The fields of a span, kept until its events are written.
-struct Fields(Map<String, Value>);
+/// Fields of a span or an event: names, and values as JSON. Every request makes some, so nothing is built that is not written.
+#[derive(Default)]
+struct Fields(Vec<(&'static str, String)>);
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: impl Serialize) {
+        // None of the values that fields can have fails.
+        let Ok(json) = serde_json::to_string(&value) else { return };
+        self.0.retain(|(name, _)| *name != field.name());
+        self.0.push((field.name(), json));
+    }
+
+    /// Takes over what is not there yet: the innermost says most precisely what it means.
+    fn inherit(&mut self, outer: &Fields) {
+        for (name, json) in &outer.0 {
+            if self.0.iter().all(|(known, _)| known != name) {
+                self.0.push((name, json.clone()));
+            }
+        }
+    }
+}
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for CloudLogging {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
-        attributes.record(&mut Visitor(&mut fields.0));
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(fields);
         }
@@ -57,50 +76,59 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for CloudLogging {
         if let Some(span) = context.span(id)
             && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
         {
-            values.record(&mut Visitor(&mut fields.0));
+            values.record(fields);
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Map::new();
+        let mut fields = Fields::default();
+        event.record(&mut fields);
         for span in context.event_scope(event).into_iter().flatten() {
-            if let Some(Fields(fields)) = span.extensions().get::<Fields>() {
-                line.extend(fields.clone());
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                fields.inherit(outer);
             }
         }
-        event.record(&mut Visitor(&mut line));
-        let text = render(line, *event.metadata().level(), self.project.as_deref(), &jiff::Timestamp::now());
+        let mut line =
+            render(&fields, *event.metadata().level(), self.project.as_deref(), &jiff::Timestamp::now());
+        line.push('\n');
         // A log that cannot be written has nowhere to say so.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        drop(std::io::stdout().lock().write_all(line.as_bytes()));
     }
 }
 
-fn render(
-    mut line: Map<String, Value>,
-    level: Level,
-    project: Option<&str>,
-    time: &jiff::Timestamp,
-) -> Value {
-    line.insert("severity".into(), severity(level).into());
-    line.insert("time".into(), time.to_string().into());
-    let trace = line.remove("trace").and_then(|trace| trace.as_str().map(str::to_owned));
-    if let (Some(trace), Some(project)) = (trace.filter(|trace| !trace.is_empty()), project) {
-        line.insert(TRACE.into(), format!("projects/{project}/traces/{trace}").into());
+/// One JSON object.
+fn render(fields: &Fields, level: Level, project: Option<&str>, time: &jiff::Timestamp) -> String {
+    let mut line = format!(r#"{{"severity":"{}","time":"{time}""#, severity(level));
+    let mut request = String::new();
+    for (name, json) in &fields.0 {
+        let (text, name) = match *name {
+            "method" => (&mut request, "requestMethod"),
+            "path" => (&mut request, "requestUrl"),
+            "status" => (&mut request, "status"),
+            "latency" => (&mut request, "latency"),
+            "trace" => {
+                // An identifier of hexadecimal digits, or nothing.
+                let id = json.trim_matches('"');
+                if let Some(project) = project.filter(|_| !id.is_empty()) {
+                    member(&mut line, TRACE, &format!(r#""projects/{project}/traces/{id}""#));
+                }
+                continue;
+            }
+            other => (&mut line, other),
+        };
+        member(text, name, json);
     }
-    let request: Map<String, Value> = [
-        ("method", "requestMethod"),
-        ("path", "requestUrl"),
-        ("status", "status"),
-        ("latency", "latency"),
-        ("user_agent", "userAgent"),
-    ]
-    .into_iter()
-    .filter_map(|(ours, theirs)| Some((theirs.to_owned(), line.remove(ours)?)))
-    .collect();
-    if !request.is_empty() {
-        line.insert("httpRequest".into(), Value::Object(request));
+    if let Some(members) = request.strip_prefix(',') {
+        member(&mut line, "httpRequest", &format!("{{{members}}}"));
     }
-    Value::Object(line)
+    line.push('}');
+    line
+}
+
+fn member(text: &mut String, name: &str, json: &str) {
+    for part in [",\"", name, "\":", json] {
+        text.push_str(part);
+    }
 }
 
 /// Names of Cloud Logging's `LogSeverity`.
@@ -113,52 +141,62 @@ fn severity(level: Level) -> &'static str {
     }
 }
 
-struct Visitor<'a>(&'a mut Map<String, Value>);
-
-impl Visit for Visitor<'_> {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.put(field, format_args!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field, value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.0.insert(field.name().to_owned(), crate::error_chain(value).into());
+        self.put(field, crate::error_chain(value));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_line_has_the_fields_that_cloud_logging_reads() {
-        let Value::Object(fields) = json!({"message": "served", "method": "GET", "path": "/health", "status": 200,
-            "latency": "0.001s", "trace": "abc", "request_id": "r"})
-        else {
-            unreachable!()
-        };
-        let time = jiff::Timestamp::UNIX_EPOCH;
+        let mut fields = Fields(vec![("message", "\"ser\\\"ved\"".into()), ("status", "200".into())]);
+        let span = vec![
+            ("message", "\"of the span\"".into()),
+            ("method", "\"GET\"".into()),
+            ("path", "\"/health\"".into()),
+            ("latency", "\"0.001s\"".into()),
+            ("trace", "\"abc\"".into()),
+            ("request_id", "\"r\"".into()),
+        ];
+        fields.inherit(&Fields(span));
+        let line = render(&fields, Level::WARN, Some("p"), &jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(
-            render(fields, Level::WARN, Some("p"), &time),
-            json!({"message": "served", "severity": "WARNING", "time": "1970-01-01T00:00:00Z", "request_id": "r",
+            serde_json::from_str::<Value>(&line).unwrap(),
+            json!({"message": "ser\"ved", "severity": "WARNING", "time": "1970-01-01T00:00:00Z", "request_id": "r",
                 "httpRequest": {"requestMethod": "GET", "requestUrl": "/health", "status": 200, "latency": "0.001s"},
                 "logging.googleapis.com/trace": "projects/p/traces/abc"})
         );
+    }
+
+    #[test]
+    fn a_line_without_request_and_trace_names_neither() {
+        let fields = Fields(vec![("message", "\"listening\"".into()), ("trace", "\"\"".into())]);
+        let line = render(&fields, Level::INFO, Some("p"), &jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(line, r#"{"severity":"INFO","time":"1970-01-01T00:00:00Z","message":"listening"}"#);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Error, Executor as _, Postgres, Transaction};
+use sqlx::{ConnectOptions as _, Error, Executor as _, Postgres, Transaction};
 
 use super::{Result, sql};
 use crate::settings::Settings;
@@ -126,7 +126,9 @@ fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
         .application_name("tenant-api")
         .statement_cache_capacity(0)
         // pgbouncer refuses start-up parameters that it does not know.
-        .extra_float_digits(None);
+        .extra_float_digits(None)
+        // The text of a statement may name what is nobody else's business.
+        .disable_statement_logging();
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
