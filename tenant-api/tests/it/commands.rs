@@ -1,16 +1,23 @@
 //! The program from outside: its commands, what they print and how they end.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Output;
 
 use sqlx::Executor as _;
 use tokio::process::Command;
+use uuid::Uuid;
 
 use crate::harness::{database, pool_of};
 use crate::servers::{self, SUPERUSER};
 
 async fn run(variables: &BTreeMap<String, String>, words: &[&str]) -> Output {
+    run_in(PathBuf::from(env!("CARGO_TARGET_TMPDIR")), variables, words).await
+}
+
+async fn run_in(folder: PathBuf, variables: &BTreeMap<String, String>, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-api"));
+    command.current_dir(folder);
     command.args(words).env_clear().envs(variables).kill_on_drop(true);
     command.output().await.unwrap()
 }
@@ -115,4 +122,45 @@ async fn wrong_settings_and_an_unreachable_database_end_the_program() {
     let variables = BTreeMap::from([("DATABASE_URL".to_owned(), nowhere)]);
     let refused = run(&variables, &["serve", "--port", "0"]).await;
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+}
+
+/// A working directory with this `.env`.
+fn folder(file: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(Uuid::new_v4().to_string());
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join(".env"), file).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn a_file_in_the_working_directory_sets_what_the_environment_does_not() {
+    let (_, variables) = database().await;
+    let lines = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect::<String>();
+    let in_file = folder(&(lines + "LOG_LEVEL=LOUD\nOPENAI_API_KEY=later\n"));
+    let environment = BTreeMap::from([("LOG_LEVEL".to_owned(), "INFO".to_owned())]);
+    for words in [&["migrate"][..], &["provision", "--slug", "acme", "--name", "Acme"], &["doctor"]] {
+        let done = run_in(in_file.clone(), &environment, words).await;
+        assert!(done.status.success(), "{words:?}: {}", text(&done));
+    }
+    std::fs::remove_dir_all(in_file).unwrap();
+}
+
+#[tokio::test]
+async fn every_command_refuses_a_file_with_unknown_names() {
+    let in_file = folder("SECRET_OF_SOMEBODY=hunter2\nhunter2\nPORT=many\n");
+    let provision = ["provision", "--slug", "acme", "--name", "Acme"];
+    let mut commands = vec![&["serve"][..], &["migrate"], &["doctor"], &provision];
+    if cfg!(feature = "dev") {
+        commands.push(&["dev"]);
+    }
+    for words in commands {
+        let refused = run_in(in_file.clone(), &BTreeMap::new(), words).await;
+        let said = text(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{words:?}: {said}");
+        for problem in ["line 1: `SECRET_OF_SOMEBODY`", "line 2: ", "`PORT`"] {
+            assert!(said.contains(problem), "{words:?}: {said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    std::fs::remove_dir_all(in_file).unwrap();
 }
