@@ -5,6 +5,7 @@ mod cors;
 mod docs;
 mod error;
 mod extract;
+mod json_syntax;
 mod request;
 mod routes;
 

@@ -166,6 +166,12 @@ async fn ids_in_paths_have_to_be_ids() {
     let api = Api::start().await;
     let answer = api.get("/api/v1/tenants/no-uuid").await.expect(422);
     assert_eq!(answer.body["detail"][0]["loc"], json!(["path", "id"]));
+    let why = "invalid character: found `n` at 0";
+    assert_eq!(answer.body["detail"][0]["msg"], format!("Input should be a valid UUID, {why}"));
+    assert_eq!(answer.body["detail"][0]["ctx"], json!({"error": why}));
+    let query = api.get("/api/v1/tenants?include_inactive=perhaps").await.expect(422);
+    assert_eq!(query.body["detail"][0]["loc"], json!(["query", "include_inactive"]));
+    assert_eq!(query.body["detail"][0]["type"], "bool_parsing");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -104,11 +104,17 @@ pub(super) struct Me {
     tenant_slug: String,
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogoutParameters {
     /// Ends all logins of the user, not only the one of this token.
-    #[serde(default)]
-    everywhere: bool,
+    everywhere: Option<bool>,
+}
+
+impl Input for LogoutParameters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { everywhere: fields.optional_bool("everywhere") })
+    }
 }
 
 /// Log in
@@ -158,7 +164,7 @@ pub(super) async fn logout(
     Caller(caller): Caller,
     Parameters(parameters): Parameters<LogoutParameters>,
 ) -> Result<StatusCode, ApiError> {
-    app.logout(&caller, parameters.everywhere).await?;
+    app.logout(&caller, parameters.everywhere.unwrap_or(false)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -84,11 +84,17 @@ impl From<Tenant> for TenantAnswer {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     /// Lists inactive tenants too.
-    #[serde(default)]
-    include_inactive: bool,
+    include_inactive: Option<bool>,
+}
+
+impl Input for ListParameters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { include_inactive: fields.optional_bool("include_inactive") })
+    }
 }
 
 /// Make a tenant with its schema
@@ -112,7 +118,7 @@ pub(super) async fn list(
     Admin(admin): Admin,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Json<Vec<TenantAnswer>>, ApiError> {
-    let tenants = app.tenants(admin, parameters.include_inactive).await?;
+    let tenants = app.tenants(admin, parameters.include_inactive.unwrap_or(false)).await?;
     Ok(Json(tenants.into_iter().map(TenantAnswer::from).collect()))
 }
 
