@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::TryStreamExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -73,9 +74,9 @@ pub async fn prepare(database: &Database, settings: &Settings) -> Result<(), Com
     }
     if settings.migrate_on_start {
         database.migrate_shared().await?;
-        for schema in database.tenant_schemas().await? {
-            database.migrate_tenant(&schema).await?;
-        }
+        // The first one that fails keeps the program from serving.
+        let mut migrated = pin!(database.migrate_tenants().await?);
+        while migrated.try_next().await?.is_some() {}
     }
     Ok(())
 }

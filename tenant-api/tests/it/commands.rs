@@ -36,6 +36,49 @@ async fn migrating_twice_at_once_migrates_once() {
     assert_eq!(both.matches("nothing to do").count(), 1, "{both}");
 }
 
+/// Takes a tenant's schema back to what its first migration made.
+fn first_version(schema: &str) -> String {
+    format!(
+        "ALTER TABLE {schema}.api_keys DROP COLUMN expires_at; ALTER TABLE {schema}.users DROP COLUMN email_folded; \
+         DROP TABLE {schema}.sessions, {schema}.audit_log; DELETE FROM {schema}.schema_version WHERE version > 1"
+    )
+}
+
+#[tokio::test]
+async fn one_broken_schema_stops_no_other_and_is_named() {
+    let (name, variables) = database().await;
+    let owner = pool_of("owner", &name).await;
+    for n in 0..12 {
+        let slug = format!("tenant-{n}");
+        let made = run(&variables, &["provision", "--slug", &slug, "--name", "T"]).await;
+        assert!(made.status.success(), "{}", text(&made));
+        owner.execute(first_version(&format!("tenant_tenant_{n}")).as_str()).await.unwrap();
+    }
+    // What is in the way of a step, and a step that is not ours.
+    owner.execute("CREATE TABLE tenant_tenant_3.sessions (a int)").await.unwrap();
+    owner.execute("UPDATE tenant_tenant_7.schema_version SET checksum = 'other'").await.unwrap();
+    let first = run(&variables, &["migrate", "--all"]).await;
+    let said = text(&first);
+    assert_eq!(first.status.code(), Some(1), "{said}");
+    assert!(said.contains("2 of 12"), "{said}");
+    assert!(said.contains("`tenant_tenant_3`: step 0002_sessions_and_audit failed"), "{said}");
+    assert!(said.contains("already exists"), "{said}");
+    assert!(said.contains("`tenant_tenant_7`: step 1 is not the one"), "{said}");
+    assert_eq!(said.matches(": version 2, 0002_sessions_and_audit").count(), 10, "{said}");
+    // Nothing of the broken one was changed.
+    let columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = 'tenant_tenant_3' AND column_name = 'expires_at'";
+    let (left,): (i64,) = sqlx::query_as(columns).fetch_one(&owner).await.unwrap();
+    assert_eq!(left, 0);
+
+    owner.execute("DROP TABLE tenant_tenant_3.sessions").await.unwrap();
+    let second = run(&variables, &["migrate", "--all"]).await;
+    let said = text(&second);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("tenant_tenant_3: version 2, 0002_sessions_and_audit"), "{said}");
+    assert!(said.contains("1 of 12") && said.contains("tenant_tenant_7"), "{said}");
+    assert_eq!(said.matches("nothing to do").count(), 11, "{said}");
+}
+
 #[tokio::test]
 async fn provisioning_with_an_admin_works_and_fails_the_second_time() {
     let (name, variables) = database().await;
