@@ -295,6 +295,16 @@ mod tests {
     }
 
     #[test]
+    fn cloud_run_has_a_proxy_in_front_and_nothing_else_has() {
+        let proxies = |variables: &[(&str, &str)]| read(variables).unwrap().trusted_proxies;
+        assert_eq!(proxies(&[]), 0);
+        assert_eq!(proxies(&[("K_SERVICE", "api")]), 1);
+        assert_eq!(proxies(&[("K_SERVICE", "api"), ("TRUSTED_PROXIES", "2")]), 2);
+        assert_eq!(read(&[]).unwrap().max_login_failures_per_address, 0);
+        assert_eq!(read(&PRODUCTION).unwrap().max_login_failures_per_address, 100);
+    }
+
+    #[test]
     fn origins_are_trimmed() {
         let settings = read(&[("CORS_ALLOWED_ORIGINS", " https://a.example , https://b.example,")]).unwrap();
         assert_eq!(

@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use axum::Router;
 use futures::TryStreamExt as _;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::CommandError;
+use crate::http::Peer;
 use crate::service::App;
 use crate::settings::Settings;
 use crate::store::database::Database;
@@ -93,7 +97,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, _)) => answer(stream, &server, &graceful, router.clone()),
+            Ok((stream, peer)) => answer(stream, Peer(peer.ip()), &server, &graceful, router.clone()),
             // Out of file descriptors, mostly: they come back when connections end.
             Err(error) => {
                 tracing::error!(%error, "a connection was not accepted");
@@ -108,10 +112,21 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     }
 }
 
-fn answer(stream: TcpStream, server: &http1::Builder, graceful: &GracefulShutdown, router: Router) {
+fn answer(
+    stream: TcpStream,
+    peer: Peer,
+    server: &http1::Builder,
+    graceful: &GracefulShutdown,
+    router: Router,
+) {
     // Without it a small answer may wait for the acknowledgement of the one before; failing to set it costs that only.
     drop(stream.set_nodelay(true));
-    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let connection = server.serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -16,6 +16,7 @@ use crate::domain::token::Pair;
 use crate::http::body::{Fields, Input, Valid};
 use crate::http::error::{ApiError, ErrorBody, InvalidBody};
 use crate::http::extract::{Caller, Parameters, Presented};
+use crate::http::source::Source;
 use crate::service::App;
 
 /// E-mail address and password
@@ -124,9 +125,10 @@ impl Input for LogoutParameters {
 pub(super) async fn login(
     State(app): State<Arc<App>>,
     Presented(credentials): Presented,
+    Source(source): Source,
     Valid(login): Valid<Login>,
 ) -> Result<Json<Tokens>, ApiError> {
-    Ok(Json(app.login(&credentials, &login.email, &login.password).await?.into()))
+    Ok(Json(app.login(&credentials, source, &login.email, &login.password).await?.into()))
 }
 
 /// Exchange a refresh token for new tokens
