@@ -128,6 +128,7 @@ async fn doctor_finds_what_is_broken() {
             "DROP POLICY open ON tenant_acme.users",
             "policy `open`",
         ),
+        ("CREATE SCHEMA tenant_nobody", "DROP SCHEMA tenant_nobody", "tenant_nobody: belongs to no tenant"),
         ("CREATE TABLE tenant_acme.notes (a int)", "DROP TABLE tenant_acme.notes", "table `notes`"),
     ] {
         owner.execute(sabotage).await.unwrap();
@@ -136,6 +137,44 @@ async fn doctor_finds_what_is_broken() {
         owner.execute(repair).await.unwrap();
         assert!(run(&variables, &["doctor"]).await.status.success(), "{repair}");
     }
+}
+
+#[tokio::test]
+async fn doctor_looks_at_every_schema_also_behind_a_broken_one() {
+    let (name, variables) = database().await;
+    for slug in ["one", "two", "three"] {
+        assert!(run(&variables, &["provision", "--slug", slug, "--name", "T"]).await.status.success());
+    }
+    let owner = pool_of("owner", &name).await;
+    let admin = pool_of(SUPERUSER, &name).await;
+    for sabotage in [
+        "UPDATE shared.schema_version SET version = version - 1",
+        "UPDATE shared.tenants SET is_active = false WHERE slug = 'two'",
+        "DROP TABLE tenant_one.schema_version",
+        "DELETE FROM tenant_two.schema_version WHERE version > 1",
+        "DROP POLICY tenant_isolation ON tenant_three.audit_log",
+    ] {
+        owner.execute(sabotage).await.unwrap();
+    }
+    for sabotage in
+        ["ALTER TABLE shared.api_key_index OWNER TO app", "ALTER TABLE tenant_three.users OWNER TO app"]
+    {
+        admin.execute(sabotage).await.unwrap();
+    }
+    let found = run(&variables, &["doctor"]).await;
+    let said = text(&found);
+    assert_eq!(found.status.code(), Some(1), "{said}");
+    for problem in [
+        "shared: has version 0, this program needs 1",
+        "shared: table `api_key_index` belongs to the role that serves requests",
+        "tenant_one: was never migrated",
+        "tenant_two: has version 1, this program needs 2",
+        "tenant_three: table `audit_log` has no policy",
+        "tenant_three: table `users` belongs to the role that serves requests",
+    ] {
+        assert!(said.contains(problem), "{problem}: {said}");
+    }
+    assert_eq!(said.matches("problem: ").count(), 6, "{said}");
 }
 
 #[tokio::test]
