@@ -44,9 +44,12 @@ const KNOWN: [&str; 30] = [
     "TRUSTED_PROXIES",
 ];
 
+/// Finds a variable by its name.
+type Lookup = Box<dyn Fn(&str) -> Option<String>>;
+
 /// The variables of the process and of the file.
 pub struct Variables {
-    process: Box<dyn Fn(&str) -> Option<String>>,
+    process: Lookup,
     file: BTreeMap<String, String>,
     problems: Vec<String>,
 }

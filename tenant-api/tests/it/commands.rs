@@ -217,8 +217,9 @@ fn folder(file: &str) -> PathBuf {
 #[tokio::test]
 async fn a_file_in_the_working_directory_sets_what_the_environment_does_not() {
     let (_, variables) = database().await;
-    let lines = variables.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect::<String>();
-    let in_file = folder(&(lines + "LOG_LEVEL=LOUD\nOPENAI_API_KEY=later\n"));
+    let mut lines: Vec<String> = variables.iter().map(|(name, value)| format!("{name}='{value}'")).collect();
+    lines.push("LOG_LEVEL=LOUD\nOPENAI_API_KEY=later\n".to_owned());
+    let in_file = folder(&lines.join("\n"));
     let environment = BTreeMap::from([("LOG_LEVEL".to_owned(), "INFO".to_owned())]);
     for words in [&["migrate"][..], &["provision", "--slug", "acme", "--name", "Acme"], &["doctor"]] {
         let done = run_in(in_file.clone(), &environment, words).await;
