@@ -228,15 +228,13 @@ impl Fields<'_> {
 
 /// A number without fraction, whatever its spelling.
 fn whole(number: &Number) -> Option<i128> {
-    match number.as_f64() {
-        _ if number.is_i64() || number.is_u64() => number.to_string().parse().ok(),
-        // Written without exponent; what does not fit is beyond every limit anyway.
-        Some(float) if float.fract() == 0.0 => {
-            let limit = if float < 0.0 { i128::MIN } else { i128::MAX };
-            Some(format!("{float:.0}").parse().unwrap_or(limit))
-        }
-        _ => None,
+    if number.is_i64() || number.is_u64() {
+        return number.to_string().parse().ok();
     }
+    let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+    let limit = if float < 0.0 { i128::MIN } else { i128::MAX };
+    // Written without exponent; what does not fit is beyond every limit anyway.
+    Some(format!("{float:.0}").parse().unwrap_or(limit))
 }
 
 /// A limit as it stands in an answer; those of this API are all within `i64`.

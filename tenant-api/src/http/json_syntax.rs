@@ -15,7 +15,7 @@ pub(super) fn fault(text: &str) -> Option<Fault> {
     let mut scan = Scan { bytes: text.as_bytes(), at: 0 };
     let (what, at) = scan.document().err()?;
     let before = text.as_bytes().iter().take(at);
-    // A byte that goes on with a character has these two bits.
+    // Bytes that begin with the bits 10 only continue a character.
     let offset = before.filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count();
     Some(Fault { what, offset })
 }

@@ -73,7 +73,7 @@ impl Limits {
         }
     }
 
-    /// Logins that are being checked when the last allowed one fails are still answered; they are as few as hashes at a time.
+    /// Logins that are being checked when the last allowed one fails are still answered; they are as few as may wait for a hash.
     async fn refuse_address(&self, scope: &TenantScope, source: Option<IpAddr>) -> Result<()> {
         let Some(key) = self.failures(source) else { return Ok(()) };
         let keys = TenantKeys::new(&self.kv, scope);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use sqlx::Executor as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -77,6 +78,34 @@ async fn one_broken_schema_stops_no_other_and_is_named() {
     assert!(said.contains("tenant_tenant_3: version 2, 0002_sessions_and_audit"), "{said}");
     assert!(said.contains("1 of 12") && said.contains("tenant_tenant_7"), "{said}");
     assert_eq!(said.matches("nothing to do").count(), 11, "{said}");
+}
+
+#[tokio::test]
+async fn a_schema_that_somebody_holds_keeps_no_other_waiting() {
+    let (name, variables) = database().await;
+    let owner = pool_of("owner", &name).await;
+    for slug in ["one", "two", "three"] {
+        assert!(run(&variables, &["provision", "--slug", slug, "--name", "T"]).await.status.success());
+        owner.execute(first_version(&format!("tenant_{slug}")).as_str()).await.unwrap();
+    }
+    let mut holder = owner.begin().await.unwrap();
+    holder.execute("LOCK TABLE tenant_one.users").await.unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tenant-api"));
+    command.args(["migrate", "--all"]).env_clear().envs(&variables).kill_on_drop(true);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut done = Vec::new();
+    while done.len() < 3 {
+        let line = lines.next_line().await.unwrap().unwrap();
+        done.push(line.split(':').next().unwrap().to_owned());
+    }
+    assert_eq!(done.remove(0), "shared");
+    done.sort();
+    assert_eq!(done, ["tenant_three", "tenant_two"]);
+    holder.rollback().await.unwrap();
+    let last = lines.next_line().await.unwrap().unwrap();
+    assert!(last.starts_with("tenant_one: version 2, 0002"), "{last}");
+    assert!(child.wait().await.unwrap().success());
 }
 
 #[tokio::test]

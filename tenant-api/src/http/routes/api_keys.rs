@@ -106,7 +106,8 @@ pub(super) async fn create(
 
 /// List keys, oldest first
 #[utoipa::path(get, path = "/api/v1/auth/api-keys", tag = "api keys", security(("token" = []), ("api_key" = [])), params(ListParameters),
-    responses((status = 200, body = Vec<KeyAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 200, body = Vec<KeyAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,
@@ -118,7 +119,8 @@ pub(super) async fn list(
 
 /// Revoke a key
 #[utoipa::path(delete, path = "/api/v1/auth/api-keys/{id}", tag = "api keys", security(("token" = []), ("api_key" = [])),
-    params(("id" = Uuid, Path)), responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    params(("id" = Uuid, Path)), responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,

@@ -160,7 +160,8 @@ pub(super) async fn me(Caller(caller): Caller) -> Json<Me> {
 
 /// Log out
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", security(("token" = [])), params(LogoutParameters),
-    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn logout(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,

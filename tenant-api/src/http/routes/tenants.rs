@@ -112,7 +112,8 @@ pub(super) async fn create(
 
 /// List tenants, oldest first
 #[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants", security(("platform" = [])), params(ListParameters),
-    responses((status = 200, body = Vec<TenantAnswer>), (status = 401, body = ErrorBody)))]
+    responses((status = 200, body = Vec<TenantAnswer>), (status = 401, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
@@ -124,7 +125,8 @@ pub(super) async fn list(
 
 /// Show a tenant, active or not
 #[utoipa::path(get, path = "/api/v1/tenants/{id}", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
@@ -148,7 +150,8 @@ pub(super) async fn change(
 
 /// Deactivate: all credentials of the tenant stop working at once
 #[utoipa::path(post, path = "/api/v1/tenants/{id}/deactivate", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn deactivate(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
@@ -159,7 +162,8 @@ pub(super) async fn deactivate(
 
 /// Reactivate
 #[utoipa::path(post, path = "/api/v1/tenants/{id}/reactivate", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn reactivate(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
@@ -170,7 +174,8 @@ pub(super) async fn reactivate(
 
 /// Delete an inactive tenant with all of its data
 #[utoipa::path(delete, path = "/api/v1/tenants/{id}", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+    responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,

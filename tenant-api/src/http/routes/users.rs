@@ -139,7 +139,8 @@ pub(super) async fn create(
 
 /// List users, oldest first; for admins
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", security(("token" = []), ("api_key" = [])), params(ListParameters),
-    responses((status = 200, body = Vec<UserAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 200, body = Vec<UserAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,
@@ -152,7 +153,8 @@ pub(super) async fn list(
 
 /// Show a user: oneself, or any for admins
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("token" = []), ("api_key" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = UserAnswer), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = UserAnswer), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,

@@ -1,6 +1,6 @@
 //! Patterns as Redis understands them, for the store that is not Redis: `*`, `?`, `[abc]`, `[^a-c]`, and `\` before what is literal.
 
-/// Whether `text` has this pattern, byte by byte as in Redis. Takes time in proportion to the two lengths at worst.
+/// Whether `text` has this pattern, byte by byte as in Redis. Takes as many steps as the product of the two lengths at worst.
 pub(super) fn matches(mut pattern: &[u8], mut text: &[u8]) -> bool {
     // Where to go on after a `*` that has to swallow one byte more; only the last one can need it.
     let mut retry = None;
