@@ -1,6 +1,7 @@
-//! The environment variables, read and checked at once: what starts has valid settings, and what does not says all that is wrong.
+//! The settings, read from variables and checked at once: what starts has valid settings, and what does not says all that is wrong.
 
 mod reader;
+mod variables;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use sqlx::postgres::PgConnectOptions;
 use crate::domain::platform::{Absent, PlatformToken};
 use crate::domain::token::{Lifetimes, TokenKeys};
 use reader::Reader;
+
+pub use variables::Variables;
 
 /// Where a database is in development when nothing is said; production has to say it.
 const DEVELOPMENT_DATABASE: &str = "postgresql://agent_army:agent_army_dev@localhost:5432/agent_army";
@@ -72,7 +75,11 @@ pub struct Settings {
     pub rate_limit: u32,
     /// Failed logins of one account in [`Settings::lock_out`]; 0 is no limit.
     pub max_login_failures: u32,
+    /// Failed logins at one tenant from one address in [`Settings::lock_out`]; 0 is no limit.
+    pub max_login_failures_per_address: u32,
     pub lock_out: Duration,
+    /// How many proxies in front of the program add themselves to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
     /// For links from log lines to traces.
     pub project: Option<String>,
 }
@@ -148,7 +155,18 @@ impl Settings {
                 0..=10_000_000,
             ),
             max_login_failures: read.number("LOGIN_MAX_FAILURES", if development { 0 } else { 10 }, 0..=1000),
+            max_login_failures_per_address: read.number(
+                "LOGIN_MAX_FAILURES_PER_ADDRESS",
+                if development { 0 } else { 100 },
+                0..=1_000_000,
+            ),
             lock_out: Duration::from_secs(read.number("LOGIN_LOCKOUT_SECONDS", 900, 1..=86_400)),
+            // Cloud Run sets K_SERVICE, and its front end ends X-Forwarded-For with who connected to it.
+            trusted_proxies: read.number(
+                "TRUSTED_PROXIES",
+                usize::from(read.text("K_SERVICE").is_some()),
+                0..=10,
+            ),
             project: read.text("GCP_PROJECT_ID"),
             database: database.unwrap_or_default(),
             database_owner,
@@ -156,9 +174,9 @@ impl Settings {
         read.finish(settings)
     }
 
-    /// Reads the variables of the process.
+    /// Reads the variables of the process and of the file `.env`.
     pub fn from_env() -> Result<Self, InvalidSettings> {
-        Self::read(|name| std::env::var(name).ok())
+        Variables::of_process().settings(&[])
     }
 
     /// What is legal here but worth a warning at start.
@@ -274,6 +292,16 @@ mod tests {
         let said = problems(&[("DATABASE_URL", "mysql://u:hunter2@h/d"), ("REDIS_URL", "hunter2")]).join(" ");
         assert!(said.contains("DATABASE_URL") && said.contains("REDIS_URL"), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn cloud_run_has_a_proxy_in_front_and_nothing_else_has() {
+        let proxies = |variables: &[(&str, &str)]| read(variables).unwrap().trusted_proxies;
+        assert_eq!(proxies(&[]), 0);
+        assert_eq!(proxies(&[("K_SERVICE", "api")]), 1);
+        assert_eq!(proxies(&[("K_SERVICE", "api"), ("TRUSTED_PROXIES", "2")]), 2);
+        assert_eq!(read(&[]).unwrap().max_login_failures_per_address, 0);
+        assert_eq!(read(&PRODUCTION).unwrap().max_login_failures_per_address, 100);
     }
 
     #[test]

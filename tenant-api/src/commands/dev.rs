@@ -14,7 +14,7 @@ use crate::domain::platform::PlatformAdmin;
 use crate::domain::slug::Slug;
 use crate::service::App;
 use crate::service::tenants::FirstAdmin;
-use crate::settings::{Environment, Settings};
+use crate::settings::{Environment, Settings, Variables};
 use crate::store::setup;
 use crate::telemetry;
 
@@ -25,22 +25,19 @@ const EMAIL: &str = "admin@demo.example";
 const PASSWORD: &str = "demo-password";
 
 /// The settings of the environment, but for the database, which is ours.
-fn settings(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, CommandError> {
-    let environment = variable("ENVIRONMENT").filter(|text| !text.trim().is_empty());
+fn settings(variables: &Variables) -> Result<Settings, CommandError> {
+    let environment = variables.value("ENVIRONMENT").filter(|text| !text.trim().is_empty());
     if let Some(other) = environment.filter(|text| text.trim() != Environment::Development.as_str()) {
         return Err(CommandError::Refused(format!(
             "`dev` is for development, and `ENVIRONMENT` says `{other}`"
         )));
     }
-    Ok(Settings::read(|name| match name {
-        "DATABASE_URL" | "DATABASE_OWNER_URL" => None,
-        _ => variable(name),
-    })?)
+    Ok(variables.settings(&["DATABASE_URL", "DATABASE_OWNER_URL"])?)
 }
 
 /// Serves until it is asked to stop. A signal before that ends the process at once, and PostgreSQL with it.
 pub(super) async fn run(args: &serve::Args) -> Result<(), CommandError> {
-    let mut settings = settings(|name| std::env::var(name).ok())?;
+    let mut settings = settings(&Variables::of_process())?;
     settings.port = args.port.unwrap_or(settings.port);
     telemetry::install(&settings);
     // First of all: somebody else's port should not cost the wait for a database.
@@ -121,18 +118,23 @@ Ctrl-C stops it all, and the data goes with it."#
 mod tests {
     use super::*;
 
-    fn refused(variables: &[(&str, &str)]) -> Option<String> {
-        let read =
+    fn of(variables: &'static [(&str, &str)]) -> Result<Settings, CommandError> {
+        let process =
             |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        settings(read).err().map(|error| error.to_string())
+        settings(&Variables::new(process, None))
+    }
+
+    fn refused(variables: &'static [(&str, &str)]) -> Option<String> {
+        of(variables).err().map(|error| error.to_string())
     }
 
     #[test]
     fn only_development_has_a_demo() {
         assert_eq!(refused(&[]), None);
         assert_eq!(refused(&[("ENVIRONMENT", "")]), None);
-        for environment in ["staging", "production"] {
-            let said = refused(&[("ENVIRONMENT", environment)]).unwrap();
+        let said = [refused(&[("ENVIRONMENT", "staging")]), refused(&[("ENVIRONMENT", "production")])];
+        for (said, environment) in said.into_iter().zip(["staging", "production"]) {
+            let said = said.unwrap();
             assert!(said.contains("is for development") && said.contains(environment), "{said}");
         }
     }
@@ -140,7 +142,7 @@ mod tests {
     #[test]
     fn a_database_of_the_environment_is_never_touched() {
         assert_eq!(refused(&[("DATABASE_URL", "not even an address")]), None);
-        let variable = |name: &str| (name == "DATABASE_URL").then(|| "postgresql://u@elsewhere/d".to_owned());
-        assert_ne!(settings(variable).unwrap().database.get_host(), "elsewhere");
+        let settings = of(&[("DATABASE_URL", "postgresql://u@elsewhere/d")]).unwrap();
+        assert_ne!(settings.database.get_host(), "elsewhere");
     }
 }

@@ -1,5 +1,9 @@
 //! `migrate`: brings schemas to this version.
 
+use std::pin::pin;
+
+use futures::StreamExt as _;
+
 use super::{CommandError, say};
 use crate::settings::Settings;
 use crate::store::database::Database;
@@ -35,14 +39,25 @@ pub(super) async fn run(args: &Args, settings: &Settings) -> Result<(), CommandE
 /// Goes on after a schema that fails, so that one broken tenant does not hold up the others, and fails at the end.
 async fn all(database: &Database) -> Result<(), CommandError> {
     told(&database.migrate_shared().await?)?;
-    let mut failed = Vec::new();
-    for schema in database.tenant_schemas().await? {
-        match database.migrate_tenant(&schema).await {
+    let mut migrated = pin!(database.migrate_tenants().await?);
+    let (mut count, mut failed) = (0, Vec::new());
+    while let Some(one) = migrated.next().await {
+        count += 1;
+        match one {
             Ok(done) => told(&done)?,
-            Err(error) => failed.push(crate::error_chain(&error)),
+            Err(error) => failed.push(format!("\n  {}", crate::error_chain(&error))),
         }
     }
-    if failed.is_empty() { Ok(()) } else { Err(CommandError::Refused(failed.join("\n"))) }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    // They end in any order; a list is read in one.
+    failed.sort();
+    Err(CommandError::Refused(format!(
+        "{} of {count} tenants' schemas failed; run this again when it is mended:{}",
+        failed.len(),
+        failed.concat()
+    )))
 }
 
 fn told(done: &Migrated) -> Result<(), CommandError> {

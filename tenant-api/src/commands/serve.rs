@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::TryStreamExt as _;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::CommandError;
+use crate::http::Peer;
 use crate::service::App;
 use crate::settings::Settings;
 use crate::store::database::Database;
@@ -73,9 +78,9 @@ pub async fn prepare(database: &Database, settings: &Settings) -> Result<(), Com
     }
     if settings.migrate_on_start {
         database.migrate_shared().await?;
-        for schema in database.tenant_schemas().await? {
-            database.migrate_tenant(&schema).await?;
-        }
+        // The first one that fails keeps the program from serving.
+        let mut migrated = pin!(database.migrate_tenants().await?);
+        while migrated.try_next().await?.is_some() {}
     }
     Ok(())
 }
@@ -92,7 +97,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
         };
         match accepted {
-            Ok((stream, _)) => answer(stream, &server, &graceful, router.clone()),
+            Ok((stream, peer)) => answer(stream, Peer(peer.ip()), &server, &graceful, router.clone()),
             // Out of file descriptors, mostly: they come back when connections end.
             Err(error) => {
                 tracing::error!(%error, "a connection was not accepted");
@@ -107,10 +112,21 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     }
 }
 
-fn answer(stream: TcpStream, server: &http1::Builder, graceful: &GracefulShutdown, router: Router) {
+fn answer(
+    stream: TcpStream,
+    peer: Peer,
+    server: &http1::Builder,
+    graceful: &GracefulShutdown,
+    router: Router,
+) {
     // Without it a small answer may wait for the acknowledgement of the one before; failing to set it costs that only.
     drop(stream.set_nodelay(true));
-    let connection = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
+    let connection = server.serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

@@ -1,7 +1,9 @@
 //! Passwords: what a new one has to be.
 
-use super::{Invalid, without_nul};
+use serde_json::json;
 use zeroize::Zeroizing;
+
+use super::{Invalid, without_nul};
 
 /// Fewest characters of a new password.
 pub const MIN_LENGTH: usize = 10;
@@ -16,15 +18,13 @@ impl NewPassword {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         without_nul(text)?;
         if text.chars().count() < MIN_LENGTH {
-            return Err(Invalid::new(
-                "string_too_short",
-                format_args!("String should have at least {MIN_LENGTH} characters"),
-            ));
+            return Err(Invalid::too_short(MIN_LENGTH));
         }
         if text.len() > MAX_BYTES {
             return Err(Invalid::new(
                 "string_too_long",
                 format_args!("String should have at most {MAX_BYTES} bytes"),
+                json!({"max_length": MAX_BYTES}),
             ));
         }
         let mut letters = text.chars();

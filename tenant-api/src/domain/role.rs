@@ -1,6 +1,11 @@
 //! Roles of users within their tenant, and what each may do.
 
+use serde_json::json;
+
 use super::Invalid;
+
+/// The names of the roles, as they are told to callers.
+const NAMES: &str = "'member' or 'admin'";
 
 /// What a user is in its tenant. The database stores the lower-case name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,10 +22,9 @@ impl Role {
 
     /// Parses a role that a caller asks for.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| Invalid::new("enum", "Input should be 'member' or 'admin'"))
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| {
+            Invalid::new("enum", format_args!("Input should be {NAMES}"), json!({"expected": NAMES}))
+        })
     }
 
     /// The role of a database row. A name that this version does not know gives no rights.

@@ -1,5 +1,7 @@
 //! Slugs: the short names of tenants, and the schema names that follow from them.
 
+use serde_json::json;
+
 use super::Invalid;
 
 /// What a slug looks like, as a regular expression for people and for the API's answers.
@@ -20,22 +22,17 @@ impl Slug {
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let length = text.chars().count();
         if length < MIN_LENGTH {
-            return Err(Invalid::new(
-                "string_too_short",
-                format_args!("String should have at least {MIN_LENGTH} characters"),
-            ));
+            return Err(Invalid::too_short(MIN_LENGTH));
         }
         if length > MAX_LENGTH {
-            return Err(Invalid::new(
-                "string_too_long",
-                format_args!("String should have at most {MAX_LENGTH} characters"),
-            ));
+            return Err(Invalid::too_long(MAX_LENGTH));
         }
         let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !text.chars().all(inner) || text.starts_with('-') || text.ends_with('-') {
             return Err(Invalid::new(
                 "string_pattern_mismatch",
                 format_args!("String should match pattern '{PATTERN}'"),
+                json!({"pattern": PATTERN}),
             ));
         }
         Ok(Self(text.to_owned()))
@@ -65,6 +62,14 @@ mod tests {
         for bad in ["", "ab", "-ab", "ab-", "Abc", "a_b", "a b", "abc\n", "äbc", "a\0b", &"a".repeat(51)] {
             assert!(Slug::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn refusals_name_the_rule() {
+        let context = |text: &str| Slug::parse(text).unwrap_err().context;
+        assert_eq!(context("ab"), json!({"min_length": 3}));
+        assert_eq!(context(&"a".repeat(51)), json!({"max_length": 50}));
+        assert_eq!(context("abc\n"), json!({"pattern": PATTERN}));
     }
 
     proptest! {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, header};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::json;
 use uuid::Uuid;
 
+use super::body::{Input, read_query};
 use super::error::{ApiError, Issue};
 use crate::domain::platform::PlatformAdmin;
 use crate::service::App;
@@ -77,30 +77,29 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| {
-            invalid("uuid_parsing", vec!["path".into(), "id".into()], "Input should be a valid UUID", "")
-        })?;
-        let wrong = |_| {
-            invalid("uuid_parsing", vec!["path".into(), "id".into()], "Input should be a valid UUID", &text)
-        };
-        Ok(Self(Uuid::parse_str(&text).map_err(wrong)?))
+        let read = Path::<String>::from_request_parts(parts, state).await;
+        let text = read.map(|Path(text)| text).unwrap_or_default();
+        Uuid::parse_str(&text).map(Self).map_err(|error| {
+            ApiError::Invalid(vec![Issue {
+                kind: "uuid_parsing",
+                loc: vec!["path".into(), "id".into()],
+                msg: format!("Input should be a valid UUID, {error}"),
+                input: text.into(),
+                ctx: Some(json!({"error": error.to_string()})),
+            }])
+        })
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+impl<T: Input, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let query = parts.uri.query().unwrap_or_default().to_owned();
-        let read = Query::<T>::from_request_parts(parts, state).await;
-        let Query(parameters) =
-            read.map_err(|error| invalid("value_error", vec!["query".into()], &error.body_text(), &query))?;
-        Ok(Self(parameters))
+        // Everything is a list of pairs: what is no UTF-8 is replaced, and so is wrong where it counts.
+        let read = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let pairs = read.map(|Query(pairs)| pairs).unwrap_or_default();
+        read_query(pairs).map(Self).map_err(ApiError::Invalid)
     }
-}
-
-fn invalid(kind: &'static str, loc: Vec<Value>, msg: &str, input: &str) -> ApiError {
-    ApiError::Invalid(vec![Issue { kind, loc, msg: msg.to_owned(), input: input.into(), ctx: None }])
 }
 
 #[cfg(test)]

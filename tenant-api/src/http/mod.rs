@@ -5,8 +5,10 @@ mod cors;
 mod docs;
 mod error;
 mod extract;
+mod json_syntax;
 mod request;
 mod routes;
+mod source;
 
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use crate::service::App;
 use crate::settings::{Environment, Settings};
 use cors::Cors;
 use error::ApiError;
+
+pub use source::Peer;
 
 /// The whole API. The document that describes it is served with it, except in production.
 pub fn router(app: Arc<App>, settings: &Settings) -> Router {

@@ -1,5 +1,7 @@
 //! Who is calling: from credentials to a tenant, and on to a user.
 
+use std::net::IpAddr;
+
 use serde_json::json;
 use uuid::Uuid;
 
@@ -123,14 +125,20 @@ impl App {
         self.platform.verify(presented).ok_or(ServiceError::Unauthenticated(missing))
     }
 
-    /// Logs in with a password.
-    pub async fn login(&self, credentials: &Credentials, email: &Email, password: &str) -> Result<Pair> {
+    /// Logs in with a password. `source` is where the request comes from, as far as that is known.
+    pub async fn login(
+        &self,
+        credentials: &Credentials,
+        source: Option<IpAddr>,
+        email: &Email,
+        password: &str,
+    ) -> Result<Pair> {
         let mut unit = self.context(credentials).await?;
         let scope = unit.scope().clone();
         let account = unit.account(email).await?;
         // Hashing takes long; no connection is held meanwhile.
         drop(unit);
-        self.limits.attempt(&scope, email).await?;
+        self.limits.attempt(&scope, source, email).await?;
         let (user, hash) = match account {
             Some(account) if account.user.is_active => (Some(account.user), account.hashed_password),
             _ => (None, None),
@@ -138,6 +146,7 @@ impl App {
         let right = self.hasher.verify(password, hash).await?;
         let Some(user) = user.filter(|_| right) else {
             tracing::warn!(tenant_id = %scope.id(), "a login failed");
+            self.limits.failed(&scope, source).await;
             return Err(ServiceError::Refused(WRONG_LOGIN));
         };
         self.limits.succeeded(&scope, email).await;

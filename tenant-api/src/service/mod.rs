@@ -1,6 +1,7 @@
 //! What the API does, apart from HTTP: who may do what, and in which units of work.
 
 pub mod api_keys;
+pub mod audit;
 pub mod auth;
 pub mod hashing;
 pub mod health;
@@ -78,6 +79,8 @@ pub struct App {
     pub(crate) platform: PlatformToken,
     pub(crate) hasher: Hasher,
     pub(crate) limits: Limits,
+    /// How many proxies in front add themselves to `X-Forwarded-For`.
+    pub(crate) trusted_proxies: usize,
 }
 
 impl App {
@@ -92,6 +95,7 @@ impl App {
             tokens: settings.tokens.clone(),
             platform: settings.platform.clone(),
             hasher: Hasher::new(settings.hash_cost),
+            trusted_proxies: settings.trusted_proxies,
         })
     }
 

@@ -38,8 +38,13 @@ impl Database {
         };
         let role = settings.database.get_username();
         let runtime_role = (role != options.get_username()).then(|| role.to_owned());
-        // Tenants are made and changed seldom: few connections do.
-        Self { runtime, owner: pool(options, 4), runtime_role }
+        // Tenants are made and changed seldom: few connections do. Migrating all of them takes as many at a time.
+        Self { runtime, owner: pool(options, 8), runtime_role }
+    }
+
+    /// Most connections of the role that owns the schemas.
+    pub(super) fn owner_connections(&self) -> usize {
+        self.owner.options().get_max_connections() as usize
     }
 
     /// The role to grant rights to; `None` where one role does both.

@@ -21,7 +21,7 @@ impl Finding {
     }
 }
 
-/// A table of a tenant's schema, as the catalogues describe it.
+/// A table, as the catalogues describe it.
 struct Table {
     name: String,
     enabled: bool,
@@ -40,28 +40,38 @@ struct Policy {
 }
 
 impl Database {
-    /// Checks `shared` and the schemas of all tenants: their versions, row-level security and policies of each table.
+    /// Checks `shared` and the schemas of all tenants, active or not: their versions, who owns their tables, and row-level security
+    /// and policies of each. Also finds schemas that look like a tenant's and are none.
     pub async fn inspect(&self) -> Result<Vec<Finding>> {
-        let mut findings = self.inspect_version(SHARED_SCHEMA, SchemaKind::Shared).await?;
-        if !findings.is_empty() {
+        let shared = self.version(SHARED_SCHEMA).await?;
+        let mut findings: Vec<Finding> =
+            judge_version(SHARED_SCHEMA, SchemaKind::Shared, shared).into_iter().collect();
+        if shared.is_none() {
+            // Which tenants there are, nobody knows then.
             return Ok(findings);
         }
-        for schema in self.tenant_schemas().await? {
-            findings.extend(self.inspect_version(&schema, SchemaKind::Tenant).await?);
-            let tables = self.tables(&schema).await?;
-            findings.extend(tables.iter().flat_map(|table| judge(&schema, table)));
+        let tables = self.tables(SHARED_SCHEMA).await?;
+        findings.extend(tables.iter().filter_map(|table| judge_owner(SHARED_SCHEMA, table)));
+        let schemas = self.tenant_schemas().await?;
+        for schema in &schemas {
+            let version = self.version(schema).await?;
+            findings.extend(judge_version(schema, SchemaKind::Tenant, version));
+            let tables = self.tables(schema).await?;
+            findings.extend(tables.iter().flat_map(|table| judge(schema, table)));
         }
+        findings.extend(self.strays(&schemas).await?);
         Ok(findings)
     }
 
-    async fn inspect_version(&self, schema: &str, kind: SchemaKind) -> Result<Vec<Finding>> {
+    /// The version of a schema; `None` if it was never migrated.
+    async fn version(&self, schema: &str) -> Result<Option<i32>> {
         let mut transaction = self.begin_migration().await?;
         let (there,): (bool,) = rows("SELECT to_regclass(quote_ident($1) || '.schema_version') IS NOT NULL")
             .bind(schema)
             .fetch_one(&mut *transaction)
             .await?;
         if !there {
-            return Ok(vec![Finding::new(schema, "was never migrated: run `tenant-api migrate --all`")]);
+            return Ok(None);
         }
         super::sql("SELECT set_config('search_path', quote_ident($1), true)")
             .bind(schema)
@@ -69,11 +79,22 @@ impl Database {
             .await?;
         let (version,): (Option<i32>,) =
             rows("SELECT max(version) FROM schema_version").fetch_one(&mut *transaction).await?;
-        let (version, needed) = (version.unwrap_or(0), kind.version());
-        let behind = version < needed;
-        let problem =
-            format!("has version {version}, this program needs {needed}: run `tenant-api migrate --all`");
-        Ok(behind.then(|| Finding::new(schema, problem)).into_iter().collect())
+        Ok(Some(version.unwrap_or(0)))
+    }
+
+    /// Schemas with a tenant's kind of name that the registry does not know: nothing keeps their rows apart or up to date.
+    async fn strays(&self, known: &[String]) -> Result<Vec<Finding>> {
+        let mut transaction = self.begin_migration().await?;
+        let found: Vec<(String,)> = rows(
+            "SELECT nspname::text FROM pg_namespace WHERE starts_with(nspname::text, 'tenant_') AND nspname::text <> ALL ($1) ORDER BY 1",
+        )
+        .bind(known)
+        .fetch_all(&mut *transaction)
+        .await?;
+        Ok(found
+            .iter()
+            .map(|(schema,)| Finding::new(schema, "belongs to no tenant of the registry"))
+            .collect())
     }
 
     async fn tables(&self, schema: &str) -> Result<Vec<Table>> {
@@ -107,6 +128,23 @@ impl Database {
     }
 }
 
+fn judge_version(schema: &str, kind: SchemaKind, version: Option<i32>) -> Option<Finding> {
+    let needed = kind.version();
+    let problem = match version {
+        None => "was never migrated: run `tenant-api migrate --all`".to_owned(),
+        Some(version) if version < needed => {
+            format!("has version {version}, this program needs {needed}: run `tenant-api migrate --all`")
+        }
+        Some(_) => return None,
+    };
+    Some(Finding::new(schema, problem))
+}
+
+fn judge_owner(schema: &str, table: &Table) -> Option<Finding> {
+    let problem = || format!("table `{}` belongs to the role that serves requests", table.name);
+    table.owned_by_runtime.then(|| Finding::new(schema, problem()))
+}
+
 fn judge(schema: &str, table: &Table) -> Vec<Finding> {
     let name = &table.name;
     let mut problems = Vec::new();
@@ -115,9 +153,6 @@ fn judge(schema: &str, table: &Table) -> Vec<Finding> {
     }
     if !table.forced {
         problems.push(format!("table `{name}` does not force row-level security on its owner"));
-    }
-    if table.owned_by_runtime {
-        problems.push(format!("table `{name}` belongs to the role that serves requests"));
     }
     if !table.policies.iter().any(|policy| policy.name == "tenant_isolation") {
         problems.push(format!("table `{name}` has no policy `tenant_isolation`"));
@@ -134,5 +169,6 @@ fn judge(schema: &str, table: &Table) -> Vec<Finding> {
             ));
         }
     }
-    problems.into_iter().map(|problem| Finding::new(schema, problem)).collect()
+    let problems = problems.into_iter().map(|problem| Finding::new(schema, problem));
+    problems.chain(judge_owner(schema, table)).collect()
 }

@@ -3,6 +3,7 @@
 //! Each schema says in its own table `schema_version` what it has, so that a backup of it says so too. A released migration never
 //! changes; what a running older version still needs is taken away one release later (expand, then contract).
 
+use futures::{Stream, StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Executor as _, PgConnection, Row as _};
 
@@ -44,6 +45,9 @@ const LOCKS: i32 = 0x74_61_70_69;
 
 /// PostgreSQL's code for a table that is not there, also where its schema is not.
 const UNDEFINED_TABLE: &str = "42P01";
+
+/// Most schemas that are migrated at a time; fewer where the owner has fewer connections, since the wait for one is short.
+const AT_ONCE: usize = 8;
 
 /// Which set of migrations a schema gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +91,8 @@ pub struct Migrated {
 pub enum MigrateError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("schema `{schema}` stays as it was")]
+    Schema { schema: String, source: StoreError },
     #[error("schema `{schema}`: step {step} failed")]
     Step { schema: String, step: &'static str, source: StoreError },
     #[error("schema `{schema}`: step {version} is not the one that was applied there")]
@@ -108,8 +114,23 @@ impl Database {
         Ok(done)
     }
 
+    /// Brings the schemas of all tenants to this version, up to [`AT_ONCE`] at a time. One that fails does not stop the others.
+    pub async fn migrate_tenants(&self) -> StoreResult<impl Stream<Item = Result<Migrated, MigrateError>>> {
+        let schemas = self.tenant_schemas().await?;
+        let migrated =
+            schemas.into_iter().map(move |schema| async move { self.migrate_tenant(&schema).await });
+        Ok(stream::iter(migrated).buffer_unordered(AT_ONCE.min(self.owner_connections())))
+    }
+
     /// Brings one tenant's schema to this version.
     pub async fn migrate_tenant(&self, schema: &str) -> Result<Migrated, MigrateError> {
+        self.migrate_one(schema).await.map_err(|error| match error {
+            MigrateError::Store(source) => MigrateError::Schema { schema: schema.to_owned(), source },
+            other => other,
+        })
+    }
+
+    async fn migrate_one(&self, schema: &str) -> Result<Migrated, MigrateError> {
         let mut transaction = self.begin_migration().await?;
         lock(&mut transaction, schema).await?;
         let done = migrate(&mut transaction, SchemaKind::Tenant, schema, self.runtime_role()).await?;

@@ -31,6 +31,34 @@ async fn readiness_names_what_fails_and_no_host() {
 }
 
 #[tokio::test]
+async fn readiness_needs_the_migrations_of_this_program() {
+    let api = Api::start().await;
+    let owner = crate::harness::pool_of("owner", &api.database).await;
+    let broken = [
+        (
+            "UPDATE shared.schema_version SET version = version - 1",
+            "UPDATE shared.schema_version SET version = version + 1",
+        ),
+        (
+            "ALTER TABLE shared.schema_version RENAME TO elsewhere",
+            "ALTER TABLE shared.elsewhere RENAME TO schema_version",
+        ),
+    ];
+    for (sabotage, repair) in broken {
+        api.get("/health/ready").await.expect(200);
+        sqlx::query(sabotage).execute(&owner).await.unwrap();
+        let not = api.get("/health/ready").await.expect(503);
+        assert_eq!(not.body["checks"]["database_error"], "not migrated", "{sabotage}");
+        assert_eq!(api.get("/health/startup").await.expect(503).body["status"], "starting");
+        sqlx::query(repair).execute(&owner).await.unwrap();
+    }
+    // A newer program has migrated; until it takes over, this one goes on.
+    let newer = "INSERT INTO shared.schema_version (version, name, checksum) SELECT max(version) + 1, 'x', 'x' FROM shared.schema_version";
+    sqlx::query(newer).execute(&owner).await.unwrap();
+    api.get("/health/ready").await.expect(200);
+}
+
+#[tokio::test]
 async fn a_tenant_is_made_listed_and_made_once() {
     let api = Api::start().await;
     let made = api.post("/api/v1/tenants", &json!({"slug": "acme-inc", "name": "Acme"})).await.expect(201);
@@ -166,6 +194,12 @@ async fn ids_in_paths_have_to_be_ids() {
     let api = Api::start().await;
     let answer = api.get("/api/v1/tenants/no-uuid").await.expect(422);
     assert_eq!(answer.body["detail"][0]["loc"], json!(["path", "id"]));
+    let why = "invalid character: found `n` at 0";
+    assert_eq!(answer.body["detail"][0]["msg"], format!("Input should be a valid UUID, {why}"));
+    assert_eq!(answer.body["detail"][0]["ctx"], json!({"error": why}));
+    let query = api.get("/api/v1/tenants?include_inactive=perhaps").await.expect(422);
+    assert_eq!(query.body["detail"][0]["loc"], json!(["query", "include_inactive"]));
+    assert_eq!(query.body["detail"][0]["type"], "bool_parsing");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Api, PASSWORD, send};
+use crate::harness::{Answer, Api, PASSWORD, send};
 
 const ME: &str = "/api/v1/auth/me";
 
@@ -122,6 +122,67 @@ async fn an_account_is_locked_after_failed_logins_and_others_are_not() {
     for _ in 0..5 {
         api.try_login(tenant.id, "c@d.com", PASSWORD).await.expect(200);
     }
+}
+
+/// A login that is said to come through proxies.
+async fn login_through(
+    api: &Api,
+    tenant: uuid::Uuid,
+    forwarded: &str,
+    email: &str,
+    password: &str,
+) -> Answer {
+    let request = api.request("POST", "/api/v1/auth/login").header("X-Tenant-ID", tenant.to_string());
+    let request = request.header("X-Forwarded-For", forwarded);
+    send(request.json(&json!({"email": email, "password": password}))).await
+}
+
+#[tokio::test]
+async fn an_address_that_failed_too_often_is_refused_whatever_account_it_tries() {
+    let api = Api::with(&[("LOGIN_MAX_FAILURES_PER_ADDRESS", "3"), ("TRUSTED_PROXIES", "1")]).await;
+    let (one, two) = (api.tenant("one").await, api.tenant("two").await);
+    api.user(&one, "a@b.com", "member").await;
+    api.user(&two, "a@b.com", "member").await;
+    for n in 0..3 {
+        // Logging in meanwhile makes nothing good, and counts for nothing.
+        login_through(&api, one.id, "9.9.9.9", "a@b.com", PASSWORD).await.expect(200);
+        // What the caller itself puts before is not believed.
+        let forwarded = format!("10.0.0.{n}, 9.9.9.9");
+        login_through(&api, one.id, &forwarded, &format!("x{n}@b.com"), "wrong").await.expect(401);
+    }
+    let refused = login_through(&api, one.id, "8.8.8.8, 9.9.9.9", "a@b.com", PASSWORD).await.expect(429);
+    assert_eq!(refused.detail(), "Too many failed logins");
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() > 1);
+    login_through(&api, one.id, "9.9.9.9, 8.8.8.8", "a@b.com", PASSWORD).await.expect(200);
+    login_through(&api, two.id, "9.9.9.9", "a@b.com", PASSWORD).await.expect(200);
+}
+
+#[tokio::test]
+async fn without_trusted_proxies_the_connection_says_who_calls() {
+    let api = Api::with(&[("LOGIN_MAX_FAILURES_PER_ADDRESS", "3")]).await;
+    let tenant = api.tenant("acme").await;
+    api.user(&tenant, "a@b.com", "member").await;
+    for n in 0..3 {
+        let forwarded = format!("10.0.0.{n}");
+        login_through(&api, tenant.id, &forwarded, &format!("x{n}@b.com"), "wrong").await.expect(401);
+    }
+    login_through(&api, tenant.id, "10.0.0.9", "a@b.com", PASSWORD).await.expect(429);
+}
+
+#[tokio::test]
+async fn an_address_that_is_refused_locks_no_account() {
+    let limits =
+        [("LOGIN_MAX_FAILURES_PER_ADDRESS", "2"), ("LOGIN_MAX_FAILURES", "4"), ("TRUSTED_PROXIES", "1")];
+    let api = Api::with(&limits).await;
+    let tenant = api.tenant("acme").await;
+    api.user(&tenant, "a@b.com", "member").await;
+    for _ in 0..2 {
+        login_through(&api, tenant.id, "9.9.9.9", "a@b.com", "wrong").await.expect(401);
+    }
+    for _ in 0..5 {
+        login_through(&api, tenant.id, "9.9.9.9", "a@b.com", "wrong").await.expect(429);
+    }
+    login_through(&api, tenant.id, "8.8.8.8", "a@b.com", PASSWORD).await.expect(200);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod dev;
 mod fuzz;
 mod harness;
 mod isolation;
+mod key_values;
 mod management;
 mod matrix;
 mod outages;

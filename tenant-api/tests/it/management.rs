@@ -109,3 +109,62 @@ async fn what_was_done_is_audited() {
         ["auth.login", "api_key.created", "user.created"].map(|action| (action.to_owned(), Some(admin.user)));
     assert_eq!(lines, expected);
 }
+
+const AUDIT: &str = "/api/v1/audit";
+
+#[tokio::test]
+async fn admins_read_the_audit_log_newest_first_and_page_by_page() {
+    let api = Api::start().await;
+    let tenant = api.tenant("acme").await;
+    let admin = api.login(&tenant, "admin@acme.example", "admin").await;
+    let mut users = Vec::new();
+    for n in 0..5 {
+        let body = json!({"email": format!("u{n}@acme.example"), "role": "member"});
+        let made = api.call(&admin.access, "POST", USERS, &body).await.expect(201);
+        users.push(made.body["id"].clone());
+    }
+    let read = async |query: String| {
+        let page = api.call(&admin.access, "GET", &format!("{AUDIT}{query}"), &Value::Null).await.expect(200);
+        page.body.as_array().unwrap().clone()
+    };
+    let all = read(String::new()).await;
+    assert_eq!(all.len(), 6);
+    assert_eq!((&all[5]["action"], &all[5]["actor"]), (&json!("auth.login"), &json!(admin.user)));
+    let newest = &all[0];
+    assert_eq!((&newest["action"], &newest["target"]), (&json!("user.created"), &users[4]));
+    assert_eq!((&newest["actor"], &newest["detail"]), (&json!(admin.user), &json!({"role": "member"})));
+    assert!(newest["at"].as_str().unwrap().ends_with('Z'));
+    let (mut pages, mut query) = (Vec::new(), "?limit=2".to_owned());
+    loop {
+        let page = read(query).await;
+        let Some(last) = page.last() else { break };
+        query = format!("?limit=2&before={}", last["id"]);
+        pages.push(page);
+    }
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2]);
+    assert_eq!(pages.concat(), all);
+}
+
+#[tokio::test]
+async fn the_audit_log_is_for_admins_and_its_parameters_are_checked() {
+    let api = Api::start().await;
+    let tenant = api.tenant("acme").await;
+    let member = api.login(&tenant, "member@acme.example", "member").await;
+    let admin = api.login(&tenant, "admin@acme.example", "admin").await;
+    api.call(&member.access, "GET", AUDIT, &Value::Null).await.expect(403);
+    for (query, kind) in [
+        ("limit=0", "greater_than_equal"),
+        ("limit=501", "less_than_equal"),
+        ("limit=", "int_parsing"),
+        ("before=0", "greater_than_equal"),
+        ("before=9223372036854775808", "less_than_equal"),
+        ("before=x", "int_parsing"),
+    ] {
+        let path = format!("{AUDIT}?{query}");
+        let refused = api.call(&admin.access, "GET", &path, &Value::Null).await.expect(422);
+        assert_eq!(refused.body["detail"][0]["type"], kind, "{query}");
+    }
+    let far = format!("{AUDIT}?before={}&limit=500", i64::MAX);
+    let all = api.call(&admin.access, "GET", &far, &Value::Null).await.expect(200);
+    assert_eq!(all.body.as_array().unwrap().len(), 2);
+}

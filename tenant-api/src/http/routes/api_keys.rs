@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -72,11 +72,17 @@ impl From<StoredKey> for KeyAnswer {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     /// Lists the keys of all users; for admins.
-    #[serde(default)]
-    all: bool,
+    all: Option<bool>,
+}
+
+impl Input for ListParameters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { all: fields.optional_bool("all") })
+    }
 }
 
 /// Make a key
@@ -100,19 +106,21 @@ pub(super) async fn create(
 
 /// List keys, oldest first
 #[utoipa::path(get, path = "/api/v1/auth/api-keys", tag = "api keys", security(("token" = []), ("api_key" = [])), params(ListParameters),
-    responses((status = 200, body = Vec<KeyAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 200, body = Vec<KeyAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Json<Vec<KeyAnswer>>, ApiError> {
-    let keys = app.api_keys(&caller, parameters.all).await?;
+    let keys = app.api_keys(&caller, parameters.all.unwrap_or(false)).await?;
     Ok(Json(keys.into_iter().map(KeyAnswer::from).collect()))
 }
 
 /// Revoke a key
 #[utoipa::path(delete, path = "/api/v1/auth/api-keys/{id}", tag = "api keys", security(("token" = []), ("api_key" = [])),
-    params(("id" = Uuid, Path)), responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    params(("id" = Uuid, Path)), responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn revoke(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -16,6 +16,7 @@ use crate::domain::token::Pair;
 use crate::http::body::{Fields, Input, Valid};
 use crate::http::error::{ApiError, ErrorBody, InvalidBody};
 use crate::http::extract::{Caller, Parameters, Presented};
+use crate::http::source::Source;
 use crate::service::App;
 
 /// E-mail address and password
@@ -104,11 +105,17 @@ pub(super) struct Me {
     tenant_slug: String,
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogoutParameters {
     /// Ends all logins of the user, not only the one of this token.
-    #[serde(default)]
-    everywhere: bool,
+    everywhere: Option<bool>,
+}
+
+impl Input for LogoutParameters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { everywhere: fields.optional_bool("everywhere") })
+    }
 }
 
 /// Log in
@@ -118,9 +125,10 @@ pub(super) struct LogoutParameters {
 pub(super) async fn login(
     State(app): State<Arc<App>>,
     Presented(credentials): Presented,
+    Source(source): Source,
     Valid(login): Valid<Login>,
 ) -> Result<Json<Tokens>, ApiError> {
-    Ok(Json(app.login(&credentials, &login.email, &login.password).await?.into()))
+    Ok(Json(app.login(&credentials, source, &login.email, &login.password).await?.into()))
 }
 
 /// Exchange a refresh token for new tokens
@@ -152,13 +160,14 @@ pub(super) async fn me(Caller(caller): Caller) -> Json<Me> {
 
 /// Log out
 #[utoipa::path(post, path = "/api/v1/auth/logout", tag = "auth", security(("token" = [])), params(LogoutParameters),
-    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 204), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn logout(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,
     Parameters(parameters): Parameters<LogoutParameters>,
 ) -> Result<StatusCode, ApiError> {
-    app.logout(&caller, parameters.everywhere).await?;
+    app.logout(&caller, parameters.everywhere.unwrap_or(false)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,6 +1,7 @@
 //! The routes, a file for each resource. A route is served exactly when it is described.
 
 mod api_keys;
+mod audit;
 mod auth;
 mod health;
 mod tenants;
@@ -45,4 +46,5 @@ pub(super) fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::show, users::change))
         .routes(routes!(users::reset_password))
+        .routes(routes!(audit::list))
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -84,11 +84,17 @@ impl From<Tenant> for TenantAnswer {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     /// Lists inactive tenants too.
-    #[serde(default)]
-    include_inactive: bool,
+    include_inactive: Option<bool>,
+}
+
+impl Input for ListParameters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { include_inactive: fields.optional_bool("include_inactive") })
+    }
 }
 
 /// Make a tenant with its schema
@@ -106,19 +112,21 @@ pub(super) async fn create(
 
 /// List tenants, oldest first
 #[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants", security(("platform" = [])), params(ListParameters),
-    responses((status = 200, body = Vec<TenantAnswer>), (status = 401, body = ErrorBody)))]
+    responses((status = 200, body = Vec<TenantAnswer>), (status = 401, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Json<Vec<TenantAnswer>>, ApiError> {
-    let tenants = app.tenants(admin, parameters.include_inactive).await?;
+    let tenants = app.tenants(admin, parameters.include_inactive.unwrap_or(false)).await?;
     Ok(Json(tenants.into_iter().map(TenantAnswer::from).collect()))
 }
 
 /// Show a tenant, active or not
 #[utoipa::path(get, path = "/api/v1/tenants/{id}", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
@@ -142,7 +150,8 @@ pub(super) async fn change(
 
 /// Deactivate: all credentials of the tenant stop working at once
 #[utoipa::path(post, path = "/api/v1/tenants/{id}/deactivate", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn deactivate(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
@@ -153,7 +162,8 @@ pub(super) async fn deactivate(
 
 /// Reactivate
 #[utoipa::path(post, path = "/api/v1/tenants/{id}/reactivate", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = TenantAnswer), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn reactivate(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,
@@ -164,7 +174,8 @@ pub(super) async fn reactivate(
 
 /// Delete an inactive tenant with all of its data
 #[utoipa::path(delete, path = "/api/v1/tenants/{id}", tag = "tenants", security(("platform" = [])), params(("id" = Uuid, Path)),
-    responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+    responses((status = 204), (status = 401, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Admin(admin): Admin,

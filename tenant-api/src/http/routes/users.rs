@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -107,18 +107,21 @@ impl From<User> for UserAnswer {
     }
 }
 
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
-    /// Most users in the answer, at most 500.
-    #[serde(default = "page")]
-    limit: u32,
+    /// Most users in the answer; 500, which is also the most.
+    limit: Option<u32>,
     /// How many users to leave out at the beginning.
-    #[serde(default)]
-    offset: u32,
+    offset: Option<u32>,
 }
 
-fn page() -> u32 {
-    MAX_PAGE
+impl Input for ListParameters {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let limit = fields.optional_number("limit", 0, u32::MAX);
+        let offset = fields.optional_number("offset", 0, u32::MAX);
+        Some(Self { limit, offset })
+    }
 }
 
 /// Make a user; for admins
@@ -136,19 +139,22 @@ pub(super) async fn create(
 
 /// List users, oldest first; for admins
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", security(("token" = []), ("api_key" = [])), params(ListParameters),
-    responses((status = 200, body = Vec<UserAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody)))]
+    responses((status = 200, body = Vec<UserAnswer>), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,
     Parameters(parameters): Parameters<ListParameters>,
 ) -> Result<Json<Vec<UserAnswer>>, ApiError> {
-    let users = app.users(&caller, parameters.limit, parameters.offset).await?;
+    let users =
+        app.users(&caller, parameters.limit.unwrap_or(MAX_PAGE), parameters.offset.unwrap_or(0)).await?;
     Ok(Json(users.into_iter().map(UserAnswer::from).collect()))
 }
 
 /// Show a user: oneself, or any for admins
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("token" = []), ("api_key" = [])), params(("id" = Uuid, Path)),
-    responses((status = 200, body = UserAnswer), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)))]
+    responses((status = 200, body = UserAnswer), (status = 401, body = ErrorBody), (status = 403, body = ErrorBody), (status = 404, body = ErrorBody),
+    (status = 422, body = InvalidBody)))]
 pub(super) async fn show(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,

@@ -1,13 +1,15 @@
 //! The store in Redis, which all instances share.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, ready};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{AsyncCommands as _, Client, RedisError, Script};
 
-use super::{KeyValue, KvError, Result};
+use super::{KeyValue, KvError, Result, Subscription};
 
 /// Longest wait for an answer or a connection. A frozen Redis must not freeze requests.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -20,8 +22,9 @@ const COUNT: &str = "local n = redis.call('INCR', KEYS[1]) \
                      if n == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end \
                      return n";
 
-/// One connection that all requests share, made again by itself when it breaks.
+/// One connection that all requests share, made again by itself when it breaks. Subscriptions have connections of their own.
 pub struct Redis {
+    client: Client,
     connection: ConnectionManager,
     count: Script,
 }
@@ -35,9 +38,9 @@ impl Redis {
             .set_response_timeout(Some(TIMEOUT))
             .set_number_of_retries(1)
             .set_max_delay(Duration::from_millis(100));
-        let connection =
-            ConnectionManager::new_lazy_with_config(client, config).map_err(|error| failed(&error))?;
-        Ok(Self { connection, count: Script::new(COUNT) })
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), config)
+            .map_err(|error| failed(&error))?;
+        Ok(Self { client, connection, count: Script::new(COUNT) })
     }
 }
 
@@ -83,6 +86,17 @@ impl KeyValue for Redis {
         Box::pin(in_time(async move { connection.del(key).await }))
     }
 
+    fn exists(&self, key: String) -> BoxFuture<'_, Result<bool>> {
+        let mut connection = self.connection.clone();
+        Box::pin(in_time(async move { connection.exists(key).await }))
+    }
+
+    fn expire(&self, key: String, ttl: Duration) -> BoxFuture<'_, Result<bool>> {
+        let mut connection = self.connection.clone();
+        let time = i64::try_from(milliseconds(ttl)).unwrap_or(i64::MAX);
+        Box::pin(in_time(async move { connection.pexpire(key, time).await }))
+    }
+
     fn count(&self, key: String, window: Duration) -> BoxFuture<'_, Result<u64>> {
         let mut connection = self.connection.clone();
         Box::pin(in_time(async move {
@@ -99,10 +113,10 @@ impl KeyValue for Redis {
         }))
     }
 
-    fn keys(&self, prefix: String) -> BoxFuture<'_, Result<Vec<String>>> {
+    fn keys(&self, prefix: String, pattern: String) -> BoxFuture<'_, Result<Vec<String>>> {
         let mut connection = self.connection.clone();
         Box::pin(async move {
-            let pattern = format!("{}*", escaped(&prefix));
+            let pattern = format!("{}{pattern}", escaped(&prefix));
             let (mut cursor, mut keys) = (0_u64, Vec::new());
             loop {
                 let step = redis::cmd("SCAN")
@@ -122,6 +136,39 @@ impl KeyValue for Redis {
                     return Ok(keys);
                 }
             }
+        })
+    }
+
+    fn hash_set(&self, key: String, field: String, value: String) -> BoxFuture<'_, Result<bool>> {
+        let mut connection = self.connection.clone();
+        Box::pin(in_time(async move { connection.hset(key, field, value).await }))
+    }
+
+    fn hash_get(&self, key: String, field: String) -> BoxFuture<'_, Result<Option<String>>> {
+        let mut connection = self.connection.clone();
+        Box::pin(in_time(async move { connection.hget(key, field).await }))
+    }
+
+    fn hash_get_all(&self, key: String) -> BoxFuture<'_, Result<BTreeMap<String, String>>> {
+        let mut connection = self.connection.clone();
+        Box::pin(in_time(async move { connection.hgetall(key).await }))
+    }
+
+    fn publish(&self, channel: String, message: String) -> BoxFuture<'_, Result<u64>> {
+        let mut connection = self.connection.clone();
+        Box::pin(in_time(async move { connection.publish(channel, message).await }))
+    }
+
+    fn subscribe(&self, channel: String) -> BoxFuture<'_, Result<Subscription>> {
+        Box::pin(async move {
+            let subscribed = in_time(async {
+                let mut connection = self.client.get_async_pubsub().await?;
+                connection.subscribe(channel).await?;
+                Ok(connection)
+            });
+            // What is no text was not published here.
+            let messages = subscribed.await?.into_on_message();
+            Ok(Subscription::new(messages.filter_map(|message| ready(message.get_payload().ok()))))
         })
     }
 }
