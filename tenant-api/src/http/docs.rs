@@ -7,15 +7,19 @@ use axum::response::{Html, IntoResponse as _};
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
 
-/// `/openapi.json`, and one plain page of it at `/docs` and `/redoc` that loads nothing from elsewhere.
+/// Where the description is served, outside production.
+pub(super) const PATHS: [&str; 3] = ["/openapi.json", "/docs", "/redoc"];
+
+/// [`PATHS`]: the document, and one plain page of it twice that loads nothing from elsewhere.
 pub(super) fn router(document: &OpenApi) -> Router {
     let page = page(document);
     let json = serde_json::to_value(document).unwrap_or_default();
     let show = get(move || async move { Html(page).into_response() });
+    let [document, docs, redoc] = PATHS;
     Router::new()
-        .route("/openapi.json", get(move || async move { axum::Json(json).into_response() }))
-        .route("/docs", show.clone())
-        .route("/redoc", show)
+        .route(document, get(move || async move { axum::Json(json).into_response() }))
+        .route(docs, show.clone())
+        .route(redoc, show)
 }
 
 fn page(document: &OpenApi) -> String {

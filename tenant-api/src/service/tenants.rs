@@ -42,7 +42,7 @@ impl App {
                 ServiceError::Conflict(format!("Tenant with slug '{}' already exists", slug.as_str()))
             }
             CreateError::SchemaInTheWay => {
-                ServiceError::Conflict(format!("Schema '{}' already exists and is not empty", slug.schema()))
+                ServiceError::Conflict(format!("Schema '{}' already exists, and is not empty or somebody else's", slug.schema()))
             }
             other => other.into(),
         })?;

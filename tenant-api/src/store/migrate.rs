@@ -166,15 +166,16 @@ pub(super) async fn schema_exists(connection: &mut PgConnection, schema: &str) -
     Ok(there)
 }
 
-/// Whether a schema holds any table, view or sequence.
-pub(super) async fn schema_is_empty(connection: &mut PgConnection, schema: &str) -> StoreResult<bool> {
-    let (empty,): (bool,) = rows(
-        "SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1)",
+/// Whether a schema belongs to the owner's role and holds no table, view or sequence.
+pub(super) async fn schema_is_free(connection: &mut PgConnection, schema: &str) -> StoreResult<bool> {
+    let (free,): (bool,) = rows(
+        "SELECT bool_and(pg_has_role(nspowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)) \
+         FROM pg_namespace n WHERE nspname = $1",
     )
     .bind(schema)
     .fetch_one(connection)
     .await?;
-    Ok(empty)
+    Ok(free)
 }
 
 pub(super) async fn create_schema(connection: &mut PgConnection, schema: &str) -> StoreResult<()> {

@@ -5,7 +5,7 @@ use sqlx::Executor as _;
 use uuid::Uuid;
 
 use super::migrate::{
-    MigrateError, SchemaKind, create_schema, lock, migrate, schema_exists, schema_is_empty,
+    MigrateError, SchemaKind, create_schema, lock, migrate, schema_exists, schema_is_free,
 };
 use super::unit::PlatformUnit;
 use super::{Result, StoreError, quoted, rows, sql};
@@ -28,7 +28,7 @@ pub struct Tenant {
 pub enum CreateError {
     #[error("the slug is taken")]
     SlugTaken,
-    #[error("the schema exists already and is not empty")]
+    #[error("the schema exists already, and is not empty or somebody else's")]
     SchemaInTheWay,
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -63,7 +63,7 @@ impl PlatformUnit {
         }
         if !schema_exists(self.connection(), &schema).await? {
             create_schema(self.connection(), &schema).await?;
-        } else if !schema_is_empty(self.connection(), &schema).await? {
+        } else if !schema_is_free(self.connection(), &schema).await? {
             // Rows of somebody else may be in there, which row-level security hides even from its owner.
             return Err(CreateError::SchemaInTheWay);
         }
