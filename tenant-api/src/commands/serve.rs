@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::CommandError;
 use crate::service::App;
-use crate::settings::Settings;
+use crate::settings::{Environment, Settings};
 use crate::store::database::Database;
 use crate::{http, telemetry};
 
@@ -67,8 +67,10 @@ pub(super) async fn until_asked(listener: TcpListener, app: Arc<App>, settings: 
 
 /// Checks what must hold before anything is served, and migrates where that is wanted.
 pub async fn prepare(database: &Database, settings: &Settings) -> Result<(), CommandError> {
-    let role = database.check_runtime_role().await?;
-    if let Some(objection) = role.objection() {
+    let role = database.check_runtime_role(settings.owner_role()).await?;
+    let production = settings.environment == Environment::Production;
+    let objection = if production { role.objection_in_production() } else { role.objection() };
+    if let Some(objection) = objection {
         return Err(CommandError::Refused(objection));
     }
     if settings.migrate_on_start {

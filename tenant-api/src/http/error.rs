@@ -88,8 +88,8 @@ impl From<ServiceError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Too much to do, try again")
                     .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
             }
-            ServiceError::Store(StoreError::Unavailable(cause)) => {
-                tracing::error!(error = crate::error_chain(&cause), "the database does not answer");
+            ServiceError::Store(error @ (StoreError::Unavailable(_) | StoreError::NotMigrated(_))) => {
+                tracing::error!(error = crate::error_chain(&error), "the database cannot serve");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service temporarily unavailable")
                     .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
             }
