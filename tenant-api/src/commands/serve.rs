@@ -3,9 +3,14 @@
 use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -19,7 +24,11 @@ use crate::store::database::Database;
 use crate::{http, telemetry};
 
 /// Cloud Run kills 10 s after SIGTERM. What is in flight gets most of that, closing connections the rest.
-const GRACE: Duration = Duration::from_secs(9);
+const GRACE: Duration = Duration::from_millis(8800);
+
+/// How long open connections still bring requests after SIGTERM, each answered with the word that it is the last one. A request that
+/// is on its way at that moment would otherwise find its connection closed.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Longest time that a client may take to send the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
@@ -85,6 +94,8 @@ pub async fn prepare(database: &Database, settings: &Settings) -> Result<(), Com
 /// Serves until `stop` is done, then finishes what is in flight, for [`GRACE`] at most.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let graceful = GracefulShutdown::new();
+    let stopping = Arc::new(AtomicBool::new(false));
+    let router = router.layer(from_fn_with_state(Arc::clone(&stopping), last_one));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let mut stop = pin!(stop);
@@ -102,11 +113,36 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             }
         }
     }
-    drop(listener);
+    stopping.store(true, Ordering::Release);
+    for stream in accepted_already(listener) {
+        answer(stream, &server, &graceful, router.clone());
+    }
     tracing::info!("stopping");
+    tokio::time::sleep(FAREWELL).await;
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests in flight were given up");
     }
+}
+
+/// The connections that the system has accepted and nobody has taken yet. Closes the port: with it they would be lost.
+fn accepted_already(listener: TcpListener) -> Vec<TcpStream> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    // The port does not block: without a connection this is an error at once.
+    std::iter::from_fn(|| listener.accept().ok())
+        .filter_map(|(stream, _)| {
+            stream.set_nonblocking(true).ok()?;
+            TcpStream::from_std(stream).ok()
+        })
+        .collect()
+}
+
+/// Tells clients that keep connections to make another one, elsewhere, once this process stops.
+async fn last_one(State(stopping): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if stopping.load(Ordering::Acquire) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn answer(stream: TcpStream, server: &http1::Builder, graceful: &GracefulShutdown, router: Router) {

@@ -30,11 +30,9 @@ pub struct Issue {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Where it is: `body`, `path` or `query`, then the names of fields, or the offset of what is no JSON.
-    #[schema(value_type = Vec<Object>)]
     pub loc: Vec<Value>,
     pub msg: String,
     /// What was given; secrets are left out.
-    #[schema(value_type = Object)]
     pub input: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]

@@ -4,9 +4,7 @@ use serde_json::Value;
 use sqlx::Executor as _;
 use uuid::Uuid;
 
-use super::migrate::{
-    MigrateError, SchemaKind, create_schema, lock, migrate, schema_exists, schema_is_free,
-};
+use super::migrate::{MigrateError, SchemaKind, create_schema, lock, migrate, schema_exists, schema_is_free};
 use super::unit::PlatformUnit;
 use super::{Result, StoreError, quoted, rows, sql};
 use crate::domain::slug::Slug;
