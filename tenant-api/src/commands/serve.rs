@@ -24,11 +24,11 @@ use crate::store::database::Database;
 use crate::{http, telemetry};
 
 /// Cloud Run kills 10 s after SIGTERM. What is in flight gets most of that, closing connections the rest.
-const GRACE: Duration = Duration::from_millis(8800);
+const GRACE: Duration = Duration::from_millis(8500);
 
 /// How long open connections still bring requests after SIGTERM, each answered with the word that it is the last one. A request that
 /// is on its way at that moment would otherwise find its connection closed.
-const FAREWELL: Duration = Duration::from_millis(200);
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Longest time that a client may take to send the head of a request.
 const HEAD: Duration = Duration::from_secs(10);
@@ -85,7 +85,14 @@ pub async fn prepare(database: &Database, settings: &Settings) -> Result<(), Com
     if settings.migrate_on_start {
         database.migrate_shared().await?;
         for schema in database.tenant_schemas().await? {
-            database.migrate_tenant(&schema).await?;
+            // One broken tenant must not keep the others from being served; `doctor` says what is wrong with it.
+            if let Err(error) = database.migrate_tenant(&schema).await {
+                tracing::error!(
+                    error = crate::error_chain(&error),
+                    schema,
+                    "a tenant's schema was not migrated"
+                );
+            }
         }
     }
     Ok(())
@@ -177,5 +184,21 @@ async fn stop_asked() {
     tokio::select! {
         () = interrupt => {}
         () = terminate => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_nobody_has_taken_yet_is_not_lost() {
+        let listener = listen(Ipv4Addr::LOCALHOST, 0).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).await.unwrap();
+        let taken = accepted_already(listener);
+        assert_eq!(taken.len(), 1);
+        assert_eq!(taken[0].peer_addr().unwrap(), client.local_addr().unwrap());
+        assert!(TcpStream::connect(address).await.is_err());
     }
 }

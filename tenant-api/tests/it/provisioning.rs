@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::Executor as _;
 
 use crate::harness::{Api, PASSWORD, pool_of, send};
+use crate::servers::SUPERUSER;
 
 #[tokio::test]
 async fn of_parallel_requests_for_one_slug_one_wins() {
@@ -35,8 +36,11 @@ async fn an_empty_schema_is_used_and_one_with_tables_is_left_alone() {
         .unwrap();
     api.tenant("empty").await;
     api.post("/api/v1/tenants", &json!({"slug": "full", "name": "Full"})).await.expect(409);
+    let admin = pool_of(SUPERUSER, &api.database).await;
+    admin.execute("CREATE SCHEMA tenant_foreign").await.unwrap();
+    api.post("/api/v1/tenants", &json!({"slug": "foreign", "name": "Foreign"})).await.expect(409);
     let listed = api.get("/api/v1/tenants").await.body.to_string();
-    assert!(!listed.contains("tenant_full"), "{listed}");
+    assert!(!listed.contains("tenant_full") && !listed.contains("tenant_foreign"), "{listed}");
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ impl From<StoredKey> for KeyAnswer {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     /// Lists the keys of all users; for admins.
     #[serde(default)]

@@ -106,6 +106,7 @@ pub(super) struct Me {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LogoutParameters {
     /// Ends all logins of the user, not only the one of this token.
     #[serde(default)]

@@ -85,6 +85,7 @@ impl From<Tenant> for TenantAnswer {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     /// Lists inactive tenants too.
     #[serde(default)]

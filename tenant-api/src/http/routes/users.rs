@@ -108,6 +108,7 @@ impl From<User> for UserAnswer {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListParameters {
     /// Most users in the answer, at most 500.
     #[serde(default = "page")]
