@@ -162,3 +162,16 @@ async fn redis_knows_a_tenant_under_its_own_prefix_until_it_is_deleted() {
     let left: Vec<String> = connection.keys(format!("t:{}:*", tenant.id)).await.unwrap();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[tokio::test]
+async fn a_configuration_comes_back_as_it_was_given() {
+    let api = Api::start().await;
+    let tenant = api.tenant("acme").await;
+    let path = format!("/api/v1/tenants/{}", tenant.id);
+    let config = json!({"largest": f64::MAX, "smallest": f64::MIN_POSITIVE, "text": "\u{fe0f} \" \\", "deep": [[{"a": null}]]});
+    let changed = send(api.request("PATCH", &path).json(&json!({"config": config}))).await.expect(200);
+    assert_eq!(changed.body["config"], config);
+    assert_eq!(api.get(&path).await.expect(200).body["config"], config);
+    // Every request of the tenant reads it too.
+    api.login(&tenant, "a@b.com", "member").await;
+}
