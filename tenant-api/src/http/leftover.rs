@@ -29,10 +29,10 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
     }
     // To read on would invite the client to send what it holds back.
     let held_back = request.headers().contains_key(header::EXPECT);
-    let (back, mut left) = oneshot::channel();
+    let (back, mut unread) = oneshot::channel();
     let lent = request.map(|body| Body::new(Lent { body, back: Some(back) }));
     let mut response = next.run(lent).await;
-    if let Ok(body) = left.try_recv()
+    if let Ok(body) = unread.try_recv()
         && (held_back || !read_away(body).await)
     {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
