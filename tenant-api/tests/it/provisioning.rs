@@ -175,3 +175,15 @@ async fn a_configuration_comes_back_as_it_was_given() {
     // Every request of the tenant reads it too.
     api.login(&tenant, "a@b.com", "member").await;
 }
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_spoils_the_list_for_nobody() {
+    let api = Api::start().await;
+    api.tenant("acme").await;
+    let owner = pool_of("owner", &api.database).await;
+    for config in [r#"{"a": 1e999}"#, r#"{"a": "\u0000"}"#] {
+        let write = format!("UPDATE shared.tenants SET config = '{config}'");
+        owner.execute(write.as_str()).await.unwrap();
+        assert_eq!(api.get("/api/v1/tenants").await.expect(200).body[0]["slug"], "acme");
+    }
+}
