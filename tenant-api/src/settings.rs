@@ -179,6 +179,12 @@ impl Settings {
         Variables::of_process().settings(&[])
     }
 
+    /// The role that owns the schemas, where it is not the one that serves requests.
+    pub fn owner_role(&self) -> Option<&str> {
+        let owner = self.database_owner.as_ref()?.get_username();
+        (owner != self.database.get_username()).then_some(owner)
+    }
+
     /// What is legal here but worth a warning at start.
     pub fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();

@@ -2,7 +2,7 @@
 -- role that calls them: row-level security binds them too. They return no row without an active tenant, and no user_id without a user.
 CREATE FUNCTION shared.caller_by_token(tenant uuid, person uuid, login uuid)
 RETURNS TABLE (
-    tenant_id uuid, slug varchar, config jsonb,
+    tenant_id uuid, slug varchar, config text,
     user_id uuid, email varchar, name varchar, role varchar, created_at timestamptz
 )
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -19,14 +19,14 @@ BEGIN
         'FROM (VALUES (true)) one (row) LEFT JOIN %1$I.users u ON u.id = $4 AND u.is_active AND ($5 IS NULL OR EXISTS '
         '(SELECT FROM %1$I.sessions s WHERE s.id = $5 AND s.user_id = u.id AND s.revoked_at IS NULL))',
         found_tenant.schema_name)
-        USING found_tenant.id, found_tenant.slug, found_tenant.config::jsonb, person, login;
+        USING found_tenant.id, found_tenant.slug, found_tenant.config::text, person, login;
 END
 $$;
 
 -- Also notes the use of the key, once a minute at most: a write for every request would cost more than the request.
 CREATE FUNCTION shared.caller_by_key(digest varchar)
 RETURNS TABLE (
-    tenant_id uuid, slug varchar, config jsonb,
+    tenant_id uuid, slug varchar, config text,
     user_id uuid, email varchar, name varchar, role varchar, created_at timestamptz
 )
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -55,7 +55,7 @@ BEGIN
         'SELECT $1, $2, $3, u.id, u.email, u.name, u.role, u.created_at '
         'FROM %1$I.api_keys k LEFT JOIN %1$I.users u ON u.id = k.user_id AND u.is_active WHERE k.key_hash = $4',
         found_tenant.schema_name)
-        USING found_tenant.id, found_tenant.slug, found_tenant.config::jsonb, digest;
+        USING found_tenant.id, found_tenant.slug, found_tenant.config::text, digest;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION shared.caller_by_token(uuid, uuid, uuid), shared.caller_by_key(varchar) FROM PUBLIC;

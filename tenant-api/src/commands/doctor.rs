@@ -8,10 +8,10 @@ use crate::store::database::Database;
 
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, CommandError> {
     let database = Database::new(settings);
-    let role = database.check_runtime_role().await?;
+    let role = database.check_runtime_role(settings.owner_role()).await?;
     let findings = database.inspect().await?;
     database.close().await;
-    let mut problems: Vec<String> = role.objection().into_iter().collect();
+    let mut problems: Vec<String> = role.objection_in_production().into_iter().collect();
     problems.extend(findings.iter().map(|finding| format!("{}: {}", finding.place, finding.problem)));
     for warning in settings.warnings() {
         say(&format!("warning: {warning}"))?;

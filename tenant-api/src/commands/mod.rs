@@ -58,6 +58,9 @@ pub enum CommandError {
     Listen { port: u16, source: std::io::Error },
     #[error("{0}")]
     Refused(String),
+    /// The words of the command line do not go together.
+    #[error("{0}")]
+    Usage(&'static str),
     #[error("cannot write the answer")]
     Output(#[from] std::io::Error),
 }
@@ -73,7 +76,7 @@ pub async fn run() -> ExitCode {
         Err(error) => {
             // Nothing is left to tell where standard error is closed.
             let _ = writeln!(std::io::stderr(), "tenant-api: {}", crate::error_chain(&error));
-            ExitCode::FAILURE
+            if matches!(error, CommandError::Usage(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }

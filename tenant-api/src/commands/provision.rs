@@ -14,6 +14,8 @@ use crate::settings::Settings;
 /// Most characters of a tenant's name.
 const MAX_NAME: usize = 200;
 
+const NO_PASSWORD: &str = "--admin-email needs ADMIN_PASSWORD or --admin-password";
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// 3 to 50 lower-case letters, digits and hyphens
@@ -23,10 +25,10 @@ pub(super) struct Args {
     #[arg(long)]
     name: String,
     /// E-mail address of the first admin
-    #[arg(long, requires = "admin_password")]
+    #[arg(long)]
     admin_email: Option<String>,
-    /// Password of the first admin; better given as ADMIN_PASSWORD, which other users of the machine do not see
-    #[arg(long, env = "ADMIN_PASSWORD", hide_env_values = true)]
+    /// Password of the first admin; better given as ADMIN_PASSWORD in the environment, which other users of the machine do not see
+    #[arg(long, requires = "admin_email")]
     admin_password: Option<String>,
 }
 
@@ -36,12 +38,16 @@ pub(super) async fn run(args: Args, settings: &Settings) -> Result<(), CommandEr
     if args.name.is_empty() || args.name.chars().count() > MAX_NAME {
         return Err(CommandError::Refused(format!("--name: 1 to {MAX_NAME} characters")));
     }
-    let first = match (&args.admin_email, &args.admin_password) {
-        (Some(email), Some(password)) => Some(FirstAdmin {
-            email: Email::parse(email).map_err(|error| wrong("--admin-email", &error))?,
-            password: NewPassword::parse(password).map_err(|error| wrong("--admin-password", &error))?,
-        }),
-        _ => None,
+    let first = match &args.admin_email {
+        Some(email) => {
+            let password = args.admin_password.or_else(|| std::env::var("ADMIN_PASSWORD").ok());
+            let password = password.ok_or(CommandError::Usage(NO_PASSWORD))?;
+            Some(FirstAdmin {
+                email: Email::parse(email).map_err(|error| wrong("--admin-email", &error))?,
+                password: NewPassword::parse(&password).map_err(|error| wrong("--admin-password", &error))?,
+            })
+        }
+        None => None,
     };
     let with_admin = first.is_some();
     let app = App::new(settings)?;

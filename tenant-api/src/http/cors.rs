@@ -34,34 +34,44 @@ impl Cors {
             Origins::Listed(listed) if listed.iter().any(|listed| listed.as_bytes() == origin.as_bytes()) => {
                 headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-                headers.insert(header::VARY, HeaderValue::from_static("Origin"));
             }
             Origins::Listed(_) => return None,
         }
         Some(headers)
     }
 
+    /// Says that the answer depends on who asks, where it does: also to those who are told nothing, since a cache between would give
+    /// their answer to others.
+    fn varying(&self, mut response: Response) -> Response {
+        if matches!(self.0, Origins::Listed(_)) {
+            response.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        response
+    }
+
     fn preflight(&self, origin: &HeaderValue, request: &HeaderMap) -> Response {
         let Some(mut headers) = self.allowed(origin) else {
-            return (StatusCode::BAD_REQUEST, "Disallowed CORS origin").into_response();
+            return self.varying((StatusCode::BAD_REQUEST, "Disallowed CORS origin").into_response());
         };
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         if let Some(asked) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
         }
-        (StatusCode::OK, headers, "OK").into_response()
+        self.varying((StatusCode::OK, headers, "OK").into_response())
     }
 }
 
 /// Answers preflights, and marks the answers to other requests.
 pub(super) async fn apply(State(cors): State<Arc<Cors>>, request: Request, next: Next) -> Response {
-    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else { return next.run(request).await };
+    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
+        return cors.varying(next.run(request).await);
+    };
     let asks = request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     if request.method() == Method::OPTIONS && asks {
         return cors.preflight(&origin, request.headers());
     }
-    let mut response = next.run(request).await;
+    let mut response = cors.varying(next.run(request).await);
     if let Some(headers) = cors.allowed(&origin) {
         response.headers_mut().extend(headers);
     }
@@ -87,6 +97,8 @@ mod tests {
         assert_eq!(cors.allowed(&ORIGIN).unwrap()[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://a.example");
         let other = HeaderValue::from_static("https://a.example.evil");
         assert!(cors.allowed(&other).is_none());
-        assert_eq!(cors.preflight(&other, &HeaderMap::new()).status(), StatusCode::BAD_REQUEST);
+        let refused = cors.preflight(&other, &HeaderMap::new());
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(refused.headers()[header::VARY], "Origin");
     }
 }

@@ -30,11 +30,9 @@ pub struct Issue {
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// Where it is: `body`, `path` or `query`, then the names of fields, or the offset of what is no JSON.
-    #[schema(value_type = Vec<Object>)]
     pub loc: Vec<Value>,
     pub msg: String,
     /// What was given; secrets are left out.
-    #[schema(value_type = Object)]
     pub input: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -88,8 +86,8 @@ impl From<ServiceError> for ApiError {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Too much to do, try again")
                     .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
             }
-            ServiceError::Store(StoreError::Unavailable(cause)) => {
-                tracing::error!(error = crate::error_chain(&cause), "the database does not answer");
+            ServiceError::Store(error @ (StoreError::Unavailable(_) | StoreError::NotMigrated(_))) => {
+                tracing::error!(error = crate::error_chain(&error), "the database cannot serve");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service temporarily unavailable")
                     .with(header::RETRY_AFTER, HeaderValue::from_static("1"))
             }

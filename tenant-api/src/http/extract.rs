@@ -33,9 +33,12 @@ pub struct PathId(pub Uuid);
 pub struct Parameters<T>(pub T);
 
 fn credentials(headers: &HeaderMap) -> Credentials {
-    // A credential that is no text is still one, and wrong.
-    let text =
-        |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().to_owned());
+    // A credential that is no text is still one, and wrong. So are two of a kind: proxies differ in which of them they believe.
+    let text = |name: &HeaderName| {
+        let given: Vec<&str> =
+            headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        (!given.is_empty()).then(|| given.join(", "))
+    };
     let bearer =
         text(&header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer ").map(str::to_owned));
     let tenant = text(&TENANT).map_or(TenantHeader::Absent, |text| match Uuid::parse_str(&text) {
@@ -118,6 +121,20 @@ mod tests {
         assert_eq!(with("authorization", b"Bearer abc").bearer.as_deref(), Some("abc"));
         assert_eq!(with("authorization", b"bearer abc").bearer, None);
         assert_eq!(with("authorization", b"Basic abc").bearer, None);
+    }
+
+    #[test]
+    fn of_two_credentials_of_a_kind_none_counts() {
+        let mut headers = HeaderMap::new();
+        for value in ["Bearer a", "Bearer b"] {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        for id in ["6f1c1f3e-4b52-4c54-9d0e-3f1d6a2b9c10", "6f1c1f3e-4b52-4c54-9d0e-3f1d6a2b9c11"] {
+            headers.append(TENANT, HeaderValue::from_static(id));
+        }
+        let credentials = credentials(&headers);
+        assert_eq!(credentials.bearer.as_deref(), Some("a, Bearer b"));
+        assert_eq!(credentials.tenant, TenantHeader::Unusable);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod docs;
 mod error;
 mod extract;
 mod json_syntax;
+mod leftover;
 mod request;
 mod routes;
 mod source;
@@ -29,19 +30,18 @@ pub use source::Peer;
 /// The whole API. The document that describes it is served with it, except in production.
 pub fn router(app: Arc<App>, settings: &Settings) -> Router {
     let (router, document) = routes::all().split_for_parts();
-    let paths = Arc::new(paths(&document));
-    let router = router.with_state(app);
-    let router = if settings.environment == Environment::Production {
-        router
-    } else {
-        router.merge(docs::router(&document))
-    };
+    let mut paths: Paths = document.paths.paths.keys().map(|path| segments(path)).collect();
+    let mut router = router.with_state(app);
+    if settings.environment != Environment::Production {
+        paths.extend(docs::PATHS.map(segments));
+        router = router.merge(docs::router(&document));
+    }
     let inner = router
-        .fallback_service(axum::routing::any(no_such_path).with_state(paths))
+        .fallback_service(axum::routing::any(no_such_path).with_state(Arc::new(paths)))
         .layer(DefaultBodyLimit::max(settings.max_body))
         .layer(from_fn_with_state(Arc::new(Cors::new(&settings.origins)), cors::apply));
     // As the fallback of an outer router, so that its middleware runs before a route is looked for.
-    Router::new().fallback_service(inner).layer(from_fn(request::handle))
+    Router::new().fallback_service(inner).layer(from_fn(leftover::finish)).layer(from_fn(request::handle))
 }
 
 /// The document that describes the API, made from the types of the handlers.
@@ -52,9 +52,8 @@ pub fn document() -> OpenApi {
 /// The paths of the API, as segments; `None` stands for any.
 type Paths = Vec<Vec<Option<String>>>;
 
-fn paths(document: &OpenApi) -> Paths {
-    let segment = |text: &str| (!text.starts_with('{')).then(|| text.to_owned());
-    document.paths.paths.keys().map(|path| path.split('/').map(segment).collect()).collect()
+fn segments(path: &str) -> Vec<Option<String>> {
+    path.split('/').map(|text| (!text.starts_with('{')).then(|| text.to_owned())).collect()
 }
 
 /// 404, or for a path that is one but for the slash at its end, the way there.

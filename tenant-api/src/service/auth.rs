@@ -245,6 +245,10 @@ impl App {
         if credentials.tenant.contradicts(token.tenant()) {
             return Err(ServiceError::Forbidden(TOKEN_CONFLICT));
         }
+        // Without both claims a token names no tenant; the header has to.
+        if token.tenant_slug().is_none() && credentials.tenant == TenantHeader::Absent {
+            return Err(refused());
+        }
         if let Some(key) = &credentials.api_key {
             self.refuse_key_of_another(key, token.tenant()).await?;
         }

@@ -14,6 +14,9 @@ use crate::store::tenants::{CreateError, Tenant};
 use crate::store::unit::TenantScope;
 use crate::store::users::NewUser;
 
+/// Most characters of a user's name.
+const MAX_USER_NAME: usize = 200;
+
 const NO_TENANT: &str = "Tenant not found";
 
 /// The first user of a new tenant.
@@ -41,15 +44,18 @@ impl App {
             CreateError::SlugTaken => {
                 ServiceError::Conflict(format!("Tenant with slug '{}' already exists", slug.as_str()))
             }
-            CreateError::SchemaInTheWay => {
-                ServiceError::Conflict(format!("Schema '{}' already exists and is not empty", slug.schema()))
-            }
+            CreateError::SchemaInTheWay => ServiceError::Conflict(format!(
+                "Schema '{}' already exists, and is not empty or somebody else's",
+                slug.schema()
+            )),
             other => other.into(),
         })?;
         let lost = || ServiceError::Internal("a tenant was not there after it was made");
         let mut unit = platform.into_tenant(tenant.id).await?.ok_or_else(lost)?;
         if let Some((email, hash)) = first {
-            let name = format!("Admin ({name})");
+            // As long as a user's name may be: the tenant's own may be as long as that already.
+            let short: String = name.chars().take(MAX_USER_NAME - "Admin ()".len()).collect();
+            let name = format!("Admin ({short})");
             let new =
                 NewUser { email: &email, name: Some(&name), role: Role::Admin, hashed_password: Some(&hash) };
             let user = unit.insert_user(&new).await?;

@@ -77,11 +77,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A PostgreSQL address, also with the driver's name that SQLAlchemy wants in it.
+    /// A PostgreSQL address, also in the form of SQLAlchemy.
     pub(super) fn database(&mut self, name: &str) -> Option<PgConnectOptions> {
-        let text = self.text(name)?.replacen("postgresql+asyncpg://", "postgresql://", 1);
-        let known = text.starts_with("postgresql://") || text.starts_with("postgres://");
-        let options = text.parse().ok().filter(|_| known);
+        let options = plain_address(&self.text(name)?).and_then(|address| address.parse().ok());
         if options.is_none() {
             self.problem(format!(
                 "`{name}` is not an address of the form postgresql://USER:PASSWORD@HOST/DATABASE"
@@ -137,5 +135,50 @@ impl<'a> Reader<'a> {
         let listed: Vec<String> =
             text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(str::to_owned).collect();
         if listed.iter().any(|origin| origin == "*") { Origins::Any } else { Origins::Listed(listed) }
+    }
+}
+
+/// An address as PostgreSQL's own library takes it, from one that may be `SQLAlchemy`'s: with the name of a driver in its scheme,
+/// and with asyncpg's word for `sslmode`. Where only a socket's directory is named (`?host=/cloudsql/..`) the host is empty, which
+/// URLs of other schemes may not be; the parameter replaces what is put there.
+fn plain_address(text: &str) -> Option<String> {
+    let (scheme, rest) = text.split_once("://")?;
+    if !matches!(scheme.split('+').next(), Some("postgresql" | "postgres")) {
+        return None;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let host = if authority.is_empty() || authority.ends_with('@') { "localhost" } else { "" };
+    let path = path.replace("?ssl=", "?sslmode=").replace("&ssl=", "&sslmode=");
+    Some(format!("postgresql://{authority}{host}{path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> PgConnectOptions {
+        plain_address(text).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_of_sqlalchemy_is_taken() {
+        let read = options("postgresql+asyncpg://app:pw@db:5433/army?ssl=disable");
+        assert_eq!((read.get_host(), read.get_port(), read.get_username()), ("db", 5433, "app"));
+        assert_eq!(read.get_database(), Some("army"));
+        assert!(matches!(read.get_ssl_mode(), sqlx::postgres::PgSslMode::Disable));
+    }
+
+    #[test]
+    fn a_socket_needs_no_host() {
+        let read = options("postgresql+asyncpg://app:pw@/army?host=/cloudsql/project:region:one");
+        assert_eq!(read.get_socket().unwrap().to_str(), Some("/cloudsql/project:region:one"));
+        assert_eq!((read.get_username(), read.get_database()), ("app", Some("army")));
+    }
+
+    #[test]
+    fn other_schemes_are_refused() {
+        for text in ["mysql://u@h/d", "u@h/d", "postgresqlx://u@h/d"] {
+            assert_eq!(plain_address(text), None, "{text}");
+        }
     }
 }

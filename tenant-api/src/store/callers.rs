@@ -1,6 +1,5 @@
 //! Who is calling: from a checked token or a key to a tenant and a user, in one exchange with the database.
 
-use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -22,7 +21,7 @@ pub struct Caller {
 type Row = (
     Uuid,
     String,
-    Option<Value>,
+    Option<String>,
     Option<Uuid>,
     Option<String>,
     Option<String>,
@@ -39,7 +38,7 @@ fn caller((tenant, slug, config, user, email, name, role, created_at): Row) -> C
         is_active: true,
         created_at: created_at.map(jiff_sqlx::Timestamp::to_jiff),
     });
-    Caller { scope: TenantScope::of_row(tenant, slug, config), user }
+    Caller { scope: TenantScope::of_row(tenant, slug, config.as_deref()), user }
 }
 
 // Both statements hold their values as text, since the driver sends parameters in a second exchange, which outside a transaction a

@@ -2,10 +2,16 @@
 
 use super::database::Database;
 use super::migrate::{SHARED_SCHEMA, SchemaKind};
-use super::{Result, rows};
+use super::{Result, StoreError, rows};
 
 /// The condition of every policy, as PostgreSQL prints it.
 const CONDITION: &str = "((tenant_id)::text = current_setting('app.current_tenant_id'::text, true))";
+
+/// The tables that every tenant has.
+const TABLES: [&str; 4] = ["users", "api_keys", "sessions", "audit_log"];
+
+/// PostgreSQL's code for what a role may not do.
+const DENIED: &str = "42501";
 
 /// Something that is not as it has to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +34,14 @@ struct Table {
     forced: bool,
     /// Owned by the run-time role, which could then switch row-level security off.
     owned_by_runtime: bool,
-    /// For each policy: name, permissive, commands, USING, WITH CHECK.
+    /// Owned by the role that migrates.
+    owned_by_owner: bool,
     policies: Vec<Policy>,
 }
 
 struct Policy {
     name: String,
+    /// Lets rows through, whatever is done and whoever asks.
     for_all: bool,
     using: Option<String>,
     check: Option<String>,
@@ -50,16 +58,38 @@ impl Database {
             // Which tenants there are, nobody knows then.
             return Ok(findings);
         }
+        findings.extend(self.inspect_registry_rights().await?);
         let tables = self.tables(SHARED_SCHEMA).await?;
         findings.extend(tables.iter().filter_map(|table| judge_owner(SHARED_SCHEMA, table)));
         let schemas = self.tenant_schemas().await?;
         for schema in &schemas {
-            let version = self.version(schema).await?;
-            findings.extend(judge_version(schema, SchemaKind::Tenant, version));
-            let tables = self.tables(schema).await?;
-            findings.extend(tables.iter().flat_map(|table| judge(schema, table)));
+            findings.extend(self.inspect_tenant(schema).await?);
         }
         findings.extend(self.strays(&schemas).await?);
+        Ok(findings)
+    }
+
+    async fn inspect_tenant(&self, schema: &str) -> Result<Vec<Finding>> {
+        let looked_at = async {
+            let version = self.version(schema).await?;
+            Ok((judge_version(schema, SchemaKind::Tenant, version), self.tables(schema).await?))
+        };
+        let (behind, tables) = match looked_at.await {
+            Ok(found) => found,
+            Err(StoreError::Failed(sqlx::Error::Database(said)))
+                if said.code().as_deref() == Some(DENIED) =>
+            {
+                let problem =
+                    "belongs to another role than the one of DATABASE_OWNER_URL, which may not look into it";
+                return Ok(vec![Finding::new(schema, problem)]);
+            }
+            Err(error) => return Err(error),
+        };
+        let mut findings: Vec<Finding> = tables.iter().flat_map(|table| judge(schema, table)).collect();
+        if behind.is_none() {
+            findings.extend(missing(schema, &tables));
+        }
+        findings.extend(behind);
         Ok(findings)
     }
 
@@ -97,22 +127,43 @@ impl Database {
             .collect())
     }
 
+    /// The registry says who is a tenant and which versions there are: those who serve requests read it, and change only the
+    /// index of keys.
+    async fn inspect_registry_rights(&self) -> Result<Vec<Finding>> {
+        let mut transaction = self.begin_migration().await?;
+        let changeable: Vec<(String,)> = rows(
+            "SELECT c.relname::text FROM pg_class c JOIN pg_roles r ON r.rolname = $2 AND NOT r.rolsuper \
+             WHERE c.relnamespace = quote_ident($1)::regnamespace AND c.relkind = 'r' AND c.relname <> 'api_key_index' \
+             AND has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE') ORDER BY 1",
+        )
+        .bind(SHARED_SCHEMA)
+        .bind(self.runtime_role())
+        .fetch_all(&mut *transaction)
+        .await?;
+        let finding = |(name,): (String,)| {
+            Finding::new(SHARED_SCHEMA, format!("the role that serves requests may change table `{name}`"))
+        };
+        Ok(changeable.into_iter().map(finding).collect())
+    }
+
     async fn tables(&self, schema: &str) -> Result<Vec<Table>> {
         let mut transaction = self.begin_migration().await?;
         let runtime = self.runtime_role();
-        let tables: Vec<(String, bool, bool, bool)> = rows(
-            "SELECT c.relname::text, c.relrowsecurity, c.relforcerowsecurity, coalesce(pg_get_userbyid(c.relowner) = $2, false) \
-             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND c.relname <> 'schema_version' ORDER BY 1",
+        // Besides tables also what holds copies of their rows, or reads them from elsewhere: nothing isolates tenants there.
+        let tables: Vec<(String, bool, bool, bool, bool)> = rows(
+            "SELECT c.relname::text, c.relrowsecurity, c.relforcerowsecurity, coalesce(pg_get_userbyid(c.relowner) = $2, false), \
+             pg_get_userbyid(c.relowner) = current_user FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1 AND c.relkind IN ('r', 'p', 'm', 'f') AND c.relname <> 'schema_version' ORDER BY 1",
         )
         .bind(schema)
         .bind(runtime)
         .fetch_all(&mut *transaction)
         .await?;
         let mut found = Vec::new();
-        for (name, enabled, forced, owned_by_runtime) in tables {
-            let policies: Vec<(String, String, Option<String>, Option<String>)> = rows(
-                "SELECT policyname::text, cmd, qual, with_check FROM pg_policies WHERE schemaname = $1 AND tablename = $2",
+        for (name, enabled, forced, owned_by_runtime, owned_by_owner) in tables {
+            let policies: Vec<(String, bool, Option<String>, Option<String>)> = rows(
+                "SELECT policyname::text, cmd = 'ALL' AND permissive = 'PERMISSIVE' AND roles = '{public}', qual, with_check \
+                 FROM pg_policies WHERE schemaname = $1 AND tablename = $2",
             )
             .bind(schema)
             .bind(&name)
@@ -120,9 +171,9 @@ impl Database {
             .await?;
             let policies = policies
                 .into_iter()
-                .map(|(name, command, using, check)| Policy { name, for_all: command == "ALL", using, check })
+                .map(|(name, for_all, using, check)| Policy { name, for_all, using, check })
                 .collect();
-            found.push(Table { name, enabled, forced, owned_by_runtime, policies });
+            found.push(Table { name, enabled, forced, owned_by_runtime, owned_by_owner, policies });
         }
         Ok(found)
     }
@@ -141,8 +192,19 @@ fn judge_version(schema: &str, kind: SchemaKind, version: Option<i32>) -> Option
 }
 
 fn judge_owner(schema: &str, table: &Table) -> Option<Finding> {
-    let problem = || format!("table `{}` belongs to the role that serves requests", table.name);
-    table.owned_by_runtime.then(|| Finding::new(schema, problem()))
+    let name = &table.name;
+    let problem = match (table.owned_by_runtime, table.owned_by_owner) {
+        (true, _) => format!("table `{name}` belongs to the role that serves requests"),
+        (_, false) => format!("table `{name}` does not belong to the role that migrates it"),
+        _ => return None,
+    };
+    Some(Finding::new(schema, problem))
+}
+
+/// The tables that a schema of this version has lost.
+fn missing(schema: &str, tables: &[Table]) -> Vec<Finding> {
+    let lost = TABLES.iter().filter(|wanted| !tables.iter().any(|table| table.name == **wanted));
+    lost.map(|name| Finding::new(schema, format!("table `{name}` is missing"))).collect()
 }
 
 fn judge(schema: &str, table: &Table) -> Vec<Finding> {

@@ -28,8 +28,11 @@ macro_rules! migration {
     };
 }
 
-const SHARED: [Migration; 2] =
-    [migration!(1, "shared", "0001_registry"), migration!(2, "shared", "0002_callers")];
+const SHARED: [Migration; 3] = [
+    migration!(1, "shared", "0001_registry"),
+    migration!(2, "shared", "0002_callers"),
+    migration!(3, "shared", "0003_index_rights"),
+];
 
 const TENANT: [Migration; 2] =
     [migration!(1, "tenant", "0001_users_and_keys"), migration!(2, "tenant", "0002_sessions_and_audit")];
@@ -42,9 +45,6 @@ pub const SHARED_SCHEMA: &str = "shared";
 
 /// The first half of every advisory lock that is taken here, so that no other program's lock is meant.
 const LOCKS: i32 = 0x74_61_70_69;
-
-/// PostgreSQL's code for a table that is not there, also where its schema is not.
-const UNDEFINED_TABLE: &str = "42P01";
 
 /// Most schemas that are migrated at a time; fewer where the owner has fewer connections, since the wait for one is short.
 const AT_ONCE: usize = 8;
@@ -162,11 +162,7 @@ impl Database {
     pub async fn shared_version(&self) -> StoreResult<Option<i32>> {
         match self.ask("SELECT max(version) FROM shared.schema_version").await {
             Ok(row) => Ok(row.map(|row| row.try_get(0)).transpose()?.flatten()),
-            Err(StoreError::Failed(sqlx::Error::Database(said)))
-                if said.code().as_deref() == Some(UNDEFINED_TABLE) =>
-            {
-                Ok(None)
-            }
+            Err(StoreError::NotMigrated(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -190,15 +186,16 @@ pub(super) async fn schema_exists(connection: &mut PgConnection, schema: &str) -
     Ok(there)
 }
 
-/// Whether a schema holds any table, view or sequence.
-pub(super) async fn schema_is_empty(connection: &mut PgConnection, schema: &str) -> StoreResult<bool> {
-    let (empty,): (bool,) = rows(
-        "SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1)",
+/// Whether a schema belongs to the owner's role and holds no table, view or sequence.
+pub(super) async fn schema_is_free(connection: &mut PgConnection, schema: &str) -> StoreResult<bool> {
+    let (free,): (bool,) = rows(
+        "SELECT bool_and(pg_has_role(nspowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)) \
+         FROM pg_namespace n WHERE nspname = $1",
     )
     .bind(schema)
     .fetch_one(connection)
     .await?;
-    Ok(empty)
+    Ok(free)
 }
 
 pub(super) async fn create_schema(connection: &mut PgConnection, schema: &str) -> StoreResult<()> {

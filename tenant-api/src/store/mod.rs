@@ -30,6 +30,9 @@ pub enum StoreError {
     /// A unique value exists already.
     #[error("a value exists already")]
     Conflict(#[source] sqlx::Error),
+    /// A table or column that this program needs is not there: the schema was not migrated, or not yet.
+    #[error("the schema is not the one of this program")]
+    NotMigrated(#[source] sqlx::Error),
     #[error("the database refused a statement")]
     Failed(#[source] sqlx::Error),
 }
@@ -44,6 +47,8 @@ impl From<sqlx::Error> for StoreError {
             }
             E::Database(database) => match database.code().as_deref() {
                 Some("23505") => Self::Conflict(error),
+                // No such table, column, schema or function.
+                Some("42P01" | "42703" | "3F000" | "42883") => Self::NotMigrated(error),
                 // Connection failures, no free slot, shutting down, cancelled by statement_timeout, no lock in time.
                 Some(code)
                     if code.starts_with("08")

@@ -4,9 +4,7 @@ use serde_json::Value;
 use sqlx::Executor as _;
 use uuid::Uuid;
 
-use super::migrate::{
-    MigrateError, SchemaKind, create_schema, lock, migrate, schema_exists, schema_is_empty,
-};
+use super::migrate::{MigrateError, SchemaKind, create_schema, lock, migrate, schema_exists, schema_is_free};
 use super::unit::PlatformUnit;
 use super::{Result, StoreError, quoted, rows, sql};
 use crate::domain::slug::Slug;
@@ -28,7 +26,7 @@ pub struct Tenant {
 pub enum CreateError {
     #[error("the slug is taken")]
     SlugTaken,
-    #[error("the schema exists already and is not empty")]
+    #[error("the schema exists already, and is not empty or somebody else's")]
     SchemaInTheWay,
     #[error(transparent)]
     Migrate(#[from] MigrateError),
@@ -36,10 +34,17 @@ pub enum CreateError {
     Store(#[from] StoreError),
 }
 
-type Row = (Uuid, String, String, String, bool, Option<Value>, Option<jiff_sqlx::Timestamp>);
+type Row = (Uuid, String, String, String, bool, Option<String>, Option<jiff_sqlx::Timestamp>);
+
+/// The configuration in a column of type `json`, read as text. What is no JSON to us (`1e999`) is to PostgreSQL: where somebody
+/// wrote such a thing by SQL there is no configuration, instead of an error for everybody who lists tenants.
+pub(super) fn config(text: Option<&str>) -> Option<Value> {
+    text.and_then(|text| serde_json::from_str(text).ok())
+}
 
 fn tenant((id, slug, name, schema_name, is_active, config, created_at): Row) -> Tenant {
     let created_at = created_at.map(jiff_sqlx::Timestamp::to_jiff);
+    let config = self::config(config.as_deref());
     Tenant { id, slug, name, schema_name, is_active, config, created_at }
 }
 
@@ -63,7 +68,7 @@ impl PlatformUnit {
         }
         if !schema_exists(self.connection(), &schema).await? {
             create_schema(self.connection(), &schema).await?;
-        } else if !schema_is_empty(self.connection(), &schema).await? {
+        } else if !schema_is_free(self.connection(), &schema).await? {
             // Rows of somebody else may be in there, which row-level security hides even from its owner.
             return Err(CreateError::SchemaInTheWay);
         }
@@ -71,7 +76,7 @@ impl PlatformUnit {
         migrate(self.connection(), SchemaKind::Tenant, &schema, role.as_deref()).await?;
         let row: Row = rows(
             "INSERT INTO shared.tenants (slug, name, schema_name) VALUES ($1, $2, $3) \
-             RETURNING id, slug, name, schema_name, is_active, config::jsonb, created_at",
+             RETURNING id, slug, name, schema_name, is_active, config::text, created_at",
         )
         .bind(slug.as_str())
         .bind(name)
@@ -87,7 +92,7 @@ impl PlatformUnit {
     /// Tenants, oldest first.
     pub async fn tenants(&mut self, with_inactive: bool) -> Result<Vec<Tenant>> {
         let found: Vec<Row> = rows(
-            "SELECT id, slug, name, schema_name, is_active, config::jsonb, created_at FROM shared.tenants \
+            "SELECT id, slug, name, schema_name, is_active, config::text, created_at FROM shared.tenants \
              WHERE is_active OR $1 ORDER BY created_at, id",
         )
         .bind(with_inactive)
@@ -98,7 +103,7 @@ impl PlatformUnit {
 
     pub async fn tenant(&mut self, id: Uuid) -> Result<Option<Tenant>> {
         let row: Option<Row> = rows(
-            "SELECT id, slug, name, schema_name, is_active, config::jsonb, created_at FROM shared.tenants WHERE id = $1 FOR UPDATE",
+            "SELECT id, slug, name, schema_name, is_active, config::text, created_at FROM shared.tenants WHERE id = $1 FOR UPDATE",
         )
         .bind(id)
         .fetch_optional(self.connection())
@@ -117,7 +122,7 @@ impl PlatformUnit {
         let row: Option<Row> = rows(
             "UPDATE shared.tenants SET name = coalesce($2, name), config = coalesce($3::jsonb::json, config), \
              is_active = coalesce($4, is_active), updated_at = now() WHERE id = $1 \
-             RETURNING id, slug, name, schema_name, is_active, config::jsonb, created_at",
+             RETURNING id, slug, name, schema_name, is_active, config::text, created_at",
         )
         .bind(id)
         .bind(name)

@@ -8,6 +8,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::database::{Database, statement_limit};
+use super::tenants::config;
 use super::{Result, rows};
 use crate::domain::api_key::ApiKeyHash;
 use crate::domain::platform::PlatformAdmin;
@@ -24,8 +25,8 @@ pub struct TenantScope {
 
 impl TenantScope {
     /// A scope from the registry's row of an active tenant.
-    pub(super) fn of_row(id: Uuid, slug: String, config: Option<Value>) -> Self {
-        Self { id, slug, config }
+    pub(super) fn of_row(id: Uuid, slug: String, config: Option<&str>) -> Self {
+        Self { id, slug, config: self::config(config) }
     }
 
     pub fn id(&self) -> Uuid {
@@ -108,7 +109,7 @@ impl PlatformUnit {
 macro_rules! enter {
     ($from:literal) => {
         concat!(
-            "SELECT t.id, t.slug, t.config::jsonb, set_config('app.current_tenant_id', t.id::text, true), ",
+            "SELECT t.id, t.slug, t.config::text, set_config('app.current_tenant_id', t.id::text, true), ",
             "set_config('search_path', quote_ident(t.schema_name), true), set_config('statement_timeout', $1, true) ",
             $from
         )
@@ -120,7 +121,7 @@ const BY_KEY: &str = enter!(
     "FROM shared.api_key_index k JOIN shared.tenants t ON t.id = k.tenant_id WHERE k.hash = $3 AND t.is_active AND $2::uuid IS NULL"
 );
 
-type Entered = (Uuid, String, Option<Value>, String, String, String);
+type Entered = (Uuid, String, Option<String>, String, String, String);
 
 async fn enter(
     connection: &mut PgConnection,
@@ -130,7 +131,7 @@ async fn enter(
 ) -> Result<Option<TenantScope>> {
     let row: Option<Entered> =
         rows(statement).bind(statement_limit()).bind(id).bind(hash).fetch_optional(connection).await?;
-    Ok(row.map(|(id, slug, config, ..)| TenantScope::of_row(id, slug, config)))
+    Ok(row.map(|(id, slug, text, ..)| TenantScope::of_row(id, slug, text.as_deref())))
 }
 
 impl Database {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use uuid::Uuid;
 
-use crate::harness::{database, pool_of};
+use crate::harness::{Api, database, pool_of};
 use crate::servers::{self, SUPERUSER};
 
 async fn run(variables: &BTreeMap<String, String>, words: &[&str]) -> Output {
@@ -114,6 +114,8 @@ async fn provisioning_with_an_admin_works_and_fails_the_second_time() {
     let words = ["provision", "--slug", "acme", "--name", "Acme", "--admin-email", "a@acme.example"];
     let without = run(&variables, &words).await;
     assert_eq!(without.status.code(), Some(2), "{}", text(&without));
+    let alone = ["provision", "--slug", "acme", "--name", "Acme", "--admin-password", "a long password"];
+    assert_eq!(run(&variables, &alone).await.status.code(), Some(2));
     let mut with = variables.clone();
     with.insert("ADMIN_PASSWORD".into(), "a long password".into());
     let done = run(&with, &words).await;
@@ -130,6 +132,37 @@ async fn provisioning_with_an_admin_works_and_fails_the_second_time() {
     let again = run(&with, &words).await;
     assert_eq!(again.status.code(), Some(1));
     assert!(text(&again).contains("already exists"), "{}", text(&again));
+    let long = "x".repeat(200);
+    let words = ["provision", "--slug", "long", "--name", &long, "--admin-email", "a@acme.example"];
+    let long = run(&with, &words).await;
+    assert!(long.status.success(), "{}", text(&long));
+}
+
+#[tokio::test]
+async fn a_role_that_may_become_the_owner_does_not_serve_production() {
+    let (name, mut variables) = database().await;
+    variables.insert("DATABASE_URL".into(), servers::url(servers::postgres().await, "member", &name));
+    variables.insert("PASSWORD_HASH_COST".into(), "12".into());
+    variables.insert("ENVIRONMENT".into(), "production".into());
+    assert!(run(&variables, &["migrate"]).await.status.success());
+    for words in [&["serve", "--port", "0"][..], &["doctor"]] {
+        let refused = run(&variables, words).await;
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused).contains("could switch row-level security off"), "{}", text(&refused));
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_without_a_schema_does_not_keep_the_others_from_being_served() {
+    let (name, variables) = database().await;
+    assert!(run(&variables, &["migrate"]).await.status.success());
+    let owner = pool_of("owner", &name).await;
+    let ghost =
+        "INSERT INTO shared.tenants (slug, name, schema_name) VALUES ('ghost', 'Ghost', 'tenant_ghost')";
+    owner.execute(ghost).await.unwrap();
+    let api = Api::on(name, variables, &[]).await;
+    let tenant = api.tenant("acme").await;
+    api.login(&tenant, "a@b.com", "member").await;
 }
 
 #[tokio::test]
@@ -159,6 +192,26 @@ async fn doctor_finds_what_is_broken() {
         ),
         ("CREATE SCHEMA tenant_nobody", "DROP SCHEMA tenant_nobody", "tenant_nobody: belongs to no tenant"),
         ("CREATE TABLE tenant_acme.notes (a int)", "DROP TABLE tenant_acme.notes", "table `notes`"),
+        (
+            "CREATE MATERIALIZED VIEW tenant_acme.copy AS SELECT 1 AS a",
+            "DROP MATERIALIZED VIEW tenant_acme.copy",
+            "table `copy`",
+        ),
+        (
+            "ALTER POLICY tenant_isolation ON tenant_acme.users TO owner",
+            "ALTER POLICY tenant_isolation ON tenant_acme.users TO public",
+            "policy `tenant_isolation`",
+        ),
+        (
+            "GRANT UPDATE ON shared.tenants TO app",
+            "REVOKE UPDATE ON shared.tenants FROM app",
+            "may change table `tenants`",
+        ),
+        (
+            "ALTER TABLE tenant_acme.sessions RENAME TO logins",
+            "ALTER TABLE tenant_acme.logins RENAME TO sessions",
+            "table `sessions` is missing",
+        ),
     ] {
         owner.execute(sabotage).await.unwrap();
         let found = run(&variables, &["doctor"]).await;
@@ -171,7 +224,7 @@ async fn doctor_finds_what_is_broken() {
 #[tokio::test]
 async fn doctor_looks_at_every_schema_also_behind_a_broken_one() {
     let (name, variables) = database().await;
-    for slug in ["one", "two", "three"] {
+    for slug in ["one", "two", "three", "four"] {
         assert!(run(&variables, &["provision", "--slug", slug, "--name", "T"]).await.status.success());
     }
     let owner = pool_of("owner", &name).await;
@@ -185,25 +238,28 @@ async fn doctor_looks_at_every_schema_also_behind_a_broken_one() {
     ] {
         owner.execute(sabotage).await.unwrap();
     }
-    for sabotage in
-        ["ALTER TABLE shared.api_key_index OWNER TO app", "ALTER TABLE tenant_three.users OWNER TO app"]
-    {
+    for sabotage in [
+        "ALTER TABLE shared.api_key_index OWNER TO app",
+        "ALTER TABLE tenant_three.users OWNER TO app",
+        "ALTER SCHEMA tenant_four OWNER TO app",
+    ] {
         admin.execute(sabotage).await.unwrap();
     }
     let found = run(&variables, &["doctor"]).await;
     let said = text(&found);
     assert_eq!(found.status.code(), Some(1), "{said}");
     for problem in [
-        "shared: has version 0, this program needs 1",
+        "shared: has version 2, this program needs 3",
         "shared: table `api_key_index` belongs to the role that serves requests",
         "tenant_one: was never migrated",
         "tenant_two: has version 1, this program needs 2",
         "tenant_three: table `audit_log` has no policy",
         "tenant_three: table `users` belongs to the role that serves requests",
+        "tenant_four: belongs to another role than the one of DATABASE_OWNER_URL",
     ] {
         assert!(said.contains(problem), "{problem}: {said}");
     }
-    assert_eq!(said.matches("problem: ").count(), 6, "{said}");
+    assert_eq!(said.matches("problem: ").count(), 7, "{said}");
 }
 
 #[tokio::test]

@@ -36,8 +36,8 @@ async fn readiness_needs_the_migrations_of_this_program() {
     let owner = crate::harness::pool_of("owner", &api.database).await;
     let broken = [
         (
-            "UPDATE shared.schema_version SET version = version - 1",
-            "UPDATE shared.schema_version SET version = version + 1",
+            "UPDATE shared.schema_version SET version = version - 100",
+            "UPDATE shared.schema_version SET version = version + 100",
         ),
         (
             "ALTER TABLE shared.schema_version RENAME TO elsewhere",
@@ -122,6 +122,36 @@ async fn a_request_without_tenant_is_told_so() {
 }
 
 #[tokio::test]
+async fn the_tenant_is_asked_for_before_the_body_is_judged() {
+    let api = Api::start().await;
+    let tenant = api.tenant("acme").await;
+    for path in ["/api/v1/auth/login", "/api/v1/auth/refresh"] {
+        for body in ["", "{", "{}"] {
+            let without = send(api.request("POST", path).body(body)).await.expect(400);
+            assert!(without.detail().starts_with("Missing tenant context"), "{}", without.body);
+            let with = api.request("POST", path).header("X-Tenant-ID", tenant.id.to_string()).body(body);
+            send(with).await.expect(422);
+        }
+    }
+}
+
+#[tokio::test]
+async fn parameters_are_described_where_they_are_read_from() {
+    let document = serde_json::to_value(tenant_api::http::document()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                let name = parameter["name"].as_str().unwrap();
+                let place = if path.contains(&format!("{{{name}}}")) { "path" } else { "query" };
+                assert_eq!(parameter["in"], place, "{method} {path}: {name}");
+                assert!(operation["responses"]["422"].is_object(), "{method} {path}");
+            }
+            assert_eq!(operation["responses"]["default"].is_object(), path.starts_with("/api/"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn missing_and_invalid_credentials_ask_for_a_token() {
     let api = Api::start().await;
     let tenant = api.tenant("acme").await;
@@ -151,6 +181,7 @@ async fn unknown_paths_and_methods_are_told_as_json() {
     assert_eq!(head.header("allow"), Some("GET"));
     let slash = api.get("/api/v1/tenants/?a=b").await.expect(307);
     assert_eq!(slash.header("location"), Some("/api/v1/tenants?a=b"));
+    assert_eq!(api.get("/docs/").await.expect(307).header("location"), Some("/docs"));
     api.get("/nowhere/").await.expect(404);
     assert!(api.get("//evil.example/").await.expect(404).header("location").is_none());
 }

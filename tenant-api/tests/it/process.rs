@@ -51,9 +51,31 @@ async fn requests_in_flight_are_answered_after_sigterm() {
     stream.write_all(b"{}").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(process.child.wait().await.unwrap().success());
     assert!(TcpStream::connect(("127.0.0.1", process.port)).await.is_err());
+}
+
+#[tokio::test]
+async fn an_open_connection_brings_one_more_request_after_sigterm_and_is_told_that_it_was_the_last() {
+    let (_, variables) = database().await;
+    let mut process = start(variables).await;
+    let request = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut stream = TcpStream::connect(("127.0.0.1", process.port)).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut first = Vec::new();
+    while !first.ends_with(b"}") {
+        assert_ne!(stream.read_buf(&mut first).await.unwrap(), 0);
+    }
+    assert!(!String::from_utf8_lossy(&first).contains("connection: close"));
+    signal(&process.child, "TERM").await;
+    while !process.lines.next_line().await.unwrap().expect("it says that it stops").contains("\"stopping\"") {
+    }
+    stream.write_all(request).await.unwrap();
+    let mut last = String::new();
+    stream.read_to_string(&mut last).await.unwrap();
+    assert!(last.starts_with("HTTP/1.1 200") && last.contains("connection: close"), "{last}");
+    assert!(process.child.wait().await.unwrap().success());
 }
 
 #[tokio::test]
@@ -89,4 +111,9 @@ async fn an_unmigrated_database_is_not_ready_and_not_touched() {
     assert_eq!(answer.status(), 503);
     let body: Value = answer.json().await.unwrap();
     assert_eq!(body["checks"]["database_error"], "not migrated");
+    let login = reqwest::Client::new()
+        .post(format!("http://127.0.0.1:{}/api/v1/auth/login", process.port))
+        .header("X-Tenant-ID", "6f1c1f3e-4b52-4c54-9d0e-3f1d6a2b9c10")
+        .body(r#"{"email": "a@b.com", "password": "x"}"#);
+    assert_eq!(login.send().await.unwrap().status(), 503);
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sqlx::Executor as _;
 
 use crate::harness::{Api, PASSWORD, pool_of, send};
+use crate::servers::SUPERUSER;
 
 #[tokio::test]
 async fn of_parallel_requests_for_one_slug_one_wins() {
@@ -35,8 +36,11 @@ async fn an_empty_schema_is_used_and_one_with_tables_is_left_alone() {
         .unwrap();
     api.tenant("empty").await;
     api.post("/api/v1/tenants", &json!({"slug": "full", "name": "Full"})).await.expect(409);
+    let admin = pool_of(SUPERUSER, &api.database).await;
+    admin.execute("CREATE SCHEMA tenant_foreign").await.unwrap();
+    api.post("/api/v1/tenants", &json!({"slug": "foreign", "name": "Foreign"})).await.expect(409);
     let listed = api.get("/api/v1/tenants").await.body.to_string();
-    assert!(!listed.contains("tenant_full"), "{listed}");
+    assert!(!listed.contains("tenant_full") && !listed.contains("tenant_foreign"), "{listed}");
 }
 
 #[tokio::test]
@@ -157,4 +161,29 @@ async fn redis_knows_a_tenant_under_its_own_prefix_until_it_is_deleted() {
     send(api.request("DELETE", &path)).await.expect(204);
     let left: Vec<String> = connection.keys(format!("t:{}:*", tenant.id)).await.unwrap();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_configuration_comes_back_as_it_was_given() {
+    let api = Api::start().await;
+    let tenant = api.tenant("acme").await;
+    let path = format!("/api/v1/tenants/{}", tenant.id);
+    let config = json!({"largest": f64::MAX, "smallest": f64::MIN_POSITIVE, "text": "\u{fe0f} \" \\", "deep": [[{"a": null}]]});
+    let changed = send(api.request("PATCH", &path).json(&json!({"config": config}))).await.expect(200);
+    assert_eq!(changed.body["config"], config);
+    assert_eq!(api.get(&path).await.expect(200).body["config"], config);
+    // Every request of the tenant reads it too.
+    api.login(&tenant, "a@b.com", "member").await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_cannot_be_read_spoils_the_list_for_nobody() {
+    let api = Api::start().await;
+    api.tenant("acme").await;
+    let owner = pool_of("owner", &api.database).await;
+    for config in [r#"{"a": 1e999}"#, r#"{"a": "\u0000"}"#] {
+        let write = format!("UPDATE shared.tenants SET config = '{config}'");
+        owner.execute(write.as_str()).await.unwrap();
+        assert_eq!(api.get("/api/v1/tenants").await.expect(200).body[0]["slug"], "acme");
+    }
 }

@@ -126,3 +126,18 @@ async fn tables_outside_the_tenants_hold_nothing_of_theirs_but_the_way_to_them()
     }
     assert_eq!(readable, ["shared.api_key_index", "shared.schema_version", "shared.tenants"]);
 }
+
+#[tokio::test]
+async fn the_way_to_a_tenants_keys_is_changed_by_that_tenant_only() {
+    let (api, one, two) = two().await;
+    let app = pool_of("app", &api.database).await;
+    let delete = format!("DELETE FROM shared.api_key_index WHERE tenant_id = '{}'", one.id);
+    assert_eq!(changed(&app, None, &delete).await, 0);
+    assert_eq!(changed(&app, Some(two.id), &delete).await, 0);
+    assert_eq!(changed(&app, Some(one.id), &delete).await, 1);
+    let insert = format!("INSERT INTO shared.api_key_index VALUES ('x', '{}', gen_random_uuid())", one.id);
+    let refused = as_tenant(&app, Some(two.id)).await.execute(insert.as_str()).await.unwrap_err();
+    assert!(refused.to_string().contains("row-level security"), "{refused}");
+    assert_eq!(changed(&app, Some(one.id), &insert).await, 1);
+    assert_eq!(changed(&app, Some(one.id), "UPDATE shared.api_key_index SET hash = 'y'").await, 0);
+}

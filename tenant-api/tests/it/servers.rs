@@ -8,7 +8,8 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::sync::OnceCell;
 
 /// Roles beside the superuser `postgres`, with what they may.
-const ROLES: [(&str, &str); 3] = [("owner", ""), ("app", ""), ("bypasser", "BYPASSRLS")];
+const ROLES: [(&str, &str); 4] =
+    [("owner", ""), ("app", ""), ("bypasser", "BYPASSRLS"), ("member", "IN ROLE owner")];
 
 /// The password of the [`ROLES`].
 const PASSWORD: &str = "only-loopback";

@@ -97,3 +97,26 @@ async fn a_body_of_100_mb_is_refused_by_every_route_without_being_read() {
     }
     api.get("/health").await.expect(200);
 }
+
+#[tokio::test]
+async fn a_refused_request_leaves_its_connection_usable() {
+    let api = Api::start().await;
+    let head = "POST /api/v1/auth/api-keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\ncontent-length: 2\r\n\r\n";
+    let mut stream = begin(&api, head).await;
+    // The body comes after the refusal was decided, as from clients that send head and body apart.
+    stream.write_all(b"{}GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let answers = rest(stream).await;
+    assert!(answers.starts_with("HTTP/1.1 401") && answers.contains("HTTP/1.1 200"), "{answers}");
+}
+
+#[tokio::test]
+async fn who_sends_much_in_vain_is_told_that_the_connection_ends() {
+    let api = Api::start().await;
+    for more in ["content-length: 100000000", "content-length: 2\r\nexpect: 100-continue"] {
+        let head = format!(
+            "POST /api/v1/auth/api-keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n{more}\r\n\r\n"
+        );
+        let answer = rest(begin(&api, &head).await).await;
+        assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
+    }
+}

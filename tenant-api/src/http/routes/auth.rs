@@ -18,6 +18,7 @@ use crate::http::error::{ApiError, ErrorBody, InvalidBody};
 use crate::http::extract::{Caller, Parameters, Presented};
 use crate::http::source::Source;
 use crate::service::App;
+use crate::service::auth::Credentials;
 
 /// E-mail address and password
 #[derive(ToSchema)]
@@ -118,6 +119,21 @@ impl Input for LogoutParameters {
     }
 }
 
+/// The body. What is wrong with it only hears who names a tenant: the contract settles the tenant first.
+async fn of_a_tenant<T>(
+    app: &App,
+    credentials: &Credentials,
+    body: Result<Valid<T>, ApiError>,
+) -> Result<T, ApiError> {
+    match body {
+        Ok(Valid(body)) => Ok(body),
+        Err(invalid) => {
+            app.context(credentials).await?;
+            Err(invalid)
+        }
+    }
+}
+
 /// Log in
 #[utoipa::path(post, path = "/api/v1/auth/login", tag = "auth", security(("tenant" = [])), request_body = LoginBody,
     responses((status = 200, body = Tokens), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
@@ -126,8 +142,9 @@ pub(super) async fn login(
     State(app): State<Arc<App>>,
     Presented(credentials): Presented,
     Source(source): Source,
-    Valid(login): Valid<Login>,
+    login: Result<Valid<Login>, ApiError>,
 ) -> Result<Json<Tokens>, ApiError> {
+    let login = of_a_tenant(&app, &credentials, login).await?;
     Ok(Json(app.login(&credentials, source, &login.email, &login.password).await?.into()))
 }
 
@@ -138,8 +155,9 @@ pub(super) async fn login(
 pub(super) async fn refresh(
     State(app): State<Arc<App>>,
     Presented(credentials): Presented,
-    Valid(Refresh(token)): Valid<Refresh>,
+    refresh: Result<Valid<Refresh>, ApiError>,
 ) -> Result<Json<Tokens>, ApiError> {
+    let Refresh(token) = of_a_tenant(&app, &credentials, refresh).await?;
     Ok(Json(app.refresh(&credentials, &token).await?.into()))
 }
 

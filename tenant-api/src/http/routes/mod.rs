@@ -14,6 +14,7 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::http::docs;
 use crate::service::App;
 
 /// All routes with their description.
@@ -28,7 +29,7 @@ pub(super) fn all() -> OpenApiRouter<Arc<App>> {
         .security_scheme("tenant", header("X-Tenant-ID"))
         .build();
     let base = OpenApiBuilder::new().info(info).components(Some(components)).build();
-    OpenApiRouter::with_openapi(base)
+    let mut router = OpenApiRouter::with_openapi(base)
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::startup))
@@ -46,5 +47,7 @@ pub(super) fn all() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::show, users::change))
         .routes(routes!(users::reset_password))
-        .routes(routes!(audit::list))
+        .routes(routes!(audit::list));
+    docs::complete(router.get_openapi_mut());
+    router
 }
