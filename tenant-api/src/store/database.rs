@@ -142,3 +142,17 @@ fn pool(options: &PgConnectOptions, connections: u32) -> PgPool {
         .test_before_acquire(false)
         .connect_lazy_with(options)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    #[test]
+    fn only_a_connection_that_the_other_side_ended_is_tried_again_on_another() {
+        let io = |kind| Error::Io(std::io::Error::from(kind));
+        assert!(died(&io(ErrorKind::UnexpectedEof)) && died(&io(ErrorKind::ConnectionReset)));
+        assert!(!died(&io(ErrorKind::ConnectionRefused)) && !died(&io(ErrorKind::TimedOut)));
+        assert!(!died(&Error::PoolTimedOut) && !died(&Error::RowNotFound));
+    }
+}
