@@ -38,3 +38,4 @@ pub use error::StartError;
 pub use pgbouncer::{PgBouncer, PoolMode};
 pub use postgres::{Options, Postgres};
 pub use redis::Redis;
+pub use server::Server;

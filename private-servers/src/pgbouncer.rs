@@ -1,5 +1,7 @@
 //! A PgBouncer of one's own, in front of a PostgreSQL of one's own.
 
+use std::ops::{Deref, DerefMut};
+
 use nix::sys::signal::Signal;
 
 use crate::account::Account;
@@ -62,39 +64,23 @@ impl PgBouncer {
         url::postgres(self.port(), role, password, database)
     }
 
-    /// The port of 127.0.0.1 that it listens on, the same after each restart.
-    pub fn port(&self) -> u16 {
-        self.server.port()
-    }
-
-    /// Everything that it logged.
-    pub fn log(&self) -> String {
-        self.server.log()
-    }
-
     /// Ends it and removes its folder.
     pub async fn stop(self) -> Result<(), StartError> {
         self.server.stop().await
     }
+}
 
-    /// Ends it, until [`PgBouncer::restart`].
-    pub async fn halt(&mut self) -> Result<(), StartError> {
-        self.server.halt().await
+impl Deref for PgBouncer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// Halts it if it runs, and starts it again on the same port.
-    pub async fn restart(&mut self) -> Result<(), StartError> {
-        self.server.restart().await
-    }
-
-    /// Stops it in its tracks: connections are accepted by the kernel and nothing answers.
-    pub fn freeze(&self) -> Result<(), StartError> {
-        self.server.freeze()
-    }
-
-    /// Lets it go on after [`PgBouncer::freeze`].
-    pub fn thaw(&self) -> Result<(), StartError> {
-        self.server.thaw()
+impl DerefMut for PgBouncer {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

@@ -1,6 +1,7 @@
 //! A PostgreSQL of one's own.
 
 use std::ffi::OsString;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
@@ -98,44 +99,23 @@ impl Postgres {
         &self.password
     }
 
-    /// The port of 127.0.0.1 that it listens on, the same after each restart.
-    pub fn port(&self) -> u16 {
-        self.server.port()
-    }
-
-    /// Everything that it logged.
-    pub fn log(&self) -> String {
-        self.server.log()
-    }
-
-    /// The folder with its data and its log, gone when the server is.
-    pub fn folder(&self) -> &Path {
-        self.server.path()
-    }
-
     /// Ends it (fast shutdown) and removes its folder.
     pub async fn stop(self) -> Result<(), StartError> {
         self.server.stop().await
     }
+}
 
-    /// Ends it (fast shutdown: sessions are cut) and keeps its data, until [`Postgres::restart`].
-    pub async fn halt(&mut self) -> Result<(), StartError> {
-        self.server.halt().await
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
 
-    /// Halts it if it runs, and starts it again with its data on the same port.
-    pub async fn restart(&mut self) -> Result<(), StartError> {
-        self.server.restart().await
-    }
-
-    /// Stops all its processes in their tracks: connections are accepted by the kernel and nothing answers.
-    pub fn freeze(&self) -> Result<(), StartError> {
-        self.server.freeze()
-    }
-
-    /// Lets it go on after [`Postgres::freeze`].
-    pub fn thaw(&self) -> Result<(), StartError> {
-        self.server.thaw()
+impl DerefMut for Postgres {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }
 

@@ -58,9 +58,9 @@ pub(crate) enum Ready {
     PostmasterFile(PathBuf),
 }
 
-/// A server with its folder. Dropping ends both without waiting for it.
+/// A server of any kind with its folder. Dropping ends both without waiting for it.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     launch: Launch,
     port: u16,
     account: Account,
@@ -98,17 +98,17 @@ impl Server {
     }
 
     /// The port of 127.0.0.1 that it listens on, the same after each restart.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Everything that it logged.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.folder.as_ref().map(|folder| folder.log_text(0)).unwrap_or_default()
     }
 
-    /// Where data and log are.
-    pub(crate) fn path(&self) -> &Path {
+    /// The folder with its data and its log, gone when the server is.
+    pub fn path(&self) -> &Path {
         self.folder.as_ref().map_or(Path::new(""), Folder::path)
     }
 
@@ -122,7 +122,7 @@ impl Server {
     }
 
     /// Ends the server in order, and keeps its data. Nothing happens to one that is halted or has ended.
-    pub(crate) async fn halt(&mut self) -> Result<(), StartError> {
+    pub async fn halt(&mut self) -> Result<(), StartError> {
         let Some(running) = &mut self.running else { return Ok(()) };
         running.thaw();
         running.signal(self.launch.halt);
@@ -140,13 +140,13 @@ impl Server {
     }
 
     /// Halts it if it runs, and starts it on the same port with the same data.
-    pub(crate) async fn restart(&mut self) -> Result<(), StartError> {
+    pub async fn restart(&mut self) -> Result<(), StartError> {
         self.halt().await?;
         self.launch().await
     }
 
     /// Stops all its processes in their tracks: connections stay, and nothing answers.
-    pub(crate) fn freeze(&self) -> Result<(), StartError> {
+    pub fn freeze(&self) -> Result<(), StartError> {
         let server = self.server_pid()?;
         let refused = |error| signalling(error, self.launch.name);
         // The first one first: it cannot start others from then on.
@@ -167,7 +167,7 @@ impl Server {
     }
 
     /// Lets a frozen server go on.
-    pub(crate) fn thaw(&self) -> Result<(), StartError> {
+    pub fn thaw(&self) -> Result<(), StartError> {
         self.server_pid()?;
         if let Some(running) = &self.running {
             running.thaw();

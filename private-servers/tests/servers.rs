@@ -98,7 +98,7 @@ async fn postgres_knows_unicode_and_settings_of_the_caller() {
 #[tokio::test]
 async fn stop_leaves_nothing() {
     let server = postgres().await;
-    let (folder, port) = (server.folder().to_owned(), server.port());
+    let (folder, port) = (server.path().to_owned(), server.port());
     assert!(folder.join("data/PG_VERSION").exists());
     server.stop().await.unwrap();
     assert!(!folder.exists());
@@ -108,7 +108,7 @@ async fn stop_leaves_nothing() {
 #[tokio::test]
 async fn dropped_server_goes_even_frozen() {
     let server = postgres().await;
-    let (folder, port) = (server.folder().to_owned(), server.port());
+    let (folder, port) = (server.path().to_owned(), server.port());
     server.freeze().unwrap();
     drop(server);
     until("the folder is gone", || !folder.exists()).await;
@@ -121,7 +121,7 @@ async fn strangers_are_asked_for_a_password() {
     let error = PgConnection::connect(&server.url("postgres", "guessed", "postgres")).await.unwrap_err();
     let refused = error.as_database_error().unwrap().code();
     assert_eq!(refused.as_deref(), Some("28P01"), "{error}");
-    let mode = fs::metadata(server.folder()).unwrap().mode();
+    let mode = fs::metadata(server.path()).unwrap().mode();
     assert_eq!(mode & 0o077, 0, "others can read the data");
     server.stop().await.unwrap();
 }
@@ -129,7 +129,7 @@ async fn strangers_are_asked_for_a_password() {
 #[tokio::test]
 async fn servers_never_run_as_root() {
     let server = postgres().await;
-    let owner = fs::metadata(server.folder().join("data/postmaster.pid")).unwrap().uid();
+    let owner = fs::metadata(server.path().join("data/postmaster.pid")).unwrap().uid();
     assert_ne!(owner, 0);
     server.stop().await.unwrap();
 }
@@ -228,7 +228,7 @@ async fn hold_servers() {
     let (postgres, redis) = (postgres().await, Redis::start().await.unwrap());
     let pool = PgBouncer::start(&postgres, PoolMode::Session, 1).await.unwrap();
     let ports = [postgres.port(), redis.port(), pool.port()].map(|port| port.to_string()).join(" ");
-    println!("\nheld {} {ports}", postgres.folder().display());
+    println!("\nheld {} {ports}", postgres.path().display());
     std::future::pending::<()>().await;
 }
 
