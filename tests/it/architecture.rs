@@ -154,7 +154,7 @@ fn every_source_of_deployer_stands_in_the_architecture() {
 
 #[test]
 fn every_source_says_first_what_it_is_for() {
-    let all = ["src", "sandbox/src", "xtask/src", "tests"].into_iter().flat_map(sources);
+    let all = ["src", "sandbox/src", "private-servers", "xtask/src", "tests"].into_iter().flat_map(sources);
     let silent: Vec<_> =
         all.filter(|source| !source.first.starts_with("//! ")).map(|source| source.path).collect();
     none(&silent);
@@ -174,7 +174,7 @@ fn payloads_cannot_be_printed() {
 
 #[test]
 fn no_source_names_the_machine_that_it_was_written_on() {
-    let all = ["src", "sandbox", "xtask", "tests"].into_iter().flat_map(sources);
+    let all = ["src", "sandbox", "private-servers", "xtask", "tests"].into_iter().flat_map(sources);
     let written = ["/work", "/tmp", "/root"].map(|folder| format!("\"{folder}/"));
     let words: Vec<_> = written.iter().map(String::as_str).collect();
     none(&lines_with(&all.collect::<Vec<_>>(), &words));
