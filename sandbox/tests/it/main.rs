@@ -6,6 +6,8 @@
 mod artifacts;
 mod faults;
 mod persistence;
+mod pushed;
+mod registry;
 mod support;
 mod time;
 mod tokens;
