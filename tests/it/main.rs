@@ -7,6 +7,7 @@
 mod agent_army;
 mod architecture;
 mod bad_input;
+mod build;
 mod clients;
 mod conformance;
 mod crash;
