@@ -3,8 +3,8 @@
 use super::building::{self, Buildable};
 use super::session::{Reach, Session, tag};
 use super::{CliError, Exit, Global};
-use crate::config::Environment;
 use crate::config::model::Target;
+use crate::config::{self, Environment, Inputs};
 use crate::view::{BuildAnswer, Out};
 
 /// Build the images of services and push them to the registry
@@ -47,7 +47,10 @@ async fn build(args: &Args, session: &Session, out: &Out) -> Result<BuildAnswer,
     check(env, &args.services)?;
     let wanted = |key: &str| args.services.is_empty() || args.services.iter().any(|asked| asked == key);
     let found = building::prepared(env, &session.root, wanted)?;
-    let tags: Vec<String> = args.tag.iter().chain(&env.deploy_tag).take(1).cloned().collect();
+    let tags: Vec<String> = match &args.tag {
+        Some(tag) => vec![tag.clone()],
+        None => deploy_tag(session)?.into_iter().collect(),
+    };
     let mut builds = Vec::new();
     for each in &found {
         match Buildable::built(each, session, &tags, args.force, out).await {
@@ -61,6 +64,12 @@ async fn build(args: &Args, session: &Session, out: &Out) -> Result<BuildAnswer,
     }
     let next = (env.target != Target::Sandbox).then(|| command(env, &session.reach, &builds));
     Ok(BuildAnswer { environment: env.name.clone(), builds, next })
+}
+
+/// `image_tags.deploy`, which git may be asked for.
+fn deploy_tag(session: &Session) -> Result<Option<String>, CliError> {
+    let inputs = Inputs { deploy_tag: true, project_number: session.number };
+    Ok(config::load(&session.root, &session.env.name, &inputs)?.environment.deploy_tag)
 }
 
 /// The command that releases what was built.

@@ -184,7 +184,8 @@ impl Connection {
 pub struct Session {
     pub connection: Connection,
     pub env: Environment,
-    number: Option<u64>,
+    /// The project's, where it is known.
+    pub number: Option<u64>,
     /// The flags that say where it lives.
     pub reach: Vec<String>,
     /// The folder that holds `environments`.

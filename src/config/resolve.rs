@@ -217,6 +217,10 @@ fn resolve_service(
     };
     let mut own = keys.container;
     own.image = own.image.or_else(|| around.images.as_ref().map(|images| format!("{images}/{key}")));
+    if keys.build.is_some() {
+        // Without a registry `build` itself is what is wrong.
+        own.image.get_or_insert_default();
+    }
     let image = own.image.clone();
     let mut main = container::resolve(path, own, &around.names, findings);
     let port = keys.port.unwrap_or(PORT);

@@ -59,6 +59,9 @@ fn profile(environment: &str) -> &'static str {
 /// What is built has to have a place to be pushed to, and the build says which tag and digest it gets.
 fn check_image(service_path: &str, service: &Built<'_>, findings: &mut Findings) {
     let Some(images) = service.images else {
+        if findings.is_broken("registry") {
+            return;
+        }
         let diagnostic =
             Diagnostic::error("build", "`build` without a `registry`: the image has nowhere to go")
                 .label("no registry")
