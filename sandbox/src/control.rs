@@ -8,7 +8,6 @@ use crate::error::{Answer, Status};
 use crate::faults::Spec;
 use crate::server::{Calls, Shared, json_response, lock};
 use crate::services::{artifactregistry, secretmanager};
-use crate::store::StoreError;
 use crate::world::World;
 
 /// Serves one request below `/__sandbox/`.
@@ -49,7 +48,7 @@ pub(crate) async fn serve(
         ("GET", ["state"]) => json_response(StatusCode::OK, &state(shared), None),
         ("POST", ["reset"]) => match reset(shared) {
             Ok(()) => done(),
-            Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            Err(why) => refused(StatusCode::INTERNAL_SERVER_ERROR, &why),
         },
         ("POST", ["artifacts"]) => change(shared, |world| artifactregistry::seed(world, body)),
         ("POST", ["artifacts", "cleanup"]) => change(shared, |world| artifactregistry::clean_up(world, body)),
@@ -139,12 +138,13 @@ fn change(shared: &Shared, act: impl FnOnce(&mut World) -> Answer) -> Response {
     }
 }
 
-fn reset(shared: &Shared) -> Result<(), StoreError> {
+fn reset(shared: &Shared) -> Result<(), String> {
     lock(&shared.faults).clear();
     *lock(&shared.calls) = Calls::default();
     let mut world = lock(&shared.world);
     world.reset();
-    world.commit()
+    world.commit().map_err(|error| error.to_string())?;
+    shared.registry.clear().map_err(|error| format!("the blobs cannot be removed: {error}"))
 }
 
 #[cfg(test)]

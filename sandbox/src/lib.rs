@@ -4,7 +4,8 @@
 //! `dispatch`, which asks `protojson` whether the body is what the method takes, Service Usage whether the API is
 //! enabled and `permissions` whether the caller may, and calls a handler in `services` on the `World`. What the
 //! handler changed is journalled by `store` before the answer leaves. To serve one more method, write a handler, name it in its
-//! module's `routes()`, and put its permissions into `data/permissions.tsv`.
+//! module's `routes()`, and put its permissions into `data/permissions.tsv`. Pushes and pulls of images, `/v2/`, go from
+//! `server` to `registry`.
 
 pub mod call;
 pub mod clock;
@@ -19,6 +20,7 @@ mod permissions;
 pub mod projects;
 pub mod protojson;
 pub mod quotas;
+mod registry;
 pub mod routing;
 pub mod schema;
 mod server;

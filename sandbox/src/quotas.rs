@@ -19,6 +19,10 @@ const WINDOW: i64 = 60;
 /// What the sandbox's own pages do not say.
 const OTHERWISE: u64 = 600;
 
+/// Of Artifact Registry, pushes and pulls included.
+const ARTIFACT_READS: u64 = 60_000;
+const ARTIFACT_WRITES: u64 = 18_000;
+
 /// Windows in use, by project, region and bucket.
 #[derive(Debug, Default)]
 pub struct Quotas {
@@ -63,8 +67,8 @@ fn limit(method: &Method) -> (&'static str, u64) {
         ("iamcredentials", _) => ("credential", 60_000),
         ("sts", _) => ("token", 6000),
         ("artifactregistry", _) if repository_made_or_deleted(method.id) => ("repository", 30),
-        ("artifactregistry", false) => ("read", 60_000),
-        ("artifactregistry", true) => ("write", 18_000),
+        ("artifactregistry", false) => ("read", ARTIFACT_READS),
+        ("artifactregistry", true) => ("write", ARTIFACT_WRITES),
         ("serviceusage", true) => ("write", 240),
         (_, false) => ("read", OTHERWISE),
         (_, true) => ("write", OTHERWISE),
@@ -78,11 +82,37 @@ fn repository_made_or_deleted(id: &str) -> bool {
 impl Quotas {
     /// Takes one request out of its window, or says when to retry. `now` is in seconds of the Unix epoch.
     pub fn take(&mut self, route: &Route, now: i64) -> Result<(), Status> {
-        let Bucket { kind, limit, per_location } = Bucket::of(route.method);
+        let bucket = Bucket::of(route.method);
         let project = route.segments.get(1).map_or("", String::as_str);
-        let location = if per_location { route.segments.get(3).map_or("", String::as_str) } else { "" };
-        let bucket = format!("{}/{kind}/{project}/{location}", route.method.host);
-        let window = self.windows.entry(bucket).or_insert(Window { start: now, used: 0 });
+        let location = route.segments.get(3).map_or("", String::as_str);
+        self.draw(&bucket, route.method.host, project, location, now)
+    }
+
+    /// The same for a request to the registry itself, which draws on the windows of Artifact Registry.
+    pub(crate) fn take_for_registry(
+        &mut self,
+        project: &str,
+        location: &str,
+        write: bool,
+        now: i64,
+    ) -> Result<(), Status> {
+        let (kind, limit) = if write { ("write", ARTIFACT_WRITES) } else { ("read", ARTIFACT_READS) };
+        let bucket = Bucket { kind, limit, per_location: true };
+        self.draw(&bucket, "artifactregistry.googleapis.com", project, location, now)
+    }
+
+    fn draw(
+        &mut self,
+        bucket: &Bucket,
+        host: &str,
+        project: &str,
+        location: &str,
+        now: i64,
+    ) -> Result<(), Status> {
+        let Bucket { kind, limit, per_location } = *bucket;
+        let location = if per_location { location } else { "" };
+        let window = self.windows.entry(format!("{host}/{kind}/{project}/{location}"));
+        let window = window.or_insert(Window { start: now, used: 0 });
         if now - window.start >= WINDOW {
             *window = Window { start: now, used: 0 };
         }
@@ -92,9 +122,8 @@ impl Quotas {
         }
         let seconds = u64::try_from(WINDOW - (now - window.start)).unwrap_or(1).max(1);
         let message = format!(
-            "Quota exceeded for quota metric '{kind} requests' and limit '{kind} requests per minute' of service '{}' \
-             for consumer 'project:{project}': {limit}.",
-            route.method.host
+            "Quota exceeded for quota metric '{kind} requests' and limit '{kind} requests per minute' of service '{host}' \
+             for consumer 'project:{project}': {limit}."
         );
         Err(quota_status(&message, &format!("project:{project}"), seconds))
     }

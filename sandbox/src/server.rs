@@ -17,7 +17,9 @@ use crate::control;
 use crate::dispatch;
 use crate::error::{Answer, Status};
 use crate::faults::{Action, Failure, Faults, Strike, When};
+use crate::methods::Method;
 use crate::quotas::Quotas;
+use crate::registry::{self, Storage, Target};
 use crate::routing::{self, Route};
 use crate::wire::Scissors;
 use crate::world::{OperationFault, World};
@@ -63,16 +65,16 @@ impl Calls {
         self.began.elapsed().as_secs_f64() * 1000.0
     }
 
-    fn begin(&mut self, route: Option<&Route>, verb: &str, path: &str) -> u64 {
+    fn begin(&mut self, method: Option<&'static Method>, verb: &str, path: &str, write: bool) -> u64 {
         self.last += 1;
         if self.records.len() < MAX_CALLS {
             self.records.push(Record {
                 seq: self.last,
-                method: route.map(|route| route.method.id),
+                method: method.map(|method| method.id),
                 http: verb.to_owned(),
                 path: path.to_owned(),
                 status: None,
-                write: route.is_some_and(|route| route.method.write),
+                write,
                 start_ms: self.now(),
                 end_ms: None,
             });
@@ -96,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) faults: Mutex<Faults>,
     pub(crate) calls: Mutex<Calls>,
     pub(crate) quotas: Option<Mutex<Quotas>>,
+    pub(crate) registry: Storage,
     pub(crate) latency: Duration,
 }
 
@@ -114,9 +117,12 @@ async fn handle(
     ConnectInfo(scissors): ConnectInfo<Scissors>,
     request: Request,
 ) -> Response {
+    let path = request.uri().path().to_owned();
+    let host = authority(request.uri(), request.headers());
+    if let Some(target) = registry::find(host.as_deref(), &path) {
+        return respond_registry(&shared, &scissors, &target, request).await;
+    }
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path().to_owned();
-    let host = authority(&parts.uri, &parts.headers);
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         let status = Status::invalid_argument("Request payload size exceeds the limit: 10485760 bytes.");
         return failure(&status, 413, None);
@@ -176,28 +182,57 @@ fn token_in(query: &str) -> Option<String> {
 
 async fn respond(shared: &Shared, scissors: &Scissors, incoming: &Incoming) -> Response {
     let route = routing::find(incoming.host.as_deref(), &incoming.verb, &incoming.path);
-    let seq = lock(&shared.calls).begin(route.as_ref().ok(), &incoming.verb, &incoming.path);
-    let strike = lock(&shared.faults).strike(route.as_ref().ok().map(|route| route.method), &incoming.path);
+    let method = route.as_ref().ok().map(|route| route.method);
+    let write = method.is_some_and(|method| method.write);
+    let seq = lock(&shared.calls).begin(method, &incoming.verb, &incoming.path, write);
+    let strike = lock(&shared.faults).strike(method, &incoming.path);
+    let work = async {
+        match route.and_then(|route| answer(shared, &route, incoming, strike.as_ref())) {
+            Ok(value) => json_response(StatusCode::OK, &value, None),
+            Err(status) => failure(&status, status.code.http(), None),
+        }
+    };
+    travel(shared, scissors, seq, strike.as_ref(), work).await
+}
+
+/// A request to the registry; its body is not read yet, since it may be too large to be held.
+async fn respond_registry(
+    shared: &Shared,
+    scissors: &Scissors,
+    target: &Target,
+    request: Request,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let write = !request.method().is_safe();
+    let seq = lock(&shared.calls).begin(None, request.method().as_str(), &path, write);
+    let strike = lock(&shared.faults).strike(None, &path);
+    travel(shared, scissors, seq, strike.as_ref(), registry::serve(shared, target, request)).await
+}
+
+/// The way of a noted request: latency, a fault before it, its work, a fault after it, and the note of its answer.
+async fn travel(
+    shared: &Shared,
+    scissors: &Scissors,
+    seq: u64,
+    strike: Option<&Strike>,
+    work: impl Future<Output = Response>,
+) -> Response {
     if !shared.latency.is_zero() {
         tokio::time::sleep(shared.latency).await;
     }
-    if let Some(strike) = &strike
+    if let Some(strike) = strike
         && strike.when == When::Before
         && let Some(response) = carry_out(shared, scissors, strike).await
     {
         return finish(shared, scissors, seq, response);
     }
-    let answer = route.and_then(|route| answer(shared, &route, incoming, strike.as_ref()));
-    if let Some(strike) = &strike
+    let mut response = work.await;
+    if let Some(strike) = strike
         && strike.when == When::After
-        && let Some(response) = carry_out(shared, scissors, strike).await
+        && let Some(instead) = carry_out(shared, scissors, strike).await
     {
-        return finish(shared, scissors, seq, response);
+        response = instead;
     }
-    let response = match answer {
-        Ok(value) => json_response(StatusCode::OK, &value, None),
-        Err(status) => failure(&status, status.code.http(), None),
-    };
     finish(shared, scissors, seq, response)
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -14,6 +15,7 @@ use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::projects::{ProjectSeed, is_project_id};
 use crate::quotas::Quotas;
+use crate::registry::Storage;
 use crate::server::{self, Calls, Shared, lock};
 use crate::store::{self, FolderLock, Holder, Journal, StoreError};
 use crate::wire::{Scissors, Wire};
@@ -77,6 +79,8 @@ pub enum StartError {
         address.map_or_else(String::new, |address| format!(" at http://{address}"))
     )]
     Locked { path: PathBuf, address: Option<SocketAddr> },
+    #[error("cannot make a folder for images below {}: set TMPDIR, or name a folder with --state", path.display())]
+    NoTemporaryFolder { path: PathBuf, source: io::Error },
     #[error(
         "'{id}' is no project ID: 6 to 30 lower-case letters, digits and hyphens, beginning with a letter"
     )]
@@ -102,6 +106,8 @@ pub struct Sandbox {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     lock: Option<FolderLock>,
+    /// Where blobs are without a state folder; removed with the sandbox.
+    _temporary: Option<TempDir>,
 }
 
 /// Empties a state folder, and answers whether there was anything in it. What is no state folder is left alone, and so is
@@ -131,6 +137,7 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
         let made = world.use_project(&seed.id);
         made.map_err(|_| StartError::ProjectId { id: seed.id.clone() })?;
     }
+    let (registry, temporary) = open_registry(options.state.as_deref(), &mut world)?;
     world.commit()?;
     let listener = listen(options.port).await?;
     let failed = |source| StartError::Listen { port: options.port, source };
@@ -143,6 +150,7 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
         faults: Mutex::new(Faults::default()),
         calls: Mutex::new(Calls::default()),
         quotas: options.quotas.then(|| Mutex::new(Quotas::default())),
+        registry,
         latency: options.latency,
     });
     let service = server::router(Arc::clone(&shared)).into_make_service_with_connect_info::<Scissors>();
@@ -157,7 +165,19 @@ pub async fn start(options: Options) -> Result<Sandbox, StartError> {
         }
     });
     tracing::info!(%address, "sandbox listens");
-    Ok(Sandbox { address, shared, stop: Some(stop), task, lock })
+    Ok(Sandbox { address, shared, stop: Some(stop), task, lock, _temporary: temporary })
+}
+
+/// The registry with its blobs in the state folder, or in a temporary one.
+fn open_registry(state: Option<&Path>, world: &mut World) -> Result<(Storage, Option<TempDir>), StartError> {
+    if let Some(dir) = state {
+        let folder = dir.join(store::BLOBS);
+        let opened = Storage::open(&folder, world);
+        return Ok((opened.map_err(|source| StartError::FolderUnwritable { path: folder, source })?, None));
+    }
+    let failed = |source| StartError::NoTemporaryFolder { path: std::env::temp_dir(), source };
+    let temporary = tempfile::Builder::new().prefix("gcp-sandbox-").tempdir().map_err(failed)?;
+    Ok((Storage::open(temporary.path(), world).map_err(failed)?, Some(temporary)))
 }
 
 async fn listen(port: u16) -> Result<TcpListener, StartError> {

@@ -25,6 +25,8 @@ const FRESH_JOURNAL: &str = "journal.new";
 const LOCK: &str = "lock";
 const ADDRESS: &str = "address";
 const FRESH_ADDRESS: &str = "address.new";
+/// The folder of what was pushed.
+pub(crate) const BLOBS: &str = "blobs";
 
 type Docs = BTreeMap<String, BTreeMap<String, Value>>;
 
@@ -206,6 +208,11 @@ pub(crate) fn empty(dir: &Path) -> Result<bool, StoreError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(StoreError::Folder { path: dir.to_owned(), source }),
         }
+    }
+    match std::fs::remove_dir_all(dir.join(BLOBS)) {
+        Ok(()) => removed = true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(StoreError::Folder { path: dir.to_owned(), source }),
     }
     // The lock stays: who waits for it would otherwise hold a lock that nobody else sees.
     Ok(removed)

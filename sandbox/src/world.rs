@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::Apis;
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Answer, Status};
+use crate::error::Status;
 use crate::iam;
 use crate::operations;
 use crate::store::{Journal, Mutation, StoreError};
@@ -230,7 +230,7 @@ impl World {
     }
 
     /// Runs `change`; takes back all it did when it fails, because a refused call changes nothing.
-    pub fn attempt(&mut self, change: impl FnOnce(&mut Self) -> Answer) -> Answer {
+    pub fn attempt<T, E>(&mut self, change: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
         let mark = self.noted.len();
         let answer = change(self);
         if answer.is_err() {
@@ -307,7 +307,7 @@ mod tests {
     fn a_refused_change_leaves_nothing_behind() {
         let mut world = World::in_memory(1, Apis::All);
         world.put("things", "a", json!(1));
-        let answer = world.attempt(|world| {
+        let answer: Result<(), Status> = world.attempt(|world| {
             world.put("things", "a", json!(2));
             world.put("things", "b", json!(3));
             world.remove("things", "a");

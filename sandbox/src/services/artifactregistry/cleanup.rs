@@ -60,7 +60,23 @@ fn condemned(world: &World, repository: &Value) -> Vec<Value> {
             }
         }
     }
+    keep_listed(world, &mut found);
     found
+}
+
+/// What an index that stays lists, stays.
+fn keep_listed(world: &World, found: &mut Vec<Value>) {
+    loop {
+        let going: Vec<String> =
+            found.iter().filter_map(|entry| entry["name"].as_str().map(str::to_owned)).collect();
+        found.retain(|entry| {
+            let mut parents = versions::parents(world, entry["name"].as_str().unwrap_or_default());
+            parents.all(|parent| going.iter().any(|name| name == parent))
+        });
+        if found.len() == going.len() {
+            return;
+        }
+    }
 }
 
 /// Names of versions with the time of their upload, by the id of their package, newest first.

@@ -54,9 +54,14 @@ fn view(version: &Value, tags: &[String]) -> Value {
         "imageSizeBytes": metadata["imageSizeBytes"],
         "uploadTime": version["createTime"],
         "mediaType": metadata["mediaType"],
-        "buildTime": metadata["buildTime"],
         "updateTime": version["updateTime"],
     });
+    // What the manifest or its configuration may lack.
+    for field in ["buildTime", "artifactType", "imageManifests"] {
+        if let Some(value) = metadata.get(field) {
+            image[field] = value.clone();
+        }
+    }
     if !tags.is_empty() {
         image["tags"] = json!(tags);
     }
@@ -92,7 +97,7 @@ fn list(world: &mut World, call: &Call) -> Answer {
 }
 
 /// The repository and the package that an image reference names; `None` for another registry.
-pub(super) fn place(reference: &Reference<'_>) -> Option<(String, String)> {
+pub(crate) fn place(reference: &Reference<'_>) -> Option<(String, String)> {
     let location = reference.host?.strip_suffix(HOST_SUFFIX)?;
     let mut parts = reference.path.splitn(3, '/');
     let (project, id) = (parts.next()?, parts.next()?);

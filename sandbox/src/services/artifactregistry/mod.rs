@@ -1,7 +1,7 @@
 //! Artifact Registry v1: repositories, and the Docker images in them as packages, versions and tags.
 //!
-//! Nothing can be pushed here: images come over the control endpoint (`seed`), and cleanup policies are carried out
-//! when it says so (`cleanup`), never by themselves.
+//! Images come over the registry protocol (`pushed`), or without content over the control endpoint (`seed`). Cleanup
+//! policies are carried out when the control endpoint says so (`cleanup`), never by themselves.
 
 mod cleanup;
 mod images;
@@ -9,6 +9,7 @@ mod lists;
 mod names;
 mod packages;
 mod policies;
+pub(crate) mod pushed;
 mod repositories;
 mod rules;
 mod seed;
@@ -109,6 +110,8 @@ pub fn finish(world: &mut World, effect: &ArtifactEffect) -> Result<(String, Val
             for target in &there {
                 versions::check_untagged(world, &target.name, *force)?;
             }
+            let going: Vec<&str> = there.iter().map(|target| target.name.as_str()).collect();
+            versions::check_alone(world, &going)?;
             for target in there {
                 versions::remove(world, &target.name);
             }
@@ -136,6 +139,7 @@ fn view(doc: &Value) -> Value {
     let mut shown = doc.clone();
     if let Some(fields) = shown.as_object_mut() {
         fields.remove(ID);
+        fields.remove(pushed::CONTENT);
     }
     shown
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::names;
 use super::{ArtifactEffect, ID, PACKAGES, REPOSITORIES, TAGS, Target, VERSIONS};
-use super::{find, lists, policies, remove_below, rules, start_operation};
+use super::{find, lists, policies, pushed, remove_below, rules, start_operation};
 use crate::call::{Call, Handler};
 use crate::error::{Answer, Status};
 use crate::iam;
@@ -81,6 +81,7 @@ pub(super) fn remove(world: &mut World, name: &str) {
     for collection in [TAGS, VERSIONS, PACKAGES] {
         remove_below(world, collection, name);
     }
+    pushed::remove_blobs(world, name);
     world.forget_policies(name);
     world.remove(REPOSITORIES, name);
 }

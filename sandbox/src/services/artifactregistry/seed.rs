@@ -1,11 +1,11 @@
-//! Images that come over the control endpoint, as if they had been pushed.
+//! Images that come over the control endpoint, as if they had been pushed: they exist and have no content.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{ID, PACKAGES, REPOSITORIES, VERSIONS, find, images, names, read_control, tags};
+use super::{VERSIONS, images, pushed, read_control, tags};
 use crate::error::{Answer, Status};
 use crate::services::run::image;
 use crate::world::{World, written};
@@ -38,7 +38,7 @@ pub(crate) fn seed(world: &mut World, body: &[u8]) -> Answer {
     let (repository, package) = images::place(&reference).ok_or_else(|| {
         Status::invalid_argument(format!("'{}' is not an image of an Artifact Registry.", push.image))
     })?;
-    check_repository(find(world, REPOSITORIES, &repository)?)?;
+    pushed::check_repository(world, &repository)?;
     let given = push.digest.as_deref().or(reference.digest);
     if push.digest.is_some() && reference.digest.is_some_and(|digest| Some(digest) != given) {
         return Err(Status::invalid_argument("The image and the request name different digests."));
@@ -53,15 +53,6 @@ pub(crate) fn seed(world: &mut World, body: &[u8]) -> Answer {
         tags::point(world, &format!("{package}/tags/{tag}"), &version)?;
     }
     Ok(json!({ "uri": images::uri(&version), "digest": digest }))
-}
-
-fn check_repository(repository: &Value) -> Result<(), Status> {
-    if repository["format"] == "DOCKER" && repository["mode"] == "STANDARD_REPOSITORY" {
-        return Ok(());
-    }
-    Err(Status::failed_precondition(
-        "Images can be put into standard repositories of the format DOCKER only.",
-    ))
 }
 
 fn check_words(digest: &str, tags: &BTreeSet<&str>) -> Result<(), Status> {
@@ -85,32 +76,17 @@ fn uploaded(world: &World, given: Option<&str>) -> Result<String, Status> {
     Ok(written(instant))
 }
 
-/// Makes the version and its package where they are not there yet. A version that is there was uploaded before.
+/// Makes the version with metadata by chance. A version that is there was uploaded before.
 fn publish(world: &mut World, package: &str, version: &str, uploaded: &str) {
     if world.doc(VERSIONS, version).is_some() {
         return;
     }
     let bytes = world.random_between(20_000_000, 400_000_000);
-    let id = world.next_id();
-    let doc = json!({
-        "name": version,
-        "createTime": uploaded,
-        "updateTime": uploaded,
-        "metadata": {
-            "name": images::name(version),
-            "buildTime": uploaded,
-            "imageSizeBytes": bytes.to_string(),
-            "mediaType": images::MEDIA_TYPE,
-        },
-        ID: id,
+    let metadata = json!({
+        "name": images::name(version),
+        "buildTime": uploaded,
+        "imageSizeBytes": bytes.to_string(),
+        "mediaType": images::MEDIA_TYPE,
     });
-    world.put(VERSIONS, version, doc);
-    let mut doc = world.doc(PACKAGES, package).cloned().unwrap_or_else(
-        || json!({ "name": package, "displayName": names::id_of(package), "createTime": uploaded, ID: id }),
-    );
-    // "This includes publishing a new version of the package"; an upload may be dated back.
-    if doc["updateTime"].as_str().is_none_or(|time| time < uploaded) {
-        doc["updateTime"] = json!(uploaded);
-    }
-    world.put(PACKAGES, package, doc);
+    pushed::make_version(world, package, version, uploaded, metadata);
 }

@@ -69,8 +69,31 @@ pub(super) fn check_untagged(world: &World, version: &str, force: bool) -> Resul
     if tagged { tags::check_movable(world, version) } else { Ok(()) }
 }
 
+/// The versions of the same package that list this one: indexes of the platforms that it is one of.
+pub(crate) fn parents<'a>(world: &'a World, version: &'a str) -> impl Iterator<Item = &'a str> {
+    let digest = names::last(version);
+    let lists = move |doc: &Value| {
+        let children = doc[super::pushed::CONTENT]["children"].as_array();
+        children.into_iter().flatten().any(|child| child["digest"] == digest)
+    };
+    let siblings = world.list(VERSIONS, &format!("{}/versions/", names::parent(version)));
+    siblings.filter(move |(_, doc)| lists(doc)).map(|(name, _)| name)
+}
+
+/// An index keeps what it lists: `going` may have parents among themselves only.
+pub(super) fn check_alone(world: &World, going: &[&str]) -> Result<(), Status> {
+    for version in going {
+        if let Some(parent) = parents(world, version).find(|parent| !going.contains(parent)) {
+            return Err(Status::failed_precondition(format!(
+                "The version {version} is listed by {parent}: delete that first."
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Takes a version and the tags that point to it away.
-pub(super) fn remove(world: &mut World, version: &str) {
+pub(crate) fn remove(world: &mut World, version: &str) {
     let tags: Vec<String> =
         tags::of_version(world, version).filter_map(|tag| tag["name"].as_str().map(str::to_owned)).collect();
     for tag in tags {
@@ -84,6 +107,7 @@ fn delete(world: &mut World, call: &Call) -> Answer {
     let name = names::version(call);
     let targets = vec![Target::of(find(world, VERSIONS, &name)?)];
     check_untagged(world, &name, force)?;
+    check_alone(world, &[&name])?;
     Ok(start_operation(world, &name, ArtifactEffect::DeleteVersions { targets, force }))
 }
 
@@ -97,13 +121,14 @@ fn batch_delete(world: &mut World, call: &Call) -> Answer {
         return Err(Status::invalid("names", "The names of the versions are required."));
     }
     let mut targets = Vec::with_capacity(names.len());
-    for name in names {
+    for name in &names {
         if names::repository_of(name) != repository {
             return Err(Status::invalid("names", format!("The version {name} is not in {repository}.")));
         }
         targets.push(Target::of(find(world, VERSIONS, name)?));
         check_untagged(world, name, false)?;
     }
+    check_alone(world, &names)?;
     let mut spec = OperationSpec::done(BATCH_METADATA, json!({}), EMPTY_URL, json!({}));
     if call.body["validateOnly"] != true {
         let effect = ArtifactEffect::DeleteVersions { targets, force: false };
