@@ -212,7 +212,7 @@ impl Session {
         let mut session = Self { connection, env: loaded.environment, number, reach, root, others };
         if loaded.needs_project_number {
             let number = session.planner().project_number().await?;
-            let inputs = Inputs { project_number: Some(number) };
+            let inputs = Inputs { project_number: Some(number), ..Inputs::default() };
             session.env = config::load(&session.root, name, &inputs)?.environment;
             session.others = self::others(&session.root, name, Some(number))?;
             session.number = Some(number);
@@ -308,7 +308,7 @@ impl Session {
 /// The other environments. One that cannot be read stops everything: what it shares would change hands.
 pub fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<Environment>, CliError> {
     let names = config::names(root)?.into_iter().filter(|other| other != name);
-    let inputs = Inputs { project_number };
+    let inputs = Inputs { project_number, ..Inputs::default() };
     names.map(|other| Ok(config::load(root, &other, &inputs)?.environment)).collect()
 }
 

@@ -279,10 +279,9 @@ fn the_numbers_of_github_may_be_written_both_ways() {
 
 #[test]
 fn a_build_says_little_and_means_the_rest() {
-    let text = "registry: {repository: shop}\nimage_tags: {deploy: v1}\n\
+    let text = "registry: {repository: shop}\n\
                 services: {front: {build: {builder: cargo}}, back: {build: {builder: docker, args: {A: x}}}}\n";
     let environment = read_services(text).environment;
-    assert_eq!(environment.deploy_tag.as_deref(), Some("v1"));
     let build = environment.services["front"].build.as_ref().unwrap();
     assert_eq!((build.context.as_str(), &build.paths), (".", &None));
     let model::Builder::Cargo(cargo) = &build.builder else { panic!("{build:?}") };
@@ -303,4 +302,21 @@ fn what_is_deployed_elsewhere_than_in_dev_is_built_for_release() {
         loaded(&[("base.yaml", &base), ("staging.yaml", "deployer: v1\nenvironment: staging\n")], "staging");
     let build = loaded.environment.services["front"].build.clone().unwrap();
     assert!(matches!(build.builder, model::Builder::Cargo(cargo) if cargo.profile == "release"));
+}
+
+#[test]
+fn the_tag_of_builds_is_read_for_builds_alone() {
+    let files = |tag: &str| {
+        with_services(&format!("image_tags: {{deploy: \"{tag}\"}}\nservices: {{front: {{{IMAGE}}}}}\n"))
+    };
+    let read = |tag: &str, deploy_tag: bool| {
+        let files = files(tag);
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        load(folder(&files).path(), "dev", &Inputs { deploy_tag, ..Inputs::default() })
+    };
+    assert_eq!(read("v1", true).unwrap().environment.deploy_tag.as_deref(), Some("v1"));
+    // No folder of a test lies in a git repository.
+    assert!(read("${git.sha}", true).is_err() && read("two words", true).is_err());
+    let (one, other) = (read("${git.sha}", false).unwrap(), read("v2", false).unwrap());
+    assert_eq!(one.environment.digest, other.environment.digest);
 }
