@@ -27,7 +27,7 @@ pub(super) fn check(binary: &[u8], has_base: bool) -> Result<(), BuildError> {
             "the binary is not static: it needs {loader}, and an image without a base has no files"
         ))
         .hint("name an image that has what it needs: `build.base: gcr.io/distroless/cc-debian12@sha256:...`")
-        .hint("or find out what turns static linking off, e.g. `-C target-feature=-crt-static` in RUSTFLAGS or .cargo/config.toml")),
+        .hint("or find out what links it dynamically: arguments of the linker in RUSTFLAGS, .cargo/config.toml or a build script")),
         _ => Ok(()),
     }
 }

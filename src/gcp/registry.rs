@@ -10,7 +10,7 @@ use oci_client::client::{Client, ClientConfig, ClientProtocol, linux_amd64_resol
 use oci_client::errors::{OciDistributionError, OciEnvelope, OciError, OciErrorCode};
 use oci_client::manifest::OciDescriptor;
 use oci_client::secrets::RegistryAuth;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::api::{Api, Method};
 use super::auth;
@@ -111,14 +111,17 @@ impl Gcp {
         self.endpoint().image(image)
     }
 
-    /// The digest of an image with a tag or digest; `None` when there is no such image, or no repository for it.
+    /// The digest of an image with a tag or digest; `None` when there is no such image, no repository for it,
+    /// or its API is not enabled yet.
     pub async fn image_digest(&self, image: &str) -> Result<Option<String>, GcpError> {
         let doing = format!("look up the image {image}");
         let registry = self.registry(&doing, image).await?;
         let send = async || registry.client.fetch_manifest_digest(&registry.reference, &registry.auth).await;
         match self.registry_call(&FIND, &doing, &registry, send).await {
             Ok(digest) => Ok(Some(digest)),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) if matches!(error.kind, ErrorKind::NotFound | ErrorKind::ServiceDisabled { .. }) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -296,7 +299,7 @@ fn failure(error: OciDistributionError) -> Failure {
             // Of answers to writes the client reads the status alone.
             let said = serde_json::from_str::<OciEnvelope>(&message).ok().map(|envelope| words(&envelope));
             match said.filter(|said| !said.is_empty()) {
-                Some(said) => Failure::from_status(code, None, said, Vec::new()),
+                Some(said) => answered(code, said),
                 None => Failure::answered(code, None, message.as_bytes()),
             }
         }
@@ -305,7 +308,7 @@ fn failure(error: OciDistributionError) -> Failure {
         }
         OciDistributionError::RegistryError { envelope, .. } => {
             let status = envelope.errors.first().map_or(500, |error| status(&error.code));
-            Failure::from_status(status, None, words(&envelope), Vec::new())
+            answered(status, words(&envelope))
         }
         OciDistributionError::ImageManifestNotFoundError(why) => {
             Failure::from_status(404, None, why, Vec::new())
@@ -316,6 +319,13 @@ fn failure(error: OciDistributionError) -> Failure {
             Failure::without_answer(Stage::Unreadable, message, Some(BoxError::from(error)))
         }
     }
+}
+
+/// The failure that the registry told in words. That its API is not enabled has no code of its own in this protocol.
+fn answered(status: u16, said: String) -> Failure {
+    let disabled = status == 403 && said.contains("has not been used in project");
+    let detail = json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "SERVICE_DISABLED"});
+    Failure::from_status(status, None, said, disabled.then_some(detail).into_iter().collect())
 }
 
 fn words(envelope: &OciEnvelope) -> String {
@@ -349,8 +359,6 @@ fn status(code: &OciErrorCode) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::gcp::testserver::{Answer, Seen, Server};
 
@@ -444,6 +452,16 @@ mod tests {
         let server = registry(false).await;
         let gcp = server.gcp().await;
         assert_eq!(gcp.image_digest(&format!("{IMAGE}:v1")).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn where_the_api_is_not_enabled_there_is_no_image_either() {
+        let message = "Artifact Registry API has not been used in project p before or it is disabled.";
+        let server = Server::serve(move |_: &Seen| refusal(403, "DENIED", message)).await;
+        let gcp = server.gcp().await;
+        assert_eq!(gcp.image_digest(&format!("{IMAGE}:v1")).await.unwrap(), None);
+        let error = gcp.base_image(&format!("{IMAGE}:v1")).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::ServiceDisabled { .. }), "{error:?}");
     }
 
     #[tokio::test]

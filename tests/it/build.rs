@@ -24,6 +24,10 @@ const LOCK: &str = "version = 4\n\n[[package]]\nname = \"tiny\"\nversion = \"0.1
 const MAIN: &str = "fn main() {\n    println!(\"hello\");\n}\n";
 const IMAGE: &str = "us-central1-docker.pkg.dev/agent-army-example/shop/api";
 
+const REPOSITORY: &str =
+    "/artifactregistry.googleapis.com/v1/projects/agent-army-example/locations/us-central1/repositories/shop";
+const MEMBER: &str = "serviceAccount:api-dev@agent-army-example.iam.gserviceaccount.com";
+
 /// A system of one service with the sources of its image; the sandbox has nothing yet.
 async fn rig() -> Rig {
     let place = Workplace::with(&[
@@ -176,6 +180,18 @@ async fn a_repository_that_is_missing_is_told_before_anything_is_compiled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_push_is_told_the_role() {
+    let rig = founded().await;
+    let token = rig.cloud.token_of("api-dev").await;
+    let refused = || deployer(&rig, "build dev").env("GOOGLE_OAUTH_ACCESS_TOKEN", &token).fails(1);
+    says(&refused().await, &["cannot look up the image", "roles/artifactregistry.reader"]);
+    rig.cloud.grant(REPOSITORY, "roles/artifactregistry.reader", MEMBER).await;
+    says(&refused().await, &["cannot push the image", "roles/artifactregistry.writer"]);
+    rig.cloud.grant(REPOSITORY, "roles/artifactregistry.writer", MEMBER).await;
+    deployer(&rig, "build dev").env("GOOGLE_OAUTH_ACCESS_TOKEN", &token).ok().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_compile_error_is_shown_once() {
     let rig = founded().await;
     rig.place.write("src/main.rs", "fn main() {\n    missing();\n}\n");
@@ -192,11 +208,20 @@ async fn a_binary_that_needs_a_loader_needs_a_base() {
     says(&done, &["the binary is not static: it needs ", "build.base"]);
 }
 
+const WRAPPER: &str = r#"#!/bin/sh
+for word do
+  shift
+  case "$word" in target-feature=+crt-static) word=target-feature=-crt-static ;; esac
+  set -- "$@" "$word"
+done
+exec "$@"
+"#;
+
 /// A compiler that links dynamically whatever it is told.
 fn dynamic(rig: &Rig) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = rig.place.path("rustc.sh");
-    rig.place.write("rustc.sh", "#!/bin/sh\nexec \"$@\" -C target-feature=-crt-static\n");
+    rig.place.write("rustc.sh", WRAPPER);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
