@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use super::CliError;
 use super::session::{Selection, Session};
+use super::{CliError, carrying_out};
 use crate::build::{self, BuildError, Docker, Meta, Prepared};
 use crate::config::Environment;
 use crate::config::model::{Build, Builder, CargoBuild, Service, Target};
 use crate::gcp::{ErrorKind, Gcp, Push, Tag};
-use crate::resource::Address;
 use crate::resource::kinds::images;
 use crate::resource::kinds::repository::Repository;
 use crate::resource::kinds::run_service::RunService;
+use crate::resource::{Address, Layer};
 use crate::view::{BuildRow, Out};
 
 /// A service whose image is built, with what it is built from.
@@ -74,7 +74,7 @@ pub async fn missing(session: &Session, selection: &Selection, out: &Out) -> Res
         let address = Address::of::<RunService>(&each.service.name);
         let left_out = selection.exclude.contains(&address)
             || !(selection.target.is_empty() || selection.target.contains(&address))
-            || selection.layer == Some(crate::resource::Layer::Foundation);
+            || selection.layer == Some(Layer::Foundation);
         if !left_out && session.connection.gcp.image_digest(&each.source_image()).await?.is_none() {
             missing.push(each);
         }
@@ -85,7 +85,7 @@ pub async fn missing(session: &Session, selection: &Selection, out: &Out) -> Res
     let first = session.plan(&selection).await?;
     if !first.is_empty() {
         out.status(&format!("Making the repository {}, which images are pushed to.", registry.repository));
-        super::carrying_out::prepared(&session.connection, &first, out).await?;
+        carrying_out::prepared(&session.connection, &first, out).await?;
     }
     for each in missing {
         let row = each.built(session, &[], false, out).await?;
@@ -148,7 +148,6 @@ impl Buildable<'_> {
         let repository =
             env.github.as_ref().map(|github| format!("https://github.com/{}", github.repository));
         let listener = |line: &str| out.status(line);
-        session.connection.interrupts.writing();
         match &self.build.builder {
             Builder::Cargo(cargo) => {
                 self.make_with_cargo(session, cargo, repository.as_deref(), tags, &listener).await
@@ -164,6 +163,7 @@ impl Buildable<'_> {
                     references: &references,
                     labels: &labels.into_iter().collect(),
                 };
+                session.connection.interrupts.writing();
                 let digest = build::buildx(&docker, &listener).map_err(|error| of(self.key, error))?;
                 Ok(Made { digest, size: None })
             }
@@ -200,6 +200,7 @@ impl Buildable<'_> {
             manifest: &image.manifest,
             tags,
         };
+        session.connection.interrupts.writing();
         let sent = gcp.push_image(&push).await?;
         Ok(Made { digest: image.manifest.digest, size: Some(Size { whole: image.size, sent }) })
     }

@@ -127,7 +127,7 @@ async fn the_sandbox_builds_what_apply_misses() {
     let rig = rig().await;
     let plan = deployer(&rig, "plan dev").ok().await;
     assert!(plan.stdout.contains("not built: apply builds it"), "{plan}");
-    let done = deployer(&rig, "apply dev").ok().await;
+    let done = deployer(&rig, "apply dev --auto-approve").ok().await;
     says(&done, &["Making the repository shop", "api: built, sha256:"]);
     let serving = || async {
         let live = rig.cloud.service("api-dev").await;
@@ -140,13 +140,13 @@ async fn the_sandbox_builds_what_apply_misses() {
     // What is not a source changes nothing; what is, makes a release.
     rig.place.write("notes.txt", "x");
     rig.place.edit("environments/base.yaml", "package: tiny", "package: tiny, paths: [src]");
-    deployer(&rig, "apply dev").ok().await;
+    deployer(&rig, "apply dev --auto-approve").ok().await;
     rig.place.write("notes.txt", "y");
     deployer(&rig, "plan dev --detailed-exitcode").ok().await;
     rig.place.edit("src/main.rs", "hello", "goodbye");
     let plan = deployer(&rig, "plan dev --detailed-exitcode").fails(2).await;
     assert!(plan.stdout.contains("not built: apply builds it"), "{plan}");
-    deployer(&rig, "apply dev").ok().await;
+    deployer(&rig, "apply dev --auto-approve").ok().await;
     assert_ne!(serving().await, first);
     deployer(&rig, "plan dev --detailed-exitcode").ok().await;
 }
