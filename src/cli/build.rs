@@ -57,7 +57,9 @@ async fn build(args: &Args, session: &Session, out: &Out) -> Result<BuildAnswer,
             Ok(row) => builds.push(row),
             Err(error) => {
                 // What was pushed before is there, whatever became of this one.
-                builds.iter().for_each(|row| out.status(&row.line()));
+                for row in &builds {
+                    out.status(&row.line());
+                }
                 return Err(error);
             }
         }

@@ -117,18 +117,15 @@ impl Buildable<'_> {
         let gcp = &session.connection.gcp;
         let source = self.prepared.source.tag();
         let there = if force { None } else { gcp.image_digest(&self.source_image()).await? };
-        let (digest, outcome) = match &there {
-            Some(digest) => {
-                self.tag(session, digest, tags).await?;
-                (digest.clone(), None)
-            }
-            None => {
-                self.check_repository(session).await?;
-                out.status(&format!("Building {} ...", self.key));
-                let all: Vec<_> = std::iter::once(source.clone()).chain(tags.iter().cloned()).collect();
-                let made = self.make(session, &all, out).await?;
-                (made.digest, Some(made.size))
-            }
+        let (digest, outcome) = if let Some(digest) = there {
+            self.tag(session, &digest, tags).await?;
+            (digest, None)
+        } else {
+            self.check_repository(session).await?;
+            out.status(&format!("Building {} ...", self.key));
+            let all: Vec<_> = std::iter::once(source.clone()).chain(tags.iter().cloned()).collect();
+            let made = self.make(session, &all, out).await?;
+            (made.digest, Some(made.size))
         };
         let tags = std::iter::once(source).chain(tags.iter().cloned()).collect();
         Ok(BuildRow {
