@@ -24,6 +24,9 @@ use crate::config::model::{Build, Builder};
 /// How the tags begin that say what an image was made from.
 pub const SOURCE_TAG: &str = "src-";
 
+/// Key of the label that says what an image was made from, by the whole digest: images have it that deployer built.
+pub const SOURCE_LABEL: &str = "dev.deployer.source-digest";
+
 /// Why an image cannot be built, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::elf;
 use super::layer::{self, Entry, sha256};
-use super::{BuildError, Program, Source};
+use super::{BuildError, Program, SOURCE_LABEL, Source};
 use crate::gcp::{BaseImage, Blob, Descriptor, PushedManifest};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -21,9 +21,6 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 /// User and group of the process: nobody's, the number that distroless images use too.
 const USER: &str = "65532:65532";
-
-/// Key of the label that says what the image was made from.
-const SOURCE_LABEL: &str = "dev.deployer.source-digest";
 
 /// What an image says about itself.
 #[derive(Debug, Clone)]

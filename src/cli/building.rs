@@ -30,7 +30,7 @@ impl From<BuildError> for CliError {
     }
 }
 
-/// Reads what the services of `env` with these keys are built from; `None` for keys of services that have no `build`.
+/// Reads what the services of `env` with these keys are built from, those without a `build` left out.
 pub fn prepared<'a>(
     env: &'a Environment,
     root: &Path,
@@ -153,12 +153,14 @@ impl Buildable<'_> {
                 let gcp = &session.connection.gcp;
                 let references: Vec<_> =
                     tags.iter().map(|tag| gcp.image_address(&format!("{}:{tag}", self.image()))).collect();
+                let made_from = (build::SOURCE_LABEL.to_owned(), self.prepared.source.digest.clone());
                 let labels = repository.map(|url| ("org.opencontainers.image.source".to_owned(), url));
+                let labels = labels.into_iter().chain([made_from]).collect();
                 let docker = Docker {
                     build: docker,
                     context: &self.prepared.context,
                     references: &references,
-                    labels: &labels.into_iter().collect(),
+                    labels: &labels,
                 };
                 session.connection.interrupts.writing();
                 let digest = build::buildx(&docker, &listener).map_err(|error| of(self.key, error))?;
