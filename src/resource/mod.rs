@@ -588,6 +588,8 @@ pub struct Facts {
     pub release_images: BTreeMap<String, String>,
     /// The tag given for this release, of every image in the system's own registry (`--tag TAG`).
     pub release_tag: Option<String>,
+    /// Tags of what images are made from, by service key; one that is not in the registry has not been built.
+    pub source_tags: BTreeMap<String, String>,
     /// Tags of the system's own registry, by image (`api`, `web/api`) and tag.
     pub tags: BTreeMap<String, BTreeMap<String, TaggedImage>>,
     /// Digests of all images in the system's own registry, with a tag or without, by image.
