@@ -1,6 +1,6 @@
 //! Editing tenants: what is written, what is kept, and when nothing is written at all.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rig::Rig;
 use crate::support::{Cloud, PROJECT, Workplace};
