@@ -184,7 +184,7 @@ async fn more_keys(backends: &Backends, caller: &Caller, wanted: u32) -> Result<
              SELECT '{tenant}', (SELECT id FROM tenant_{SLUG}.users LIMIT 1), md5(n::text) || md5(n::text), 'bench'
              FROM generate_series(1, {wanted}) n RETURNING id, tenant_id, key_hash)
          INSERT INTO shared.api_key_index (hash, tenant_id, key_id) SELECT key_hash, tenant_id, id FROM made;
-         ANALYZE"
+         ANALYZE tenant_{SLUG}.api_keys, shared.api_key_index"
     );
     let failed = |error: sqlx::Error| format!("making keys: {error}");
     let mut owner = PgConnection::connect(&backends.owner_url()).await.map_err(failed)?;
