@@ -1,5 +1,6 @@
 //! `serve`: the API, until SIGTERM or Ctrl-C.
 
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,11 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
 use futures::StreamExt as _;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -103,7 +102,6 @@ pub async fn prepare(database: &Database, settings: &Settings) -> Result<(), Com
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     let graceful = GracefulShutdown::new();
     let stopping = Arc::new(AtomicBool::new(false));
-    let router = router.layer(from_fn_with_state(Arc::clone(&stopping), last_one));
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let mut stop = pin!(stop);
@@ -113,7 +111,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
             () = &mut stop => break,
         };
         match accepted {
-            Ok(connection) => answer(connection, &server, &graceful, router.clone()),
+            Ok(connection) => answer(connection, &server, &graceful, router.clone(), Arc::clone(&stopping)),
             // Out of file descriptors, mostly: they come back when connections end.
             Err(error) => {
                 tracing::error!(%error, "a connection was not accepted");
@@ -123,7 +121,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     }
     stopping.store(true, Ordering::Release);
     for connection in accepted_already(listener) {
-        answer(connection, &server, &graceful, router.clone());
+        answer(connection, &server, &graceful, router.clone(), Arc::clone(&stopping));
     }
     tracing::info!("stopping");
     if graceful.count() > 0 {
@@ -146,27 +144,27 @@ fn accepted_already(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
         .collect()
 }
 
-/// Tells clients that keep connections to make another one, elsewhere, once this process stops.
-async fn last_one(State(stopping): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if stopping.load(Ordering::Acquire) {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
-
 fn answer(
     (stream, peer): (TcpStream, SocketAddr),
     server: &http1::Builder,
     graceful: &GracefulShutdown,
     router: Router,
+    stopping: Arc<AtomicBool>,
 ) {
     // Without it a small answer may wait for the acknowledgement of the one before; failing to set it costs that only.
     drop(stream.set_nodelay(true));
     let (router, peer) = (TowerToHyperService::new(router), Peer(peer.ip()));
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        router.call(request)
+        let (answer, stopping) = (router.call(request), Arc::clone(&stopping));
+        async move {
+            let mut response = answer.await?;
+            if stopping.load(Ordering::Acquire) {
+                // Clients that keep connections make another one, elsewhere.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = server.serve_connection(TokioIo::new(stream), service);
     let connection = graceful.watch(connection);

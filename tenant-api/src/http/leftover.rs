@@ -22,7 +22,7 @@ const MOST: usize = 256 << 10;
 /// Longest wait for them.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The middleware: keeps the connection usable, or says that it is not.
+/// Runs the request: keeps its connection usable, or says that it is not.
 pub(super) async fn finish(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;

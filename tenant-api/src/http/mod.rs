@@ -41,7 +41,7 @@ pub fn router(app: Arc<App>, settings: &Settings) -> Router {
         .layer(DefaultBodyLimit::max(settings.max_body))
         .layer(from_fn_with_state(Arc::new(Cors::new(&settings.origins)), cors::apply));
     // As the fallback of an outer router, so that its middleware runs before a route is looked for.
-    Router::new().fallback_service(inner).layer(from_fn(leftover::finish)).layer(from_fn(request::handle))
+    Router::new().fallback_service(inner).layer(from_fn(request::handle))
 }
 
 /// The document that describes the API, made from the types of the handlers.

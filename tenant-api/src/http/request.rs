@@ -12,6 +12,7 @@ use tracing::{Instrument as _, field};
 use uuid::Uuid;
 
 use super::error::ApiError;
+use super::leftover;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,7 +47,7 @@ pub(super) async fn handle(mut request: Request, next: Next) -> Response {
 }
 
 async fn answer(request: Request, next: Next) -> Response {
-    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let work = AssertUnwindSafe(leftover::finish(request, next)).catch_unwind();
     match tokio::time::timeout(LIMIT, work).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
