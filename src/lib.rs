@@ -14,6 +14,7 @@
 //! verb.
 
 pub mod apply;
+pub mod build;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -22,6 +22,8 @@ pub struct Release {
     /// By service key.
     pub images: BTreeMap<String, String>,
     pub tag: Option<String>,
+    /// Tags of what images are made from, by service key: services whose image is built get that image.
+    pub sources: BTreeMap<String, String>,
 }
 
 /// All that a plan is made from.
@@ -125,6 +127,7 @@ impl Planner<'_> {
             project_number,
             release_images: release.images,
             release_tag: release.tag,
+            source_tags: release.sources,
             placeholders: self.env.target == Target::Sandbox,
             ..Facts::default()
         }

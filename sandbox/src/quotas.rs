@@ -161,6 +161,20 @@ mod tests {
         assert!(quotas.take(&two, 0).is_ok());
     }
 
+    #[test]
+    fn pushes_draw_on_the_writes_of_artifact_registry() {
+        let mut quotas = Quotas::default();
+        let mut draw = |write| quotas.take_for_registry("agent-army-dev", "europe-west1", write, 0);
+        for _ in 0..ARTIFACT_WRITES {
+            draw(true).unwrap();
+        }
+        assert!(draw(true).is_err());
+        draw(false).unwrap();
+        let path = "/v1/projects/agent-army-dev/locations/europe-west1/repositories/a";
+        assert!(quotas.take(&routing::find(None, "PATCH", path).unwrap(), 0).is_err());
+        quotas.take(&routing::find(None, "GET", path).unwrap(), 0).unwrap();
+    }
+
     fn documented(verb: &str, path: &str) -> u64 {
         Bucket::of(routing::find(None, verb, path).unwrap().method).limit
     }

@@ -3,17 +3,36 @@
 use futures::stream::{self, StreamExt};
 
 use crate::gcp::{Gcp, GcpError};
-use crate::plan::{Action, Change, Plan};
-use crate::resource::Edit;
+use crate::plan::{Action, Change, Plan, Refusal};
 use crate::resource::erased::AnyKind;
 use crate::resource::registry::Registry;
+use crate::resource::{Address, Edit};
 
 /// Checks that run side by side.
 const CONCURRENCY: usize = 16;
 
+/// What became of the check of a plan, in the order of the plan.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// How many changes Google would make.
+    pub accepted: usize,
+    /// What cannot be checked before others have been applied.
+    pub early: Vec<Address>,
+    pub refusals: Vec<Refusal>,
+}
+
+impl Checked {
+    fn add(&mut self, change: &Change, verdict: Verdict) {
+        match verdict {
+            Verdict::Accepted => self.accepted += 1,
+            Verdict::TooEarly => self.early.push(change.address.clone()),
+            Verdict::Refused(error) => self.refusals.push(refusal(change, &error)),
+        }
+    }
+}
+
 /// What became of the check of one change.
-#[derive(Debug)]
-pub enum Verdict {
+enum Verdict {
     Accepted,
     Refused(GcpError),
     /// It cannot be checked before others have been applied.
@@ -22,7 +41,7 @@ pub enum Verdict {
 
 /// Sends every change that can be checked, in the order of the plan. What Google checks for no kind of object
 /// (`Kind::SERVER_CHECK`), and what waits for a person, is left out.
-pub async fn check<'a>(registry: &Registry, gcp: &Gcp, plan: &'a Plan) -> Vec<(&'a Change, Verdict)> {
+pub async fn check(registry: &Registry, gcp: &Gcp, plan: &Plan) -> Checked {
     let checked = plan.changes.iter().filter_map(|change| {
         let kind = registry.kind(&change.address.kind).filter(|kind| kind.server_check())?;
         let checkable = matches!(change.action, Action::Create | Action::Update) && change.blocked.is_none();
@@ -30,7 +49,12 @@ pub async fn check<'a>(registry: &Registry, gcp: &Gcp, plan: &'a Plan) -> Vec<(&
     });
     let verdicts =
         checked.map(|(kind, change)| async move { (change, verdict(kind, gcp, plan, change).await) });
-    stream::iter(verdicts.collect::<Vec<_>>()).buffered(CONCURRENCY).collect().await
+    let verdicts: Vec<_> = stream::iter(verdicts.collect::<Vec<_>>()).buffered(CONCURRENCY).collect().await;
+    let mut checked = Checked::default();
+    for (change, verdict) in verdicts {
+        checked.add(change, verdict);
+    }
+    checked
 }
 
 async fn verdict(kind: &dyn AnyKind, gcp: &Gcp, plan: &Plan, change: &Change) -> Verdict {
@@ -48,4 +72,14 @@ async fn verdict(kind: &dyn AnyKind, gcp: &Gcp, plan: &Plan, change: &Change) ->
         (_, None) => Ok(()),
     };
     sent.map_or_else(Verdict::Refused, |()| Verdict::Accepted)
+}
+
+fn refusal(change: &Change, error: &GcpError) -> Refusal {
+    let source = change.source.as_ref();
+    let hint = match (error.hints.as_slice(), source) {
+        ([], Some(source)) => format!("change `{}` in the YAML", source.path),
+        (hints, _) => hints.join("; "),
+    };
+    let location = source.and_then(|source| source.location.clone());
+    Refusal { address: change.address.clone(), why: error.to_string(), hint, location }
 }

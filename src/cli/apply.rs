@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use super::session::{Aim, Connection, Reach, Selection, Session, root};
-use super::{CliError, Exit, Global, carrying_out, plan_file};
+use super::{CliError, Exit, Global, building, carrying_out, plan_file};
 use crate::config;
 use crate::view::Out;
 
@@ -94,6 +94,10 @@ async fn apply_environment(args: &Args, global: &Global, out: &Out) -> Result<Ex
 }
 
 async fn plan_and_apply(args: &Args, session: &Session, out: &Out) -> Result<Exit, CliError> {
+    // Before the plan nobody can be asked yet.
+    if session.connection.on_sandbox || args.auto_approve {
+        building::missing(session, &args.selection, out).await?;
+    }
     let plan = session.plan(&args.selection).await?;
     carrying_out::shown_and_carried_out(&session.connection, &plan, args.auto_approve, out).await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::session::Connection;
 use super::{CliError, Exit};
-use crate::apply::{self, Interrupt, Observer, Report};
+use crate::apply::{self, Interrupt, Observer, Outcome, Report};
 use crate::plan::Plan;
 use crate::view::{Answer, Out};
 
@@ -46,8 +46,43 @@ fn approved(connection: &Connection, plan: &Plan, given: bool, out: &Out) -> Res
     }
 }
 
-/// Applies the plan with its progress, and reports. The first Ctrl-C ends it after what is in flight, the second at once.
+/// Carries out what has to be there before there can be a plan of the rest, on a sandbox. Reports only what goes wrong.
+pub async fn prepared(connection: &Connection, plan: &Plan, out: &Out) -> Result<(), CliError> {
+    let report = carried_out(connection, plan, out).await;
+    connection.interrupts.writing();
+    if report.all_applied() {
+        return Ok(());
+    }
+    if report.interrupted {
+        return Err(CliError::Interrupted { perhaps_changed: true });
+    }
+    let failed = report.outcomes.iter().find_map(|(address, outcome)| match outcome {
+        Outcome::Failed(failure) => Some((address, failure)),
+        _ => None,
+    });
+    Err(match failed {
+        Some((address, failure)) => CliError::User {
+            message: format!("{address}: {}", failure.message),
+            hints: failure.hints.clone(),
+        },
+        None => CliError::user("not everything that images need could be made")
+            .hint(format!("deployer apply {} --layer foundation", plan.place.ownership.environment)),
+    })
+}
+
+/// Applies the plan with its progress, and reports.
 async fn carry_out(connection: &Connection, plan: &Plan, out: &Out) -> Result<Exit, CliError> {
+    let report = carried_out(connection, plan, out).await;
+    out.applied(plan, &report);
+    Ok(match (report.interrupted, report.all_applied()) {
+        (_, true) => Exit::Fine,
+        (true, false) => Exit::Interrupted,
+        (false, false) => Exit::Failed,
+    })
+}
+
+/// Applies the plan with its progress. The first Ctrl-C ends it after what is in flight, the second at once.
+async fn carried_out(connection: &Connection, plan: &Plan, out: &Out) -> Report {
     connection.interrupts.taken_over();
     let (stop, interrupt) = Interrupt::new();
     let listening = {
@@ -64,10 +99,5 @@ async fn carry_out(connection: &Connection, plan: &Plan, out: &Out) -> Result<Ex
     let report = apply::apply(&connection.registry, &connection.gcp, plan, observer, &interrupt).await;
     progress.finish();
     listening.abort();
-    out.applied(plan, &report);
-    Ok(match (report.interrupted, report.all_applied()) {
-        (_, true) => Exit::Fine,
-        (true, false) => Exit::Interrupted,
-        (false, false) => Exit::Failed,
-    })
+    report
 }

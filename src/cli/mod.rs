@@ -1,6 +1,8 @@
 //! The command line: one file a verb. Verbs decide what to call; they neither plan nor print.
 
 mod apply;
+mod build;
+mod building;
 mod carrying_out;
 mod completions;
 mod destroy;
@@ -66,6 +68,7 @@ enum Verb {
     Show(show::Args),
     Drift(drift::Args),
     Destroy(destroy::Args),
+    Build(build::Args),
     Validate(validate::Args),
     Schema(schema::Args),
     Secrets(secrets::Args),
@@ -101,6 +104,7 @@ async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Show(args) => show::run(&args, out),
         Verb::Drift(args) => drift::run(&args, global, out).await,
         Verb::Destroy(args) => destroy::run(&args, global, out).await,
+        Verb::Build(args) => build::run(&args, global, out).await,
         Verb::Validate(args) => validate::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,

@@ -7,10 +7,8 @@ use jiff::Timestamp;
 use super::plan_file::Destination;
 use super::session::{Connection, Reach, Selection, Session};
 use super::{CliError, Exit, Global};
-use crate::apply::server_check::{self, Verdict};
-use crate::gcp::GcpError;
+use crate::apply::server_check;
 use crate::plan::file::{Planned, Saved};
-use crate::plan::{Change, Plan, Refusal};
 use crate::view::Out;
 
 /// Show what apply would change
@@ -62,39 +60,13 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
 async fn plan(args: &Args, session: &Session, out: &Out) -> Result<Planned, CliError> {
     let planned = session.planned(&args.selection).await?;
     if args.server_check {
-        check(&session.connection, &planned.plan, out).await?;
-    }
-    Ok(planned)
-}
-
-/// Lets Google check the plan; fails with all that it refuses.
-async fn check(connection: &Connection, plan: &Plan, out: &Out) -> Result<(), CliError> {
-    let (mut accepted, mut early, mut refusals) = (0_usize, Vec::new(), Vec::new());
-    for (change, verdict) in server_check::check(&connection.registry, &connection.gcp, plan).await {
-        match verdict {
-            Verdict::Accepted => accepted += 1,
-            Verdict::TooEarly => early.push(change.address.to_string()),
-            Verdict::Refused(error) => refusals.push(refusal(change, &error)),
+        let Connection { registry, gcp, .. } = &session.connection;
+        let checked = server_check::check(registry, gcp, &planned.plan).await;
+        out.server_checked(&planned.plan, &checked);
+        if !checked.refusals.is_empty() {
+            let message = "Google would refuse some of these changes".to_owned();
+            return Err(CliError::Refused { message, refusals: checked.refusals });
         }
     }
-    out.status(&format!("Server check: {accepted} accepted, {} refused.", refusals.len()));
-    if !early.is_empty() {
-        let early = early.join(", ");
-        out.status(&format!("Not checked, because other changes have to be applied first: {early}."));
-    }
-    if refusals.is_empty() {
-        return Ok(());
-    }
-    out.plan_before_apply(plan);
-    Err(CliError::Refused { message: "Google would refuse some of these changes".to_owned(), refusals })
-}
-
-fn refusal(change: &Change, error: &GcpError) -> Refusal {
-    let source = change.source.as_ref();
-    let hint = match (error.hints.as_slice(), source) {
-        ([], Some(source)) => format!("change `{}` in the YAML", source.path),
-        (hints, _) => hints.join("; "),
-    };
-    let location = source.and_then(|source| source.location.clone());
-    Refusal { address: change.address.clone(), why: error.to_string(), hint, location }
+    Ok(planned)
 }

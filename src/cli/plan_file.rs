@@ -229,7 +229,7 @@ fn environments(
     let mut number = loaded.environment.project.number;
     if loaded.needs_project_number {
         number = Some(project_number);
-        loaded = config::load(root, name, &Inputs { project_number: number })?;
+        loaded = config::load(root, name, &Inputs { project_number: number, ..Inputs::default() })?;
     }
     Ok((loaded.environment, session::others(root, name, number)?))
 }

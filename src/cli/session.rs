@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::interrupts::Interrupts;
-use super::{CliError, Global};
+use super::{CliError, Global, building};
 use crate::config::model::{Environment, Target};
 use crate::config::{self, Inputs};
 use crate::gcp::{Gcp, Options};
@@ -120,7 +120,7 @@ fn image(text: &str) -> Result<(String, String), String> {
 }
 
 /// By the grammar of the OCI distribution specification.
-fn tag(text: &str) -> Result<String, String> {
+pub(super) fn tag(text: &str) -> Result<String, String> {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let fits = text.len() <= 128
         && text.bytes().next().is_some_and(word)
@@ -184,9 +184,12 @@ impl Connection {
 pub struct Session {
     pub connection: Connection,
     pub env: Environment,
-    number: Option<u64>,
+    /// The project's, where it is known.
+    pub number: Option<u64>,
     /// The flags that say where it lives.
-    reach: Vec<String>,
+    pub reach: Vec<String>,
+    /// The folder that holds `environments`.
+    pub root: PathBuf,
     /// The other environments of the system: what they declare too is shared.
     pub others: Vec<Environment>,
 }
@@ -206,12 +209,12 @@ impl Session {
         let others = others(&root, name, project.number)?;
         let number = project.number;
         let reach = reach.words();
-        let mut session = Self { connection, env: loaded.environment, number, reach, others };
+        let mut session = Self { connection, env: loaded.environment, number, reach, root, others };
         if loaded.needs_project_number {
             let number = session.planner().project_number().await?;
-            let inputs = Inputs { project_number: Some(number) };
-            session.env = config::load(&root, name, &inputs)?.environment;
-            session.others = self::others(&root, name, Some(number))?;
+            let inputs = Inputs { project_number: Some(number), ..Inputs::default() };
+            session.env = config::load(&session.root, name, &inputs)?.environment;
+            session.others = self::others(&session.root, name, Some(number))?;
             session.number = Some(number);
         }
         if session.connection.on_sandbox {
@@ -288,7 +291,12 @@ impl Session {
             .hint("name the image of each service: --image SERVICE=REF")
             .hint("a service without `image` has its image in `registry`"));
         }
-        Ok(Release { images: selection.images.iter().cloned().collect(), tag: selection.tag.clone() })
+        let sources = building::tags(&building::planned(self, selection)?);
+        Ok(Release {
+            images: selection.images.iter().cloned().collect(),
+            tag: selection.tag.clone(),
+            sources,
+        })
     }
 
     /// See [`Connection::close`].
@@ -300,7 +308,7 @@ impl Session {
 /// The other environments. One that cannot be read stops everything: what it shares would change hands.
 pub fn others(root: &Path, name: &str, project_number: Option<u64>) -> Result<Vec<Environment>, CliError> {
     let names = config::names(root)?.into_iter().filter(|other| other != name);
-    let inputs = Inputs { project_number };
+    let inputs = Inputs { project_number, ..Inputs::default() };
     names.map(|other| Ok(config::load(root, &other, &inputs)?.environment)).collect()
 }
 
@@ -399,7 +407,10 @@ pub fn sandbox_state(root: &Path) -> PathBuf {
 
 /// How a sandbox of deployer runs things: this very program is the guard above each process (see `main`).
 pub(super) fn sandbox_runtime() -> gcp_sandbox::runtime::Options {
-    gcp_sandbox::runtime::Options { guard: std::env::current_exe().ok(), ..gcp_sandbox::runtime::Options::default() }
+    gcp_sandbox::runtime::Options {
+        guard: std::env::current_exe().ok(),
+        ..gcp_sandbox::runtime::Options::default()
+    }
 }
 
 /// The sandbox of this checkout: the one that runs, or a new one inside this process.

@@ -18,7 +18,8 @@ pub struct Args {
 }
 
 pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
-    let checked = config::validate(&root(global)?, &args.environments, &Inputs::default())?;
+    let inputs = Inputs { deploy_tag: true, ..Inputs::default() };
+    let checked = config::validate(&root(global)?, &args.environments, &inputs)?;
     out.validated(&checked);
     Ok(if checked.has_errors() { Exit::Failed } else { Exit::Fine })
 }

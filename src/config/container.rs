@@ -31,7 +31,8 @@ pub(crate) fn resolve(
     findings: &mut Findings,
 ) -> Container {
     let image = keys.image.unwrap_or_else(|| {
-        let what = "building images is not supported yet, so each container names one that exists";
+        let what =
+            "each container names an image that exists; a service may also have a `registry` and a `build`";
         // A registry would have given a service its image: what is wrong with it has been reported.
         if !findings.is_broken("registry") {
             require(

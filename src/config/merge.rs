@@ -27,6 +27,20 @@ pub(crate) fn lay_over(base: &mut Node, over: Node) {
     }
 }
 
+/// Takes out the key at this path, if it is there.
+pub(crate) fn take_out(node: &mut Node, path: &[&str]) {
+    let Some(map) = node.as_map_mut() else { return };
+    match path {
+        [] => {}
+        [last] => drop(map.shift_remove(*last)),
+        [first, rest @ ..] => {
+            if let Some(entry) = map.get_mut(*first) {
+                take_out(&mut entry.node, rest);
+            }
+        }
+    }
+}
+
 /// Takes out every key whose value is `null`, and tells where.
 ///
 /// Inside of `v2` a null is part of the patch (RFC 7396: clear the field) and stays.

@@ -54,6 +54,9 @@ use tree::{Findings, Node};
 pub struct Inputs {
     /// The project's number, when the YAML has none and Google was asked.
     pub project_number: Option<u64>,
+    /// Read `image_tags.deploy`, for which git may have to be asked. Nothing but a build needs it, and a plan must not
+    /// change with every commit.
+    pub deploy_tag: bool,
 }
 
 /// An environment that can be used, and what its author may want to know about it.
@@ -109,6 +112,9 @@ fn read(
     findings: &mut Findings,
 ) -> Option<(Environment, Allowed, bool)> {
     let mut merged = files::read_merged(root, name, findings)?;
+    if !inputs.deploy_tag {
+        merge::take_out(&mut merged, &["image_tags", "deploy"]);
+    }
     // Nulls go last: a service takes out with one what its class or `defaults` say.
     merge::expand_services(&mut merged, findings);
     repeat::borrow_from_services(&mut merged);

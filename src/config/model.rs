@@ -25,6 +25,8 @@ pub struct Environment {
     pub apis: Vec<String>,
     /// Where the system's own images live.
     pub registry: Option<Registry>,
+    /// Tag that `deployer build` gives to every image (`image_tags.deploy`).
+    pub deploy_tag: Option<String>,
     /// Secrets by alias, in the order of the files; those of tenants follow, by `SLUG/NAME`.
     pub secrets: IndexMap<String, Secret>,
     /// Tenants by slug, in the order of the files.
@@ -193,10 +195,51 @@ pub struct Service {
     pub sidecars: IndexMap<String, Container>,
     /// What Managed Service for Prometheus collects.
     pub metrics: Option<Metrics>,
+    /// How its image is built; then the image lies in the system's own registry, without tag and digest.
+    pub build: Option<Build>,
     /// Deleting it is refused.
     pub protect: bool,
     /// Merge patch (RFC 7396) on the v2 Service, camelCase; `template.containers` and `template.volumes` are maps by name.
     pub v2: Option<Value>,
+}
+
+/// How an image is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    pub builder: Builder,
+    /// Folder that is built in, relative to the one that holds `environments`.
+    pub context: String,
+    /// Files and folders that the image is made from, relative to `context`; `None`: the builder knows them.
+    pub paths: Option<Vec<String>>,
+}
+
+/// What builds an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Builder {
+    Cargo(CargoBuild),
+    Docker(DockerBuild),
+}
+
+/// An image of one binary, made without Docker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CargoBuild {
+    pub package: String,
+    /// `None`: the package's only one.
+    pub bin: Option<String>,
+    pub profile: String,
+    pub features: Vec<String>,
+    /// `NAME@sha256:...`; without one the binary is linked statically.
+    pub base: Option<String>,
+}
+
+/// An image that `docker buildx build` makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerBuild {
+    /// Relative to the context.
+    pub dockerfile: String,
+    /// `None`: the last stage.
+    pub target: Option<String>,
+    pub args: BTreeMap<String, String>,
 }
 
 /// Where a service shows its metrics in the format of Prometheus.

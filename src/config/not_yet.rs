@@ -10,11 +10,12 @@ pub(crate) enum Level {
     Job,
     Volume,
     Github,
+    Build,
+    ImageTags,
     Other,
 }
 
 const FILE: &[&str] = &[
-    "image_tags",
     "workers",
     "schedules",
     "databases",
@@ -34,23 +35,15 @@ const FILE: &[&str] = &[
     "prune",
     "protect",
 ];
-const SERVICE: &[&str] = &[
-    "build",
-    "calls",
-    "publishes",
-    "buckets",
-    "cloud_sql",
-    "health",
-    "rollout",
-    "smoke",
-    "prune",
-    "image_target",
-];
+const SERVICE: &[&str] =
+    &["calls", "publishes", "buckets", "cloud_sql", "health", "rollout", "smoke", "prune", "image_target"];
 const SECRET: &[&str] = &["rotation", "prune"];
 const REGISTRY: &[&str] = &["scan", "prune"];
 const JOB: &[&str] = &["build", "buckets", "cloud_sql", "image_target", "prune"];
 const VOLUME: &[&str] = &["bucket"];
 const GITHUB: &[&str] = &["workflows", "environments"];
+const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
+const IMAGE_TAGS: &[&str] = &["alias"];
 
 impl Level {
     /// The level of the map at `path`.
@@ -64,6 +57,8 @@ impl Level {
             ["jobs" | "migrations", _] => Self::Job,
             ["defaults" | "services" | "classes" | "jobs" | "migrations", .., "volumes", _] => Self::Volume,
             ["github"] => Self::Github,
+            ["defaults", "build"] | ["services" | "classes", _, "build"] => Self::Build,
+            ["image_tags"] => Self::ImageTags,
             _ => Self::Other,
         }
     }
@@ -84,6 +79,8 @@ impl Level {
             Self::Job => JOB.contains(&key),
             Self::Volume => VOLUME.contains(&key),
             Self::Github => GITHUB.contains(&key),
+            Self::Build => BUILD.contains(&key),
+            Self::ImageTags => IMAGE_TAGS.contains(&key),
             Self::Other => false,
         }
     }
@@ -108,6 +105,8 @@ mod tests {
             ("services x volumes x", VOLUME),
             ("jobs x volumes x", VOLUME),
             ("github", GITHUB),
+            ("services x build", BUILD),
+            ("image_tags", IMAGE_TAGS),
         ] {
             let accepted = json_schema::keys_at(&schema, &words(path));
             assert!(!accepted.is_empty());

@@ -14,6 +14,7 @@ use super::schema::{self, File, MetricsKeys, Named, SecretKeys, ServiceKeys, Vpc
 use super::tree::{Findings, Node, Part, join};
 use super::{scalars, schema::Egress};
 
+mod build;
 mod github;
 mod jobs;
 mod registry;
@@ -64,6 +65,7 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         names: Names { secrets: &secrets },
         pattern: &pattern,
         project: &project.id,
+        environment: context.environment,
         images: registry.as_ref().map(|registry| registry.prefix(&region, &project.id)),
     };
     let mut services = IndexMap::new();
@@ -90,6 +92,7 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         },
         apis: file.apis.unwrap_or_default().into_iter().map(|api| api.0).collect(),
         registry,
+        deploy_tag: file.image_tags.and_then(|tags| tags.deploy),
         secrets,
         tenants: tenants.tenants,
         services,
@@ -195,6 +198,7 @@ struct Around<'a> {
     /// `naming.resource` with everything but `${name}` filled in.
     pattern: &'a str,
     project: &'a str,
+    environment: &'a str,
     /// Where the system's own images live.
     images: Option<String>,
 }
@@ -213,6 +217,11 @@ fn resolve_service(
     };
     let mut own = keys.container;
     own.image = own.image.or_else(|| around.images.as_ref().map(|images| format!("{images}/{key}")));
+    if keys.build.is_some() {
+        // Without a registry `build` itself is what is wrong.
+        own.image.get_or_insert_default();
+    }
+    let image = own.image.clone();
     let mut main = container::resolve(path, own, &around.names, findings);
     let port = keys.port.unwrap_or(PORT);
     main.port = Some(port);
@@ -250,6 +259,12 @@ fn resolve_service(
         main,
         sidecars,
         metrics: keys.metrics.map(|keys| resolve_metrics(&join(path, "metrics"), keys, port, findings)),
+        build: keys.build.and_then(|keys| {
+            let images = around.images.as_deref();
+            let service =
+                build::Built { key, image: image.as_deref(), images, environment: around.environment };
+            build::resolve(path, keys, &service, findings)
+        }),
         protect: keys.protect.unwrap_or(false),
         v2: keys.v2.map(|patch| Value::Object(patch.into_iter().collect())),
     }

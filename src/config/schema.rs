@@ -38,9 +38,11 @@ macro_rules! number_or_text {
     };
 }
 
+mod build;
 mod foundation;
 mod jobs;
 
+pub(crate) use build::{BuildKeys, Builder, ImageTagsKeys};
 pub(crate) use foundation::{GithubKeys, IdentityKeys, RegistryKeys, TenantsKeys};
 pub(crate) use jobs::{JobCommon, JobKeys, MigrationKeys};
 
@@ -87,6 +89,8 @@ pub(crate) struct File {
     pub(crate) classes: Option<Named<ServiceKeys>>,
     /// The Docker repository for the system's own images, in the environment's region and project.
     pub(crate) registry: Option<RegistryKeys>,
+    /// Tags of the system's own images.
+    pub(crate) image_tags: Option<ImageTagsKeys>,
     /// The catalogue of secrets: a name for use in this file, and the secret in Secret Manager that it stands for.
     pub(crate) secrets: Option<Named<SecretKeys>>,
     /// Customers with secrets, a schema and runs of jobs of their own.
@@ -183,6 +187,8 @@ pub(crate) struct ServiceKeys {
     /// Name of the class in `classes` whose keys this service takes over.
     #[expect(dead_code, reason = "obeyed while merging; here for its schema")]
     pub(crate) class: Option<String>,
+    /// How its image is built. Default: it is not, and `image` names one that exists.
+    pub(crate) build: Option<BuildKeys>,
     /// Port that the container listens on. Default: `8080`.
     #[schemars(range(min = 1, max = 65535))]
     pub(crate) port: Option<u16>,

@@ -176,7 +176,7 @@ fn an_unknown_number_is_told_and_can_be_given() {
     let folder = folder(&files);
     let without = load(folder.path(), "dev", &Inputs::default()).unwrap();
     assert!(without.needs_project_number && without.environment.project.number.is_none());
-    let with = load(folder.path(), "dev", &Inputs { project_number: Some(42) }).unwrap();
+    let with = load(folder.path(), "dev", &Inputs { project_number: Some(42), ..Inputs::default() }).unwrap();
     assert!(!with.needs_project_number);
     assert_eq!(with.environment.services["front"].main.env["U"], "https://front-dev-42.us-central1.run.app");
     assert_ne!(with.environment.digest, without.environment.digest);

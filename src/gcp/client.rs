@@ -378,8 +378,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::gcp::PolicyOf;
     use crate::gcp::testserver::{Answer, Server, refusal};
+    use crate::gcp::{PolicyOf, Service};
 
     fn project() -> Answer {
         Answer::json(200, json!({"name": "projects/42", "projectId": "p"}))
@@ -412,7 +412,7 @@ mod tests {
         let server = Server::start(vec![busy(), project(), busy(), Answer::json(200, json!({}))]).await;
         let gcp = server.gcp().await;
         gcp.project("p").await.unwrap();
-        gcp.list_services("p", "l").await.unwrap();
+        gcp.list_objects::<Service>("p", "l").await.unwrap();
         assert_eq!(server.sleeper.slept(), [Duration::from_secs(7); 2]);
     }
 
@@ -442,8 +442,10 @@ mod tests {
         drop(server);
         for scheme in ["http", "https"] {
             let gcp = at(&format!("{scheme}://{address}"), Limits::LOOPBACK, sleeper.clone()).await;
-            for error in [gcp.project("p").await.unwrap_err(), gcp.list_services("p", "l").await.unwrap_err()]
-            {
+            for error in [
+                gcp.project("p").await.unwrap_err(),
+                gcp.list_objects::<Service>("p", "l").await.unwrap_err(),
+            ] {
                 assert_eq!(error.kind, ErrorKind::Network, "{scheme}: {error:?}");
                 assert!(std::error::Error::source(&error).is_some(), "the cause is kept");
             }
@@ -529,9 +531,9 @@ mod tests {
         let server = Server::start(answers).await;
         let gcp = server.gcp().await;
         gcp.enable_apis("p", &["run.googleapis.com".into()]).await.unwrap();
-        assert!(gcp.list_services("p", "l").await.unwrap().is_empty());
+        assert!(gcp.list_objects::<Service>("p", "l").await.unwrap().is_empty());
         let other = server.gcp().await;
-        let error = other.list_services("p", "l").await.unwrap_err();
+        let error = other.list_objects::<Service>("p", "l").await.unwrap_err();
         assert!(
             matches!(error.kind, ErrorKind::ServiceDisabled { .. }),
             "it was not this client that enabled it"
@@ -552,7 +554,7 @@ mod tests {
     #[test]
     fn calls_can_move_between_threads() {
         fn moves<T: Send>(_: impl Fn(Gcp) -> T) {}
-        moves(|gcp: Gcp| async move { gcp.create_service("p", "l", "s", json!({})).await });
+        moves(|gcp: Gcp| async move { gcp.create_object::<Service>("p", "l", "s", json!({})).await });
         moves(|gcp: Gcp| async move { gcp.edit_policy(&PolicyOf::Project("p".into()), &[], &[]).await });
         moves(|gcp: Gcp| async move { gcp.enable_apis("p", &[]).await });
         moves(|gcp: Gcp| async move { gcp.list_secrets("p").await });

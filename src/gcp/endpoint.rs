@@ -48,6 +48,19 @@ impl Endpoint {
         }
     }
 
+    /// An image of Artifact Registry as its registry is reached: an endpoint serves it below its own address, with Google's
+    /// host as the beginning of the name. Images of other registries are theirs.
+    pub(crate) fn image(&self, image: &str) -> String {
+        let host = image.split('/').next().unwrap_or_default();
+        match self {
+            Self::Base { url, .. } if host.ends_with(".pkg.dev") => {
+                let address = url.split_once("://").map_or(url.as_str(), |(_, address)| address);
+                format!("{address}/{image}")
+            }
+            Self::Base { .. } | Self::Google => image.to_owned(),
+        }
+    }
+
     /// The error of a call, with a hint to what is to be looked at when nothing answered there.
     pub(crate) fn named_in(&self, mut error: GcpError) -> GcpError {
         if let (Self::Base { url, .. }, ErrorKind::Network) = (self, &error.kind) {
@@ -61,6 +74,11 @@ impl Endpoint {
     pub(crate) fn is_loopback(&self) -> bool {
         matches!(self, Self::Base { loopback: true, .. })
     }
+}
+
+/// Whether `HOST` or `HOST:PORT` is this machine.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    Url::parse(&format!("http://{host}")).is_ok_and(|url| is_loopback(&url))
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -79,6 +97,16 @@ mod tests {
         assert!(endpoint.is_loopback());
         assert_eq!(endpoint.of(Api::Run), "http://127.0.0.1:8080/run.googleapis.com");
         assert_eq!(Endpoint::parse(None).unwrap().of(Api::Iam), "https://iam.googleapis.com");
+    }
+
+    #[test]
+    fn images_are_found_below_the_endpoint_and_those_of_others_where_they_are() {
+        let image = "us-docker.pkg.dev/p/r/api:v1";
+        let endpoint = Endpoint::parse(Some("http://127.0.0.1:8080/")).unwrap();
+        assert_eq!(endpoint.image(image), format!("127.0.0.1:8080/{image}"));
+        assert_eq!(endpoint.image("gcr.io/distroless/cc@sha256:1"), "gcr.io/distroless/cc@sha256:1");
+        assert_eq!(Endpoint::Google.image(image), image);
+        assert!(is_loopback_host("127.0.0.1:8080") && !is_loopback_host("us-docker.pkg.dev"));
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn role_for(wanted: &str) -> &'static str {
         "run" => "roles/run.admin",
         "secretmanager" if reads || does(&["getIamPolicy"]) => "roles/secretmanager.viewer",
         "secretmanager" => "roles/secretmanager.admin",
-        "artifactregistry" if reads => "roles/artifactregistry.reader",
+        "artifactregistry" if reads || does(&["downloadArtifacts"]) => "roles/artifactregistry.reader",
         "artifactregistry" if does(&["uploadArtifacts"]) => "roles/artifactregistry.writer",
         "artifactregistry" if about("tags") && does(&["create", "update", "patch"]) => {
             "roles/artifactregistry.writer"
@@ -274,6 +274,8 @@ mod tests {
             ("artifactregistry.tags.delete", "roles/artifactregistry.repoAdmin"),
             ("artifactregistry.repositories.update", "roles/artifactregistry.admin"),
             ("artifactregistry.dockerimages.list", "roles/artifactregistry.reader"),
+            ("artifactregistry.repositories.downloadArtifacts", "roles/artifactregistry.reader"),
+            ("artifactregistry.repositories.uploadArtifacts", "roles/artifactregistry.writer"),
             ("iam.workloadIdentityPoolProviders.create", "roles/iam.workloadIdentityPoolAdmin"),
             ("iam.workloadIdentityPools.undelete", "roles/iam.workloadIdentityPoolAdmin"),
             ("iam.serviceAccounts.create", "roles/iam.serviceAccountAdmin"),

@@ -114,7 +114,7 @@ pub(crate) fn parse<T: DeserializeOwned>(doing: &str, value: Value) -> Result<T,
 }
 
 /// A failure below HTTP. reqwest's own text names the URL with its query, so that it is taken off.
-fn broken(error: reqwest::Error) -> Failure {
+pub(crate) fn broken(error: reqwest::Error) -> Failure {
     let error = error.without_url();
     let (stage, message) = if error.is_builder() {
         (Stage::Build, "the request cannot be built")

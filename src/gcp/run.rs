@@ -1,66 +1,92 @@
-//! Cloud Run services and revisions, by Cloud Run v2.
-//!
-//! Create, change and delete wait for their operation and answer the service as it is then. Where the operation
-//! ends with an error, the service is asked, and believed.
+//! Cloud Run services, by Cloud Run v2: what differs from jobs in the calls of `objects`; and revisions.
 
+use google_cloud_run_v2::client::Services;
 use google_cloud_run_v2::model::Service;
 use google_cloud_wkt::FieldMask;
 use serde_json::Value;
 
 use super::api::{Api, Method};
 use super::client::{Call, Gcp};
-use super::documents::{of_run, read, unreadable};
-use super::error::{ErrorKind, GcpError};
+use super::error::GcpError;
+use super::failure::Failure;
+use super::objects::Object;
 use super::official::failure;
 use super::operation::Operation;
-use super::rest::Request;
-use super::settling::{Object, found, operation, sent, short};
+use super::settling::{found, operation, short};
 
-const LIST: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.list");
-const GET: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.get");
-const CREATE: Method = Method::write(Api::Run, "POST", "run.projects.locations.services.create");
-const PATCH: Method = Method::write(Api::Run, "PATCH", "run.projects.locations.services.patch");
-const DELETE: Method = Method::write(Api::Run, "DELETE", "run.projects.locations.services.delete");
 const REVISION: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.revisions.get");
 
+impl Object for Service {
+    const NOUN: &'static str = "service";
+    const COLLECTION: &'static str = "services";
+    const LIST: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.list");
+    const GET: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.get");
+    const CREATE: Method = Method::write(Api::Run, "POST", "run.projects.locations.services.create");
+    const PATCH: Method = Method::write(Api::Run, "PATCH", "run.projects.locations.services.patch");
+    const DELETE: Method = Method::write(Api::Run, "DELETE", "run.projects.locations.services.delete");
+    type Client = Services;
+
+    async fn client(gcp: &Gcp) -> Result<&Services, GcpError> {
+        gcp.services_client().await
+    }
+
+    fn name(&mut self) -> &mut String {
+        &mut self.name
+    }
+
+    async fn send_list(
+        gcp: &Gcp,
+        client: &Services,
+        parent: &str,
+        token: &str,
+    ) -> Result<(Vec<Self>, String), Failure> {
+        let request = client.list_services().set_parent(parent).set_page_token(token);
+        let page = gcp.signed(request).send().await.map_err(failure)?;
+        Ok((page.services, page.next_page_token))
+    }
+
+    async fn send_get(gcp: &Gcp, client: &Services, name: &str) -> Result<Self, Failure> {
+        gcp.signed(client.get_service().set_name(name)).send().await.map_err(failure)
+    }
+
+    async fn send_create(
+        &self,
+        gcp: &Gcp,
+        client: &Services,
+        (parent, id): (&str, &str),
+        validate_only: bool,
+    ) -> Result<Operation, Failure> {
+        let request = client
+            .create_service()
+            .set_parent(parent)
+            .set_service_id(id)
+            .set_service(self.clone())
+            .set_validate_only(validate_only);
+        operation(gcp.signed(request).send().await)
+    }
+
+    async fn send_patch(
+        &self,
+        gcp: &Gcp,
+        client: &Services,
+        mask: &[&str],
+        validate_only: bool,
+    ) -> Result<Operation, Failure> {
+        let paths = (!mask.is_empty()).then(|| FieldMask::default().set_paths(mask.iter().copied()));
+        let request = client
+            .update_service()
+            .set_service(self.clone())
+            .set_or_clear_update_mask(paths)
+            .set_validate_only(validate_only);
+        operation(gcp.signed(request).send().await)
+    }
+
+    async fn send_delete(gcp: &Gcp, client: &Services, name: &str, etag: &str) -> Result<Operation, Failure> {
+        operation(gcp.signed(client.delete_service().set_name(name).set_etag(etag)).send().await)
+    }
+}
+
 impl Gcp {
-    /// All services of a region, as canonical documents.
-    pub async fn list_services(&self, project: &str, region: &str) -> Result<Vec<Value>, GcpError> {
-        let doing = format!("list the services of {project} in {region}");
-        let parent = format!("projects/{project}/locations/{region}");
-        let call = Call { method: &LIST, doing: &doing, resource: &parent };
-        let client = self.services_client().await?;
-        let (mut services, mut token) = (Vec::new(), String::new());
-        loop {
-            let page = || {
-                let request = client.list_services().set_parent(&parent).set_page_token(&token);
-                async { self.signed(request).send().await.map_err(failure) }
-            };
-            let answer = match self.call(&call, page).await {
-                Err(error) if error.kind == ErrorKind::Unreadable => {
-                    return Err(self.unreadable_service(&call).await.unwrap_or(error));
-                }
-                other => other?,
-            };
-            for service in &answer.services {
-                services.push(of_run(&doing, service)?);
-            }
-            if answer.next_page_token.is_empty() {
-                return Ok(services);
-            }
-            token = answer.next_page_token;
-        }
-    }
-
-    /// A service by its resource name; `None` when there is none.
-    pub async fn service(&self, name: &str) -> Result<Option<Value>, GcpError> {
-        let doing = format!("read service {}", short(name));
-        let client = self.services_client().await?;
-        let call = Call { method: &GET, doing: &doing, resource: name };
-        let get = || async { self.signed(client.get_service().set_name(name)).send().await.map_err(failure) };
-        found(&doing, self.call(&call, get).await)
-    }
-
     /// A revision by its resource name; `None` when there is none.
     pub async fn revision(&self, name: &str) -> Result<Option<Value>, GcpError> {
         let doing = format!("read revision {}", short(name));
@@ -70,148 +96,6 @@ impl Gcp {
             || async { self.signed(client.get_revision().set_name(name)).send().await.map_err(failure) };
         found(&doing, self.call(&call, get).await)
     }
-
-    /// Creates a service and waits until it is ready.
-    pub async fn create_service(
-        &self,
-        project: &str,
-        region: &str,
-        id: &str,
-        doc: Value,
-    ) -> Result<Value, GcpError> {
-        let doing = format!("create service {id}");
-        let parent = format!("projects/{project}/locations/{region}");
-        let name = format!("{parent}/services/{id}");
-        let mut service: Service = read(&doing, doc)?;
-        service.name.clear();
-        match self.send_create(&doing, &parent, id, &service, false).await {
-            Ok(operation) => self.settle(Object::Service, &doing, &name, operation).await,
-            // A lost attempt of ours, or another run of the same plan: what is as it was to be made is made.
-            Err(error) if error.kind == ErrorKind::AlreadyExists => {
-                self.settle_as_sent(Object::Service, &doing, &name, &sent(&doing, &service, &[])?, error)
-                    .await
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Lets Cloud Run check `create_service` (`validateOnly`); nothing is created.
-    pub async fn check_create_service(
-        &self,
-        project: &str,
-        region: &str,
-        id: &str,
-        doc: Value,
-    ) -> Result<(), GcpError> {
-        let doing = format!("check whether service {id} can be created");
-        let mut service: Service = read(&doing, doc)?;
-        service.name.clear();
-        let parent = format!("projects/{project}/locations/{region}");
-        // There is nothing to wait for: the answer is the verdict.
-        self.send_create(&doing, &parent, id, &service, true).await?.into_response(&doing).map(drop)
-    }
-
-    async fn send_create(
-        &self,
-        doing: &str,
-        parent: &str,
-        id: &str,
-        service: &Service,
-        validate_only: bool,
-    ) -> Result<Operation, GcpError> {
-        let client = self.services_client().await?;
-        let name = format!("{parent}/services/{id}");
-        let call = Call { method: &CREATE, doing, resource: &name };
-        self.call(&call, || {
-            let request = client
-                .create_service()
-                .set_parent(parent)
-                .set_service_id(id)
-                .set_service(service.clone())
-                .set_validate_only(validate_only);
-            async { operation(self.signed(request).send().await) }
-        })
-        .await
-    }
-
-    /// Changes a service and waits until it is ready. `doc` is the whole service with the etag that was read;
-    /// `mask` names the top-level fields to write, none meaning all.
-    pub async fn patch_service(&self, name: &str, doc: Value, mask: &[&str]) -> Result<Value, GcpError> {
-        let doing = format!("change service {}", short(name));
-        let mut service: Service = read(&doing, doc)?;
-        name.clone_into(&mut service.name);
-        match self.send_patch(&doing, &service, mask, false).await {
-            Ok(operation) => self.settle(Object::Service, &doing, name, operation).await,
-            Err(error) if error.ambiguous && error.kind == ErrorKind::Conflict => {
-                self.settle_as_sent(Object::Service, &doing, name, &sent(&doing, &service, mask)?, error)
-                    .await
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Lets Cloud Run check `patch_service` (`validateOnly`); nothing is changed.
-    pub async fn check_patch_service(&self, name: &str, doc: Value, mask: &[&str]) -> Result<(), GcpError> {
-        let doing = format!("check whether service {} can be changed", short(name));
-        let mut service: Service = read(&doing, doc)?;
-        name.clone_into(&mut service.name);
-        self.send_patch(&doing, &service, mask, true).await?.into_response(&doing).map(drop)
-    }
-
-    async fn send_patch(
-        &self,
-        doing: &str,
-        service: &Service,
-        mask: &[&str],
-        validate_only: bool,
-    ) -> Result<Operation, GcpError> {
-        let paths = (!mask.is_empty()).then(|| FieldMask::default().set_paths(mask.iter().copied()));
-        let client = self.services_client().await?;
-        let call = Call { method: &PATCH, doing, resource: &service.name };
-        self.call(&call, || {
-            let request = client
-                .update_service()
-                .set_service(service.clone())
-                .set_or_clear_update_mask(paths.clone())
-                .set_validate_only(validate_only);
-            async { operation(self.signed(request).send().await) }
-        })
-        .await
-    }
-
-    /// Deletes a service with all its revisions; one that is not there is fine.
-    pub async fn delete_service(&self, name: &str, etag: Option<&str>) -> Result<(), GcpError> {
-        let doing = format!("delete service {}", short(name));
-        let client = self.services_client().await?;
-        let call = Call { method: &DELETE, doing: &doing, resource: name };
-        let started = self
-            .call(&call, || {
-                let request = client.delete_service().set_name(name).set_etag(etag.unwrap_or_default());
-                async { operation(self.signed(request).send().await) }
-            })
-            .await;
-        let operation = match started {
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
-            other => other?,
-        };
-        let ended = self.wait_for_run(&doing, operation).await?;
-        match ended.into_response(&doing) {
-            Err(error) if self.service(name).await?.is_some() => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// A service once Cloud Run is done with what it is doing to it, ready or not; `None` when there is none.
-    pub async fn settled_service(&self, name: &str) -> Result<Option<Value>, GcpError> {
-        self.settled(Object::Service, &format!("wait for service {}", short(name)), name).await
-    }
-
-    /// Reads the list once more without types, to name what the official client could not read.
-    async fn unreadable_service(&self, call: &Call<'_>) -> Option<GcpError> {
-        let request = || Request::new(&LIST, format!("v2/{}/services", call.resource));
-        let items = self.rest_list::<Value>(call.doing, request, "services").await.ok()?;
-        unreadable::<Service>(call.doing, items)
-    }
 }
 
 #[cfg(test)]
@@ -219,6 +103,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::gcp::error::ErrorKind;
     use crate::gcp::testserver::{Answer, Server, refusal};
 
     const NAME: &str = "projects/p/locations/l/services/api";
@@ -260,7 +145,7 @@ mod tests {
             Answer::json(200, json!({"services": [{"name": "b"}]})),
         ])
         .await;
-        let services = server.gcp().await.list_services("p", "l").await.unwrap();
+        let services = server.gcp().await.list_objects::<Service>("p", "l").await.unwrap();
         assert_eq!(services.len(), 2);
         assert_eq!(services[0]["ingress"], "INGRESS_TRAFFIC_ALL");
         assert_eq!(services[0]["generation"], "2");
@@ -273,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn creating_waits_for_the_operation_and_answers_the_service() {
         let server = Server::start(vec![started(), started(), response(live("CONDITION_SUCCEEDED"))]).await;
-        let service = server.gcp().await.create_service("p", "l", "api", wanted()).await.unwrap();
+        let service = server.gcp().await.create_object::<Service>("p", "l", "api", wanted()).await.unwrap();
         assert_eq!(service["ingress"], "INGRESS_TRAFFIC_ALL");
         assert_eq!(service.get("@type"), None);
         let requests = server.requests();
@@ -291,8 +176,8 @@ mod tests {
         let server =
             Server::start(vec![started(), Answer::json(400, refusal(400, "INVALID_ARGUMENT"))]).await;
         let gcp = server.gcp().await;
-        gcp.check_create_service("p", "l", "api", wanted()).await.unwrap();
-        let error = gcp.check_patch_service(NAME, wanted(), &["template"]).await.unwrap_err();
+        gcp.check_create_object::<Service>("p", "l", "api", wanted()).await.unwrap();
+        let error = gcp.check_patch_object::<Service>(NAME, wanted(), &["template"]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::InvalidArgument);
         let requests = server.requests();
         assert_eq!(requests.len(), 2);
@@ -309,7 +194,7 @@ mod tests {
             Answer::json(200, revision),
         ])
         .await;
-        let error = server.gcp().await.create_service("p", "l", "api", wanted()).await.unwrap_err();
+        let error = server.gcp().await.create_object::<Service>("p", "l", "api", wanted()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::RevisionFailed { reason: "HEALTH_CHECK_CONTAINER_ERROR".into() });
         assert!(error.message.contains("api-2") && error.message.contains("no port"), "{error}");
     }
@@ -318,10 +203,10 @@ mod tests {
     async fn a_ready_service_is_believed_over_a_failed_operation() {
         let failed = || ended("error", &json!({"code": 4, "message": "took too long"}));
         let server = Server::start(vec![failed(), Answer::json(200, live("CONDITION_SUCCEEDED"))]).await;
-        assert!(server.gcp().await.patch_service(NAME, wanted(), &[]).await.is_ok());
+        assert!(server.gcp().await.patch_object::<Service>(NAME, wanted(), &[]).await.is_ok());
 
         let server = Server::start(vec![failed(), Answer::json(404, refusal(404, "NOT_FOUND"))]).await;
-        let error = server.gcp().await.patch_service(NAME, wanted(), &[]).await.unwrap_err();
+        let error = server.gcp().await.patch_object::<Service>(NAME, wanted(), &[]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::OperationFailed { code: 4 });
     }
 
@@ -336,12 +221,12 @@ mod tests {
             ]
         };
         let server = Server::start(lost(live("CONDITION_SUCCEEDED"))).await;
-        assert!(server.gcp().await.create_service("p", "l", "api", wanted()).await.is_ok());
+        assert!(server.gcp().await.create_object::<Service>("p", "l", "api", wanted()).await.is_ok());
 
         let mut other = live("CONDITION_SUCCEEDED");
         other["template"]["containers"][0]["image"] = json!("theirs");
         let server = Server::start(lost(other)).await;
-        let error = server.gcp().await.create_service("p", "l", "api", wanted()).await.unwrap_err();
+        let error = server.gcp().await.create_object::<Service>("p", "l", "api", wanted()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::AlreadyExists);
     }
 
@@ -359,7 +244,7 @@ mod tests {
         .await;
         let mut doc = wanted();
         doc["etag"] = json!("\"1\"");
-        let service = server.gcp().await.patch_service(NAME, doc, &["template"]).await.unwrap();
+        let service = server.gcp().await.patch_object::<Service>(NAME, doc, &["template"]).await.unwrap();
         assert_eq!(service["terminalCondition"]["state"], "CONDITION_SUCCEEDED");
         let request = &server.requests()[1];
         assert!(request.target.contains("updateMask=template"), "{}", request.target);
@@ -369,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn a_stale_etag_is_a_conflict_and_is_sent_once() {
         let server = Server::start(vec![Answer::json(409, refusal(409, "ABORTED"))]).await;
-        let error = server.gcp().await.patch_service(NAME, wanted(), &[]).await.unwrap_err();
+        let error = server.gcp().await.patch_object::<Service>(NAME, wanted(), &[]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Conflict);
         assert_eq!(server.requests().len(), 1);
     }
@@ -383,9 +268,9 @@ mod tests {
         ])
         .await;
         let gcp = server.gcp().await;
-        gcp.delete_service(NAME, Some("\"2\"")).await.unwrap();
+        gcp.delete_object::<Service>(NAME, Some("\"2\"")).await.unwrap();
         assert!(server.requests()[0].target.contains("etag=%222%22"), "{}", server.requests()[0].target);
-        gcp.delete_service(NAME, None).await.unwrap();
+        gcp.delete_object::<Service>(NAME, None).await.unwrap();
     }
 
     #[tokio::test]
@@ -400,10 +285,10 @@ mod tests {
         ])
         .await;
         let gcp = server.gcp().await;
-        let error = gcp.list_services("p", "l").await.unwrap_err();
+        let error = gcp.list_objects::<Service>("p", "l").await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreadable);
         assert!(error.message.contains(NAME) && error.message.contains("template.containers"), "{error}");
-        let error = gcp.service(NAME).await.unwrap_err();
+        let error = gcp.object::<Service>(NAME).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreadable);
         assert!(error.to_string().contains("api"), "{error}");
     }
@@ -412,8 +297,8 @@ mod tests {
     async fn what_is_not_there_is_none() {
         let server = Server::serve(|_| Answer::json(404, refusal(404, "NOT_FOUND"))).await;
         let gcp = server.gcp().await;
-        assert_eq!(gcp.service(NAME).await.unwrap(), None);
+        assert_eq!(gcp.object::<Service>(NAME).await.unwrap(), None);
         assert_eq!(gcp.revision(&format!("{NAME}/revisions/api-2")).await.unwrap(), None);
-        assert_eq!(gcp.settled_service(NAME).await.unwrap(), None);
+        assert_eq!(gcp.settled_object::<Service>(NAME).await.unwrap(), None);
     }
 }

@@ -7,7 +7,7 @@ use gcp_sandbox::{Apis, ProjectSeed, Sandbox};
 use serde_json::{Value, json};
 
 use super::sleeper::testing::RecordingSleeper;
-use super::{ErrorKind, Gcp, GcpError, Options, Payload, PolicyOf, Triple};
+use super::{ErrorKind, Gcp, GcpError, Options, Payload, PolicyOf, Service, Triple};
 
 const PROJECT: &str = "agents-dev";
 const NUMBER: u64 = 424_242_424_242;
@@ -81,12 +81,12 @@ async fn first_apply(gcp: &Gcp) -> Result<Value, GcpError> {
     for _ in 0..6 {
         gcp.policy(&PolicyOf::Secret(SECRET.into())).await?;
     }
-    gcp.create_service(PROJECT, REGION, "api", service_document()).await?;
+    gcp.create_object::<Service>(PROJECT, REGION, "api", service_document()).await?;
     let public = [Triple::new("roles/run.invoker", "allUsers")];
     gcp.edit_policy(&PolicyOf::RunService(SERVICE.into()), &public, &[]).await?;
-    let mut live = gcp.service(SERVICE).await?.unwrap_or_default();
+    let mut live = gcp.object::<Service>(SERVICE).await?.unwrap_or_default();
     live["labels"]["step"] = json!("two");
-    gcp.patch_service(SERVICE, live, &["labels"]).await
+    gcp.patch_object::<Service>(SERVICE, live, &["labels"]).await
 }
 
 #[tokio::test]
@@ -106,8 +106,8 @@ async fn a_first_apply_leaves_what_it_said() {
     assert_eq!(gcp.list_versions(SECRET).await.unwrap().unwrap()[0].state, "ENABLED");
     let policy = gcp.policy(&PolicyOf::RunService(SERVICE.into())).await.unwrap().unwrap();
     assert_eq!(policy.bindings[0].members, ["allUsers"]);
-    let listed = gcp.list_services(PROJECT, REGION).await.unwrap();
-    assert_eq!(listed, [gcp.service(SERVICE).await.unwrap().unwrap()]);
+    let listed = gcp.list_objects::<Service>(PROJECT, REGION).await.unwrap();
+    assert_eq!(listed, [gcp.object::<Service>(SERVICE).await.unwrap().unwrap()]);
     let revision = gcp.revision(&format!("{SERVICE}/revisions/api-0a1b2c3d")).await.unwrap().unwrap();
     assert_eq!(revision["serviceAccount"], EMAIL);
     sandbox.stop().await;
@@ -168,7 +168,7 @@ async fn an_apply_survives_a_refused_quota_at_every_write() {
 #[tokio::test]
 async fn a_disabled_api_is_told_apart_and_can_be_enabled() {
     let (sandbox, gcp) = fresh(Apis::Default).await;
-    let error = gcp.list_services(PROJECT, REGION).await.unwrap_err();
+    let error = gcp.list_objects::<Service>(PROJECT, REGION).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ServiceDisabled { api: "run.googleapis.com".into() });
     let error = gcp.list_accounts(PROJECT).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::ServiceDisabled { api: "iam.googleapis.com".into() });
@@ -176,7 +176,7 @@ async fn a_disabled_api_is_told_apart_and_can_be_enabled() {
     gcp.enable_apis(PROJECT, &["run.googleapis.com".into()]).await.unwrap();
     assert!(gcp.enabled_apis(PROJECT).await.unwrap().contains("run.googleapis.com"));
     // The sandbox refuses a few more calls, as Google does for minutes; that is waited for, since it was us.
-    assert_eq!(gcp.list_services(PROJECT, REGION).await.unwrap(), Vec::<Value>::new());
+    assert_eq!(gcp.list_objects::<Service>(PROJECT, REGION).await.unwrap(), Vec::<Value>::new());
     let error = gcp.list_accounts(PROJECT).await.unwrap_err();
     assert_eq!(
         error.kind,
@@ -192,7 +192,7 @@ async fn a_revision_that_may_not_read_its_secret_says_so() {
     gcp.create_account(PROJECT, "api-runtime", "", "").await.unwrap();
     gcp.create_secret(PROJECT, "jwt", json!({"replication": {"automatic": {}}})).await.unwrap();
     gcp.add_version(SECRET, Payload::new(b"x".to_vec()), 1).await.unwrap();
-    let error = gcp.create_service(PROJECT, REGION, "api", service_document()).await.unwrap_err();
+    let error = gcp.create_object::<Service>(PROJECT, REGION, "api", service_document()).await.unwrap_err();
     assert!(matches!(&error.kind, ErrorKind::RevisionFailed { .. }), "{error:?}");
     assert!(
         error.message.contains("api-0a1b2c3d") && error.message.to_lowercase().contains("secret"),
@@ -205,13 +205,13 @@ async fn a_revision_that_may_not_read_its_secret_says_so() {
 async fn a_stale_etag_is_a_conflict_for_every_kind_that_has_one() {
     let (sandbox, gcp) = fresh(Apis::All).await;
     first_apply(&gcp).await.unwrap();
-    let stale = gcp.service(SERVICE).await.unwrap().unwrap();
+    let stale = gcp.object::<Service>(SERVICE).await.unwrap().unwrap();
     let mut change = stale.clone();
     change["labels"]["x"] = json!("1");
-    gcp.patch_service(SERVICE, change, &["labels"]).await.unwrap();
+    gcp.patch_object::<Service>(SERVICE, change, &["labels"]).await.unwrap();
     let mut late = stale;
     late["labels"]["y"] = json!("2");
-    let error = gcp.patch_service(SERVICE, late, &["labels"]).await.unwrap_err();
+    let error = gcp.patch_object::<Service>(SERVICE, late, &["labels"]).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict, "{error:?}");
 
     let body = json!({"labels": {"a": "c"}});
@@ -272,11 +272,11 @@ async fn everything_can_be_deleted_twice() {
     let (sandbox, gcp) = fresh(Apis::All).await;
     first_apply(&gcp).await.unwrap();
     for _ in 0..2 {
-        gcp.delete_service(SERVICE, None).await.unwrap();
+        gcp.delete_object::<Service>(SERVICE, None).await.unwrap();
         gcp.delete_secret(SECRET, None).await.unwrap();
         gcp.delete_account(EMAIL).await.unwrap();
     }
-    assert_eq!(gcp.service(SERVICE).await.unwrap(), None);
+    assert_eq!(gcp.object::<Service>(SERVICE).await.unwrap(), None);
     assert_eq!(gcp.secret(SECRET).await.unwrap(), None);
     assert_eq!(gcp.list_versions(SECRET).await.unwrap(), None);
     assert_eq!(gcp.policy(&PolicyOf::Secret(SECRET.into())).await.unwrap(), None);

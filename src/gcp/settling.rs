@@ -2,7 +2,6 @@
 //!
 //! Where an operation ends with an error, the object is asked, and believed.
 
-use google_cloud_run_v2::model::{Job, Service};
 use google_cloud_wkt::Duration as WireDuration;
 use serde::Serialize;
 use serde_json::Value;
@@ -12,6 +11,7 @@ use super::client::{Call, Gcp};
 use super::documents::{contains, of_run, read};
 use super::error::{ErrorKind, GcpError};
 use super::failure::{Failure, Stage};
+use super::objects::Object;
 use super::official::failure;
 use super::operation::Operation;
 use super::readiness::{self, Verdict};
@@ -48,52 +48,19 @@ pub(super) const NOT_OURS: &[&str] = &[
     "urls",
 ];
 
-/// What Cloud Run works on.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Object {
-    Service,
-    Job,
-}
-
-impl Object {
-    async fn look(self, gcp: &Gcp, name: &str) -> Result<Option<Value>, GcpError> {
-        match self {
-            Self::Service => gcp.service(name).await,
-            Self::Job => gcp.job(name).await,
-        }
-    }
-
-    /// The canonical form of the object in an operation's response.
-    fn canonical(self, doing: &str, response: Value) -> Result<Value, GcpError> {
-        match self {
-            Self::Service => of_run(doing, &read::<Service>(doing, response)?),
-            Self::Job => of_run(doing, &read::<Job>(doing, response)?),
-        }
-    }
-
-    fn gone(self, doing: &str) -> GcpError {
-        let what = match self {
-            Self::Service => "service",
-            Self::Job => "job",
-        };
-        GcpError::new(doing, ErrorKind::NotFound, format!("the {what} is gone, although nothing went wrong"))
-    }
-}
-
 impl Gcp {
     /// Waits for an operation on an object, and answers the object or why it is not ready.
-    pub(super) async fn settle(
+    pub(super) async fn settle<O: Object>(
         &self,
-        object: Object,
         doing: &str,
         name: &str,
         operation: Operation,
     ) -> Result<Value, GcpError> {
         let ended = self.wait_for_run(doing, operation).await?;
         match ended.into_response(doing) {
-            Ok(response) if response.get("name").is_some() => object.canonical(doing, response),
-            Ok(_) => object.look(self, name).await?.ok_or_else(|| object.gone(doing)),
-            Err(error) => match object.look(self, name).await? {
+            Ok(response) if response.get("name").is_some() => of_run(doing, &read::<O>(doing, response)?),
+            Ok(_) => self.object::<O>(name).await?.ok_or_else(|| gone::<O>(doing)),
+            Err(error) => match self.object::<O>(name).await? {
                 Some(live) => self.judge(doing, live, Some(error)).await,
                 None => Err(error),
             },
@@ -101,31 +68,29 @@ impl Gcp {
     }
 
     /// After a lost attempt: waits for the live object, if it is what was sent; else the error that came.
-    pub(super) async fn settle_as_sent(
+    pub(super) async fn settle_as_sent<O: Object>(
         &self,
-        object: Object,
         doing: &str,
         name: &str,
         sent: &Value,
         error: GcpError,
     ) -> Result<Value, GcpError> {
-        let live = object.look(self, name).await?.unwrap_or_default();
+        let live = self.object::<O>(name).await?.unwrap_or_default();
         if !contains(&live, sent) {
             return Err(error);
         }
-        let live = self.settled(object, doing, name).await?.ok_or_else(|| object.gone(doing))?;
+        let live = self.settled::<O>(doing, name).await?.ok_or_else(|| gone::<O>(doing))?;
         self.judge(doing, live, None).await
     }
 
-    /// An object once Cloud Run is done with what it is doing to it, ready or not; `None` when there is none.
-    pub(super) async fn settled(
+    /// [`Gcp::settled_object`], as part of something else that is being done.
+    pub(super) async fn settled<O: Object>(
         &self,
-        object: Object,
         doing: &str,
         name: &str,
     ) -> Result<Option<Value>, GcpError> {
         self.wait_until(doing, || async {
-            Ok(match object.look(self, name).await? {
+            Ok(match self.object::<O>(name).await? {
                 Some(live) if readiness::is_reconciling(&live) => None,
                 settled => Some(settled),
             })
@@ -167,6 +132,11 @@ impl Gcp {
         })
         .await
     }
+}
+
+fn gone<O: Object>(doing: &str) -> GcpError {
+    let message = format!("the {} is gone, although nothing went wrong", O::NOUN);
+    GcpError::new(doing, ErrorKind::NotFound, message)
 }
 
 /// The last part of a resource name, which is what people call it.

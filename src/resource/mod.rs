@@ -238,7 +238,12 @@ impl Scope {
 
     /// The watched names of a kind, sorted.
     pub fn names<K: Kind>(&self) -> impl Iterator<Item = &str> {
-        self.names.get(K::NAME).into_iter().flatten().map(String::as_str)
+        self.names_of(K::NAME)
+    }
+
+    /// The same by the name of the kind.
+    pub fn names_of(&self, kind: &str) -> impl Iterator<Item = &str> + use<'_> {
+        self.names.get(kind).into_iter().flatten().map(String::as_str)
     }
 
     /// The same for those of the `live` objects of a kind that are ours and that are not watched; `None` when there
@@ -583,6 +588,8 @@ pub struct Facts {
     pub release_images: BTreeMap<String, String>,
     /// The tag given for this release, of every image in the system's own registry (`--tag TAG`).
     pub release_tag: Option<String>,
+    /// Tags of what images are made from, by service key; one that is not in the registry has not been built.
+    pub source_tags: BTreeMap<String, String>,
     /// Tags of the system's own registry, by image (`api`, `web/api`) and tag.
     pub tags: BTreeMap<String, BTreeMap<String, TaggedImage>>,
     /// Digests of all images in the system's own registry, with a tag or without, by image.

@@ -4,6 +4,7 @@
 //! for programs, as `docs/plan-json.md` says; `markdown` writes for pull requests; `progress` and `trace` tell what happens meanwhile.
 
 mod actions;
+mod builds;
 mod common;
 mod errors;
 mod fields;
@@ -32,6 +33,7 @@ mod trace;
 mod validation;
 mod verbs;
 
+pub use builds::{BuildAnswer, BuildRow};
 pub use errors::{error_human, error_json, refusals};
 pub use grouping::Detail;
 pub use human::{drift_human, plan_human};

@@ -11,8 +11,8 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    Detail, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json, plan_human, plan_json,
-    refusals, report_human, report_json,
+    BuildAnswer, BuildRow, Detail, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json,
+    plan_human, plan_json, refusals, report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
@@ -569,6 +569,19 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     assert_eq!(answer(|out| out.secret_set("dev", "a", "a-dev", 2)), documented("The answer of secrets set"));
     let started = answer(|out| out.sandbox_started("http://127.0.0.1:1", Path::new("state")));
     assert_eq!(started, documented("The answer of sandbox"));
+    let row = BuildRow {
+        service: "api".into(),
+        image: "r/api".into(),
+        digest: "sha256:1".into(),
+        tags: vec!["src-1".into()],
+        built: true,
+        size: Some(1),
+        sent: Some(1),
+        milliseconds: 1,
+    };
+    let next = Some("deployer apply dev".to_owned());
+    let built = BuildAnswer { environment: "dev".into(), builds: vec![row], next };
+    assert_eq!(answer(|out| out.built(&built)), documented("The answer of build"));
     let reset = answer(|out| out.sandbox_reset(Path::new("state"), true));
     assert_eq!(reset, documented("The answer of sandbox reset"));
 }

@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::report::{report_human, report_json};
 use super::{Format, Out, drift_human, plan_human, problems};
 use crate::apply::Report;
+use crate::apply::server_check::Checked;
 use crate::config::Loaded;
 use crate::error::CliError;
 use crate::plan::Plan;
@@ -41,6 +42,20 @@ impl Out {
                 self.text(&format!("{}\n", plan_human(plan, self.detail(), self.style())));
             }
             Format::Json | Format::Markdown => {}
+        }
+    }
+
+    /// What became of `plan --server-check`. A refusal takes the place of the answer, so that the plan stands before it.
+    pub fn server_checked(&self, plan: &Plan, checked: &Checked) {
+        let refused = checked.refusals.len();
+        self.status(&format!("Server check: {} accepted, {refused} refused.", checked.accepted));
+        if !checked.early.is_empty() {
+            let early: Vec<_> = checked.early.iter().map(ToString::to_string).collect();
+            let early = early.join(", ");
+            self.status(&format!("Not checked, because other changes have to be applied first: {early}."));
+        }
+        if refused > 0 {
+            self.plan_before_apply(plan);
         }
     }
 

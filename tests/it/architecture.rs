@@ -106,7 +106,10 @@ fn only_view_prints() {
 #[test]
 fn only_gcp_talks_to_google() {
     let everything = sources("src").into_iter().filter(|source| !source.path.starts_with("src/gcp/"));
-    none(&lines_with(&everything.collect::<Vec<_>>(), &["reqwest", "google_cloud_", "TcpStream", "hyper::"]));
+    none(&lines_with(
+        &everything.collect::<Vec<_>>(),
+        &["reqwest", "oci_client", "google_cloud_", "TcpStream", "hyper::"],
+    ));
 }
 
 #[test]
@@ -133,9 +136,28 @@ fn the_sandbox_does_not_know_deployer() {
     none(&lines_with(&sources("sandbox/src"), &["use deployer", "deployer::", "google_cloud_"]));
 }
 
+/// In the row of its folder by its name, or anywhere by its path.
+#[test]
+fn every_source_of_deployer_stands_in_the_architecture() {
+    let document = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let rows: Vec<_> = rows.collect();
+    let stands = |path: &str| {
+        let module = path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let in_row = |(folder, text): &(&str, &str)| {
+            let named = |name: &str| text.contains(&format!("`{name}`"));
+            let inner = module.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+            module == *folder || inner.is_some_and(|inner| named(inner) || inner.split('/').all(named))
+        };
+        document.contains(&format!("`{path}`")) || rows.iter().any(in_row)
+    };
+    let all = sources("src").into_iter().map(|source| source.path).filter(|path| !is_test(path));
+    none(&all.filter(|path| !stands(path)).collect::<Vec<_>>());
+}
+
 #[test]
 fn every_source_says_first_what_it_is_for() {
-    let all = ["src", "sandbox/src", "xtask/src", "tests"].into_iter().flat_map(sources);
+    let all = ["src", "sandbox/src", "private-servers", "xtask/src", "tests"].into_iter().flat_map(sources);
     let silent: Vec<_> =
         all.filter(|source| !source.first.starts_with("//! ")).map(|source| source.path).collect();
     none(&silent);
@@ -155,7 +177,7 @@ fn payloads_cannot_be_printed() {
 
 #[test]
 fn no_source_names_the_machine_that_it_was_written_on() {
-    let all = ["src", "sandbox", "xtask", "tests"].into_iter().flat_map(sources);
+    let all = ["src", "sandbox", "private-servers", "xtask", "tests"].into_iter().flat_map(sources);
     let written = ["/work", "/tmp", "/root"].map(|folder| format!("\"{folder}/"));
     let words: Vec<_> = written.iter().map(String::as_str).collect();
     none(&lines_with(&all.collect::<Vec<_>>(), &words));

@@ -1,11 +1,10 @@
 //! Destroying an environment: all that is its own goes, what others have stays, and a run that was struck down is
 //! finished by the next one.
 
-use futures::StreamExt;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::rig::{Rig, Running, cloud_from, sure_writes};
+use crate::blows::{Blow, Scene};
+use crate::rig::{Rig, deployed};
 use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path, secret_path};
 
 /// An environment with something of each kind that is deleted or revoked, and one beside it.
@@ -50,12 +49,14 @@ const FILES: [(&str, &str); 3] = [
     ("environments/staging.yaml", "deployer: v1\nenvironment: staging\ntarget: sandbox\n"),
 ];
 
+const DESTROY: &str = "destroy dev --auto-approve";
+
 fn shop(cloud: Cloud) -> Rig {
     Rig::of(Workplace::with(&FILES), cloud)
 }
 
 fn destroy(rig: &Rig) -> Run {
-    rig.deployer("destroy dev --auto-approve")
+    rig.deployer(DESTROY)
 }
 
 /// `KIND/NAME` of all that the plan for `dev` would make, or bring back.
@@ -208,59 +209,24 @@ async fn a_failure_says_to_destroy_again() {
     assert!(!done.stdout.contains("deployer apply"), "{done}");
 }
 
-/// What strikes the n-th write: the answer is an error from there on, or the process dies while it waits.
-const BLOWS: [&str; 2] = ["fails", "kills"];
-
-async fn survives(state: &TempDir, (nth, sure): (usize, bool), when: &'static str, blow: &'static str) {
-    let context = format!("{blow} {when} write {nth}");
-    let copy = TempDir::new().unwrap();
-    let rig = shop(cloud_from(state.path(), &copy).await);
-    let (act, times) =
-        if blow == "kills" { (json!({"hang": true}), 1) } else { (json!({"status": 500}), u64::MAX) };
-    let fault = json!({"match": {"writes": true}, "nth": nth, "times": times, "when": when, "do": act});
-    let fault = rig.cloud.fault(fault).await;
-    let mut running = Running::start(&destroy(&rig));
-    if blow == "kills" {
-        tokio::select! {
-            () = rig.cloud.reached(&fault) => running.kill(),
-            () = running.ended() => {}
-        }
-    }
-    running.done().await;
-    assert!(!sure || rig.cloud.hits(&fault).await > 0, "{context}: it did not strike");
-    rig.cloud.remove_faults().await;
-    let again = destroy(&rig).done().await;
-    assert_eq!(again.code, 0, "{context}: the second run\n{again}");
-    assert_eq!(traces(&rig.cloud).await, Vec::<String>::new(), "{context}");
-    let third = destroy(&rig).done().await;
-    assert!(third.stdout.starts_with("Nothing to destroy"), "{context}: {third}");
-    let plan = rig.deployer("plan staging --detailed-exitcode").done().await;
-    assert_eq!(plan.code, 0, "{context}: {plan}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destruction_survives_a_blow_at_every_write() {
-    let state = TempDir::new().unwrap();
-    let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
-    let rig = shop(Cloud::start(options).await);
-    rig.apply().ok().await;
-    rig.deployer("apply staging --auto-approve").ok().await;
-    rig.cloud.stop().await;
-    let copy = TempDir::new().unwrap();
-    let whole = shop(cloud_from(state.path(), &copy).await);
-    destroy(&whole).ok().await;
-    let writes = whole.cloud.writes().await;
-    let sure = sure_writes(&writes);
-    assert!(sure > 5, "{writes:?}");
-    let cases = (1..=writes.len()).flat_map(|nth| {
-        ["before", "after"].into_iter().flat_map(move |when| BLOWS.map(move |blow| (nth, when, blow)))
-    });
-    let state = &state;
-    futures::stream::iter(cases)
-        .map(|(nth, when, blow)| survives(state, (nth, nth <= sure), when, blow))
-        .buffer_unordered(6)
-        .collect::<()>()
-        .await;
+    let place = || Workplace::with(&FILES);
+    let scene = Scene {
+        state: deployed(place, &["dev", "staging"]).await,
+        place,
+        command: DESTROY.to_owned(),
+        settled: vec!["staging"],
+        edits: &[],
+        blows: &[Blow::Fails, Blow::Kills],
+    };
+    let nothing_is_left = async |rig: &Rig, context: &str| {
+        assert_eq!(traces(&rig.cloud).await, Vec::<String>::new(), "{context}");
+        let third = destroy(rig).done().await;
+        assert!(third.stdout.starts_with("Nothing to destroy"), "{context}: {third}");
+    };
+    let blows = scene.survives_every_blow(nothing_is_left).await;
+    assert!(blows.ways >= 24 && blows.sure > 5, "only {blows:?}");
 }
 
 /// The account is named by no grant once it has gone: what IAM keeps of it would come back with its name.

@@ -137,6 +137,7 @@ async fn every_flag_of_the_readme_exists() {
         "apply",
         "show",
         "drift",
+        "build",
         "validate",
         "schema",
         "sandbox",

@@ -7,6 +7,8 @@
 mod agent_army;
 mod architecture;
 mod bad_input;
+mod blows;
+mod build;
 mod clients;
 mod conformance;
 mod crash;

@@ -68,16 +68,22 @@ impl Rig {
 
 /// A sandbox with a copy of the state that the folder `state` holds; it keeps its own in `copy`.
 pub async fn cloud_from(state: &Path, copy: &TempDir) -> Cloud {
-    for entry in std::fs::read_dir(state).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            // Of pushed images, which no scene has.
-            continue;
-        }
-        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
-    }
+    copy_folder(state, copy.path());
     let options = gcp_sandbox::Options { state: Some(copy.path().to_owned()), ..Cloud::options() };
     Cloud::start(options).await
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// The state after these environments were applied.

@@ -8,6 +8,8 @@
 
 mod bench;
 mod discovery;
+#[cfg(unix)] // as the servers are
+mod install;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -15,13 +17,19 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  test [ARGS...]             run every test of the workspace; ARGS go to `cargo test`
+  test [ARGS...]             install what the tests need and is missing (with apt or Homebrew), and run every
+                             test of the workspace; ARGS go to `cargo test`
                              (`cargo xtask test plan -- --nocapture`)
   bench [OPTIONS]            measure start-up and `plan`; prints a table, judges nothing
       --sizes 10,100,1000    services of the generated environments; an empty list leaves them out
       --runs N               runs of each figure, of which the median is shown (default 3)
       --profile dev|release  build to measure (default release)
       --json                 one JSON document instead of the table
+  bench tenant-api [OPTIONS] measure the API under load on its own PostgreSQL and Redis (Linux)
+      --tenants 1,1000       numbers of tenants
+      --keys N               API keys in the last measurement (default 1000000; 0 leaves it out)
+      --seconds N            length of each measurement (default 5)
+      --profile dev|release  build to measure (default release)
   discovery DOCS_DIR ENUM_NUMBERS
                              rebuild the tables in sandbox/data from Google's discovery documents and a JSON
                              file of enum numbers";
@@ -31,6 +39,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["test", rest @ ..] => test::run(&workspace(), rest),
+        #[cfg(unix)]
+        ["bench", "tenant-api", rest @ ..] => {
+            bench::tenant_api::run(&workspace(), rest).map(|()| ExitCode::SUCCESS)
+        }
         ["bench", rest @ ..] => bench::run(&workspace(), rest).map(|()| ExitCode::SUCCESS),
         [bench::MEASURE, command @ ..] => bench::measure(command).map(|()| ExitCode::SUCCESS),
         ["discovery", docs, numbers] => {

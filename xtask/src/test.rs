@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the one command for all tests, here and in CI.
 //!
-//! Plain `cargo test` over the workspace. What a test needs beyond Rust is to be installed here, before it, so that
-//! the command stays the only one to know; nothing is needed so far. Tests that talk to programs which may be absent
-//! (gcloud, Google's Python clients) look for them on their own and say when they do not find them.
+//! Plain `cargo test` over the workspace. What a test needs beyond Rust is installed before it (`install.rs`), so that
+//! the command stays the only one to know. Tests that talk to programs which may be absent (gcloud, Google's Python
+//! clients) look for them on their own and say when they do not find them.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,8 +10,11 @@ use std::time::Instant;
 
 /// Runs the tests in `workspace`; ends with cargo's own exit code.
 ///
-/// `args` go to `cargo test` as they are. The error is that cargo did not start.
+/// `args` go to `cargo test` as they are. The error is that something is missing that could not be installed, or that
+/// cargo did not start.
 pub(crate) fn run(workspace: &Path, args: &[&str]) -> Result<ExitCode, String> {
+    #[cfg(unix)]
+    crate::install::servers()?;
     let begun = Instant::now();
     println!("cargo test --workspace {}", args.join(" "));
     let status = crate::cargo()

@@ -82,7 +82,7 @@ impl<'a> Images<'a> {
                 .map_err(|refusal| NoContent::Unreadable(refusal.message))?;
             match manifest.holds {
                 Holds::Image { config, layers } => return self.image(digest, &config, layers),
-                Holds::Index(manifests) => digest = choose(&manifests)?.digest.clone(),
+                Holds::Index(manifests) => digest.clone_from(&choose(&manifests)?.digest),
             }
         }
         Err(NoContent::Unreadable("its indexes list indexes without end".to_owned()))
@@ -173,7 +173,7 @@ mod tests {
             let content = Content { media_type: media_type.to_owned(), ..Content::default() };
             let digest = descriptor["digest"].as_str().unwrap();
             let pushed = Pushed { package: PACKAGE, digest, content, size: 1, built: None };
-            let version = pushed::publish(&mut self.world, pushed);
+            let version = pushed::publish(&mut self.world, &pushed);
             pushed::tag(&mut self.world, PACKAGE, tag, &version).unwrap();
             descriptor
         }

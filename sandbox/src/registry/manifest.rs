@@ -93,7 +93,7 @@ pub(crate) fn read(media_type: Option<&str>, bytes: &[u8]) -> Result<Manifest, R
         return Err(invalid(format!("its schemaVersion is {}, not 2", document.schema_version)));
     }
     let said = document.media_type.as_deref().filter(|said| !said.is_empty());
-    let media_type = media_type.or(said).ok_or_else(|| invalid("nothing says what it is".to_owned()))?;
+    let media_type = media_type.or(said).ok_or_else(|| invalid("nothing says what it is"))?;
     if said.is_some_and(|said| said != media_type) {
         return Err(invalid(format!("its mediaType is not {media_type}, as the request says")));
     }
@@ -101,10 +101,10 @@ pub(crate) fn read(media_type: Option<&str>, bytes: &[u8]) -> Result<Manifest, R
         (Some(config), Some(layers), None) if IMAGES.contains(&media_type) => Holds::Image { config, layers },
         (None, None, Some(manifests)) if INDEXES.contains(&media_type) => Holds::Index(manifests),
         _ if IMAGES.contains(&media_type) => {
-            return Err(invalid("it needs config and layers, and nothing of an index".to_owned()));
+            return Err(invalid("it needs config and layers, and nothing of an index"));
         }
         _ if INDEXES.contains(&media_type) => {
-            return Err(invalid("it needs manifests, and nothing of an image".to_owned()));
+            return Err(invalid("it needs manifests, and nothing of an image"));
         }
         _ => return Err(invalid(format!("the registry takes no {media_type}"))),
     };
@@ -121,7 +121,7 @@ pub(crate) fn read(media_type: Option<&str>, bytes: &[u8]) -> Result<Manifest, R
     bad.map_or(Ok(manifest), |bad| Err(invalid(format!("'{bad}' is not a SHA-256 digest"))))
 }
 
-fn invalid(why: String) -> Refusal {
+fn invalid(why: impl std::fmt::Display) -> Refusal {
     Refusal::bad("MANIFEST_INVALID", format!("The manifest is not valid: {why}."))
 }
 

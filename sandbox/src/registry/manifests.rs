@@ -124,7 +124,7 @@ pub(super) async fn push(asked: &Asked<'_>, reference: &str, body: Body) -> Resu
         let package = &asked.address.package;
         let version = pushed::publish(
             world,
-            Pushed {
+            &Pushed {
                 package,
                 digest: &manifest.digest,
                 content: manifest.content(),

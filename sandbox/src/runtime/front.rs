@@ -21,6 +21,7 @@ use super::{Runtime, pages, proxy};
 use crate::permissions::Need;
 use crate::server::lock;
 use crate::services::iam as accounts;
+use crate::services::names::last;
 use crate::services::run::launch::{self, Scale};
 use crate::services::run::{SERVICES, names};
 use crate::world::World;
@@ -185,7 +186,7 @@ fn pick(statuses: &[Value], turn: i64) -> Option<&Value> {
 fn service<'a>(world: &'a World, host: &str) -> Option<(&'a str, &'a Value)> {
     let label = host.split('.').next()?;
     world.list(SERVICES, "").find(|(name, doc)| {
-        let id = names::short(name);
+        let id = last(name);
         let project = name.split('/').nth(1).unwrap_or_default();
         label.starts_with(id)
             && doc.get("deleteTime").is_none()
@@ -226,7 +227,7 @@ fn claims(token: &str) -> Option<Value> {
 /// to a tag, or a custom one of the service.
 fn whose(world: &World, name: &str, doc: &Value, claims: &Value) -> Option<String> {
     let project = name.split('/').nth(1).unwrap_or_default();
-    let hosts = names::hosts(names::short(name), world.project_number(project), launch::location(name));
+    let hosts = names::hosts(last(name), world.project_number(project), launch::location(name));
     let custom = doc["customAudiences"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let audience = claims["aud"].as_str()?.trim_end_matches('/');
     let is_for_us = hosts.iter().any(|host| audience.strip_prefix("https://") == Some(host))

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::services::run::names::short;
+use crate::services::names::last;
 
 /// Says that no container of the user's answered: what judges an answer must not judge this one.
 pub(crate) const STAND_IN: &str = "x-sandbox-stand-in";
@@ -13,7 +13,7 @@ pub(crate) const STAND_IN: &str = "x-sandbox-stand-in";
 pub(super) fn stand_in(revision: &str) -> Response {
     let text = format!(
         "This is the sandbox's stand-in for the revision {}: its image has no content here, so that nothing of it runs.",
-        short(revision)
+        last(revision)
     );
     let mut response = page(StatusCode::OK, "Stand-in", &text);
     response.headers_mut().insert(STAND_IN, HeaderValue::from_static("true"));

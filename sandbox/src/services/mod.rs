@@ -5,6 +5,7 @@ pub mod cloudresourcemanager;
 pub mod iam;
 pub mod iamcredentials;
 pub mod logging;
+pub(crate) mod names;
 pub mod run;
 pub mod secretmanager;
 pub mod serviceusage;

@@ -386,8 +386,8 @@ async fn one_image_is_reached_by_all_three_forms() {
         assert_eq!(header(&response, "docker-content-digest"), pushed["digest"]);
     }
     let begin = format!("/{HOST}/v2/agent-army-dev/images/api/blobs/uploads/");
-    let begun = client.request(Method::POST, &begin).send().await.unwrap();
-    assert!(header(&begun, "location").starts_with(&begin), "{begun:?}");
+    let answer = client.request(Method::POST, &begin).send().await.unwrap();
+    assert!(header(&answer, "location").starts_with(&begin), "{answer:?}");
     let (status, _) = client.get("/v2/projects/agent-army-dev/locations/europe-west1/services").await;
     assert_eq!(status, 200);
 }

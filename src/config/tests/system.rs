@@ -276,3 +276,47 @@ fn the_numbers_of_github_may_be_written_both_ways() {
     assert_eq!((identity.plan.as_deref(), identity.deploy), (Some("github-plan"), None));
     assert!(read("github: {repository: octo-org/shop}\n").github.unwrap().identity.is_none());
 }
+
+#[test]
+fn a_build_says_little_and_means_the_rest() {
+    let text = "registry: {repository: shop}\n\
+                services: {front: {build: {builder: cargo}}, back: {build: {builder: docker, args: {A: x}}}}\n";
+    let environment = read_services(text).environment;
+    let build = environment.services["front"].build.as_ref().unwrap();
+    assert_eq!((build.context.as_str(), &build.paths), (".", &None));
+    let model::Builder::Cargo(cargo) = &build.builder else { panic!("{build:?}") };
+    // The environment is `dev`.
+    assert_eq!((cargo.package.as_str(), cargo.profile.as_str(), &cargo.base), ("front", "dev", &None));
+    let build = environment.services["back"].build.as_ref().unwrap();
+    let model::Builder::Docker(docker) = &build.builder else { panic!("{build:?}") };
+    assert_eq!((docker.dockerfile.as_str(), docker.args["A"].as_str()), ("Dockerfile", "x"));
+}
+
+#[test]
+fn what_is_deployed_elsewhere_than_in_dev_is_built_for_release() {
+    let base = "registry: {repository: shop}\nservices: {front: {build: {builder: cargo}}}\n";
+    let base = format!(
+        "deployer: v1\nenvironment: base\nsystem: shop\nproject: {{id: shop-project}}\nregion: us-central1\n{base}"
+    );
+    let loaded =
+        loaded(&[("base.yaml", &base), ("staging.yaml", "deployer: v1\nenvironment: staging\n")], "staging");
+    let build = loaded.environment.services["front"].build.clone().unwrap();
+    assert!(matches!(build.builder, model::Builder::Cargo(cargo) if cargo.profile == "release"));
+}
+
+#[test]
+fn the_tag_of_builds_is_read_for_builds_alone() {
+    let files = |tag: &str| {
+        with_services(&format!("image_tags: {{deploy: \"{tag}\"}}\nservices: {{front: {{{IMAGE}}}}}\n"))
+    };
+    let read = |tag: &str, deploy_tag: bool| {
+        let files = files(tag);
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        load(folder(&files).path(), "dev", &Inputs { deploy_tag, ..Inputs::default() })
+    };
+    assert_eq!(read("v1", true).unwrap().environment.deploy_tag.as_deref(), Some("v1"));
+    // No folder of a test lies in a git repository.
+    assert!(read("${git.sha}", true).is_err() && read("two words", true).is_err());
+    let (one, other) = (read("${git.sha}", false).unwrap(), read("v2", false).unwrap());
+    assert_eq!(one.environment.digest, other.environment.digest);
+}

@@ -1,4 +1,4 @@
-//! Grants on one object: what the kinds `*_grant` have in common.
+//! Grants on one object: what the kinds `*_grant` have in common, and the trait [`Grant`] of what they do not.
 //!
 //! A grant is one (role, member, condition) of an IAM policy. Grants are not objects: on anything that
 //! deployer manages, an undeclared grant to one of our accounts or to the public is revoked, and grants to
@@ -11,8 +11,12 @@ use sha2::{Digest, Sha256};
 
 use super::identity_pool::IdentityPool;
 use super::service_account::{self, ServiceAccount};
+use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError, PolicyOf, Triple};
-use crate::resource::{Address, Consequence, Facts, Observed, Owner};
+use crate::resource::{
+    Address, Consequence, Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared,
+    UsedWith, Verbs,
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
@@ -152,28 +156,118 @@ impl Spec {
     }
 }
 
-/// The grants on each of `objects` (short name, policy), one policy read for each, all at once.
-pub async fn observe(
-    gcp: &Gcp,
-    project: &str,
-    objects: impl Iterator<Item = (String, PolicyOf)>,
-) -> Result<Vec<Observed<Spec>>, GcpError> {
-    let each = objects.map(|(on, of)| async move {
-        let policy = gcp.policy(&of).await?;
-        let bindings = policy.map(|policy| policy.bindings).unwrap_or_default();
-        let grants = bindings.into_iter().flat_map(|binding| {
-            let on = on.clone();
-            binding.members.into_iter().map(move |member| Spec {
-                on: on.clone(),
-                role: binding.role.clone(),
-                member,
-                condition: binding.condition.clone(),
-            })
-        });
-        Ok::<_, GcpError>(grants.collect::<Vec<_>>())
+/// What kinds of grants differ in. The rest of such a kind is the same for all of them, see below.
+pub trait Grant: Send + Sync + 'static {
+    /// [`Kind::NAME`], like all constants that have the name of one there.
+    const NAME: &'static str;
+    const API: &'static str;
+    const LAYER: Layer;
+    const REGIONAL: bool = false;
+    const VIEWER: &'static str;
+    const STAYS_WITH_WHOLE: bool = false;
+    /// The kind of what they are on; `None` for the project, which is no object of ours.
+    const ON: Option<&'static str>;
+    /// They are declared for accounts and identities, which have to be there first. One to another environment's account
+    /// keeps what it is on shared.
+    const TO_IDENTITIES: bool = false;
+
+    /// The policy of what has this short name.
+    fn policy(project: &str, region: &str, on: &str) -> PolicyOf;
+
+    /// What the YAML grants: to nobody.
+    fn declare(_env: &Environment, _facts: &Facts) -> Vec<Declared<Spec>> {
+        Vec::new()
+    }
+
+    fn used_with(_spec: &Spec) -> Option<UsedWith> {
+        None
+    }
+
+    fn owner(spec: &Spec, facts: &Facts) -> Owner {
+        spec.owner(facts)
+    }
+}
+
+impl<G: Grant> Kind for G {
+    const NAME: &'static str = <G as Grant>::NAME;
+    const API: &'static str = <G as Grant>::API;
+    const LAYER: Layer = <G as Grant>::LAYER;
+    const REGIONAL: bool = <G as Grant>::REGIONAL;
+    const VIEWER: &'static str = <G as Grant>::VIEWER;
+    const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
+    const UNDECLARED: Undeclared = Undeclared::Delete;
+    const GRANTED_ON: Option<&'static str> = G::ON;
+    const STAYS_WITH_WHOLE: bool = <G as Grant>::STAYS_WITH_WHOLE;
+    type Spec = Spec;
+
+    fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
+        <G as Grant>::declare(env, facts)
+    }
+
+    fn references(name: &str, spec: &Spec) -> Vec<Address> {
+        let member = spec.referred().filter(|_| G::TO_IDENTITIES);
+        Self::part_of(name, spec).into_iter().chain(member).collect()
+    }
+
+    fn part_of(_: &str, spec: &Spec) -> Option<Address> {
+        G::ON.map(|kind| Address { kind: kind.to_owned(), name: spec.on.clone() })
+    }
+
+    fn used_with(_: &str, spec: &Spec) -> Option<UsedWith> {
+        <G as Grant>::used_with(spec)
+    }
+
+    fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
+        observed.spec.stands_for(facts)
+    }
+
+    fn serves_another(observed: &Observed<Spec>, facts: &Facts) -> bool {
+        G::TO_IDENTITIES && observed.spec.serves_another(facts)
+    }
+
+    fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
+        Spec::consequences(before, after)
+    }
+
+    /// One policy is read for each object, all at once.
+    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
+        let on = G::ON.map_or_else(|| vec![scope.project.as_str()], |kind| scope.names_of(kind).collect());
+        let each = on.into_iter().map(|on| granted(gcp, G::policy(&scope.project, &scope.region, on), on));
+        let grants = try_join_all(each).await?.into_iter().flatten();
+        Ok(grants.map(|spec| Observed::new(spec.name(&scope.project), spec, Owner::Foreign)).collect())
+    }
+
+    fn owner(observed: &Observed<Spec>, facts: &Facts) -> Owner {
+        <G as Grant>::owner(&observed.spec, facts)
+    }
+
+    async fn create(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let policy = G::policy(&place.project, &place.region, &spec.on);
+        gcp.edit_policy(&policy, &[spec.triple()], &[]).await?;
+        Ok(Settle::Done)
+    }
+
+    async fn delete(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
+        let policy = G::policy(&place.project, &place.region, &spec.on);
+        gcp.edit_policy(&policy, &[], &[spec.triple()]).await?;
+        Ok(Settle::Done)
+    }
+}
+
+/// All that a policy grants; nothing where what it is on is not there.
+async fn granted(gcp: &Gcp, of: PolicyOf, on: &str) -> Result<Vec<Spec>, GcpError> {
+    let bindings = gcp.policy(&of).await?.map(|policy| policy.bindings).unwrap_or_default();
+    let grants = bindings.into_iter().flat_map(|binding| {
+        let (role, condition) = (binding.role, binding.condition);
+        let spec = move |member| Spec {
+            on: on.to_owned(),
+            role: role.clone(),
+            member,
+            condition: condition.clone(),
+        };
+        binding.members.into_iter().map(spec)
     });
-    let grants = try_join_all(each).await?.into_iter().flatten();
-    Ok(grants.map(|spec| Observed::new(spec.name(project), spec, Owner::Foreign)).collect())
+    Ok(grants.collect())
 }
 
 #[cfg(test)]

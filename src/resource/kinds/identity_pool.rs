@@ -44,6 +44,25 @@ pub(super) fn same_system(place: &Place, doc: &Value) -> bool {
     matches!(owner(doc), Owner::Marked(mark) if mark.system == place.ownership.system)
 }
 
+/// What a pool or provider is created from: a new one is not disabled, and answers leave out what is false.
+pub(super) fn first(mut doc: Value) -> Value {
+    doc.as_object_mut().map(|fields| fields.remove("disabled"));
+    doc
+}
+
+/// A live pool or provider that is `as_before`: an error if it is not, `None` where there is none or a deleted one.
+pub(super) async fn unmoved(
+    gcp: &Gcp,
+    of: &Identity,
+    name: &str,
+    as_before: impl Fn(&Value) -> Result<bool, GcpError>,
+) -> Result<Option<Value>, GcpError> {
+    match gcp.identity(of).await?.filter(|live| !gcp::is_deleted(live)) {
+        Some(live) if !as_before(&live)? => Err(GcpError::moved(name)),
+        live => Ok(live),
+    }
+}
+
 /// The pool that an environment declares.
 pub fn declared(env: &Environment) -> Option<&str> {
     Some(&env.github.as_ref()?.identity.as_ref()?.pool)
@@ -102,19 +121,16 @@ impl Kind for IdentityPool {
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let mut doc = document(spec, &description(place, &Value::Null, DESCRIPTION));
-        // A new one is not disabled, and answers leave out what is false.
-        doc.as_object_mut().map(|fields| fields.remove("disabled"));
-        gcp.create_identity(&identity(&place.project, name), &doc).await?;
+        let doc = document(spec, &description(place, &Value::Null, DESCRIPTION));
+        gcp.create_identity(&identity(&place.project, name), &first(doc)).await?;
         Ok(Settle::Done)
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let of = identity(&place.project, edit.name);
-        let live = gcp.identity(&of).await?.ok_or_else(|| GcpError::moved(edit.name))?;
-        if spec(&live) != *edit.before || gcp::is_deleted(&live) {
-            return Err(GcpError::moved(edit.name));
-        }
+        let as_before = |live: &Value| Ok(spec(live) == *edit.before);
+        let live = unmoved(gcp, &of, edit.name, as_before).await?;
+        let live = live.ok_or_else(|| GcpError::moved(edit.name))?;
         gcp.patch_identity(&of, &document(edit.after, &description(place, &live, DESCRIPTION))).await?;
         Ok(Settle::Done)
     }
@@ -126,12 +142,10 @@ impl Kind for IdentityPool {
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, before: &Spec) -> Result<Settle, GcpError> {
         let of = identity(&place.project, name);
-        let live = gcp.identity(&of).await?;
-        let Some(live) = live.filter(|live| !gcp::is_deleted(live)) else { return Ok(Settle::Done) };
-        if spec(&live) != *before || !same_system(place, &live) {
-            return Err(GcpError::moved(name));
+        let as_before = |live: &Value| Ok(spec(live) == *before && same_system(place, live));
+        if unmoved(gcp, &of, name, as_before).await?.is_some() {
+            gcp.delete_identity(&of).await?;
         }
-        gcp.delete_identity(&of).await?;
         Ok(Settle::Done)
     }
 }

@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::identity_pool::{DISPLAY_NAME, IdentityPool, description, owner, same_system, short_name};
+use super::identity_pool::{
+    DISPLAY_NAME, IdentityPool, description, first, owner, same_system, short_name, unmoved,
+};
 use crate::config::Environment;
 use crate::config::model::Github;
 use crate::gcp::{self, Gcp, GcpError, Identity};
@@ -174,19 +176,16 @@ impl Kind for IdentityProvider {
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let mut doc = document(spec, &description(place, &Value::Null, DESCRIPTION));
-        // A new one is not disabled, and answers leave out what is false.
-        doc.as_object_mut().map(|fields| fields.remove("disabled"));
-        gcp.create_identity(&identity(&place.project, name), &doc).await?;
+        let doc = document(spec, &description(place, &Value::Null, DESCRIPTION));
+        gcp.create_identity(&identity(&place.project, name), &first(doc)).await?;
         Ok(Settle::Done)
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let of = identity(&place.project, edit.name);
-        let live = gcp.identity(&of).await?.ok_or_else(|| GcpError::moved(edit.name))?;
-        if spec(&live)? != *edit.before || gcp::is_deleted(&live) {
-            return Err(GcpError::moved(edit.name));
-        }
+        let as_before = |live: &Value| Ok(spec(live)? == *edit.before);
+        let live = unmoved(gcp, &of, edit.name, as_before).await?;
+        let live = live.ok_or_else(|| GcpError::moved(edit.name))?;
         gcp.patch_identity(&of, &document(edit.after, &description(place, &live, DESCRIPTION))).await?;
         Ok(Settle::Done)
     }
@@ -198,12 +197,10 @@ impl Kind for IdentityProvider {
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, before: &Spec) -> Result<Settle, GcpError> {
         let of = identity(&place.project, name);
-        let live = gcp.identity(&of).await?;
-        let Some(live) = live.filter(|live| !gcp::is_deleted(live)) else { return Ok(Settle::Done) };
-        if spec(&live)? != *before || !same_system(place, &live) {
-            return Err(GcpError::moved(name));
+        let as_before = |live: &Value| Ok(spec(live)? == *before && same_system(place, live));
+        if unmoved(gcp, &of, name, as_before).await?.is_some() {
+            gcp.delete_identity(&of).await?;
         }
-        gcp.delete_identity(&of).await?;
         Ok(Settle::Done)
     }
 }

@@ -91,10 +91,10 @@ fn users(env: &Environment, facts: &Facts) -> Vec<User> {
 
 /// The name of the tag and the digest that it is to point to.
 fn wanted(env: &Environment, facts: &Facts, user: &User) -> Option<(String, String)> {
-    let image =
-        images::own(env, if user.chosen.refused.is_some() { &user.yaml } else { &user.chosen.image })?;
+    let unknown = user.chosen.refused.is_some() || user.chosen.unbuilt.is_some();
+    let image = images::own(env, if unknown { &user.yaml } else { &user.chosen.image })?;
     let tag = tag(&env.name, &image.package, &user.key);
-    let digest = if user.chosen.refused.is_some() {
+    let digest = if unknown {
         // Nothing is known of it: the tag stays where it is.
         facts.tags.get(&image.package)?.get(&tag)?.digest.clone()
     } else {

@@ -32,6 +32,8 @@ pub struct Chosen {
     pub replaces: Option<String>,
     /// Why there is none to choose, and the way out.
     pub refused: Option<(String, String)>,
+    /// Why the image is not there yet, and what brings it.
+    pub unbuilt: Option<String>,
 }
 
 type Refused = (String, String);
@@ -79,6 +81,9 @@ pub fn of_service(env: &Environment, facts: &Facts, key: &str, service: &Service
     let yaml = &service.main.image;
     let running = facts.images.get(&service.name);
     let registry = Registry { env, facts, service: Some(key) };
+    if let Some(built) = registry.built(key, service) {
+        return built;
+    }
     let kept = running.filter(|running| running.instead_of.as_ref() == Some(yaml));
     let found = match (facts.release_images.get(key), own(env, yaml), kept) {
         (Some(given), _, _) => registry.resolved(given),
@@ -113,9 +118,11 @@ fn chosen(yaml: &str, found: Result<String, Refused>) -> Chosen {
     match found {
         Ok(image) => {
             let replaces = (image != yaml).then(|| yaml.to_owned());
-            Chosen { image, replaces, refused: None }
+            Chosen { image, replaces, refused: None, unbuilt: None }
         }
-        Err(refused) => Chosen { image: yaml.to_owned(), replaces: None, refused: Some(refused) },
+        Err(refused) => {
+            Chosen { image: yaml.to_owned(), replaces: None, refused: Some(refused), unbuilt: None }
+        }
     }
 }
 
@@ -128,6 +135,23 @@ struct Registry<'a> {
 }
 
 impl Registry<'_> {
+    /// The image of a service that is built and whose image nothing else says, by what it is made from.
+    fn built(&self, key: &str, service: &Service) -> Option<Chosen> {
+        let Facts { release_images, release_tag, source_tags, .. } = self.facts;
+        if release_images.contains_key(key) || release_tag.is_some() {
+            return None;
+        }
+        let (tag, yaml) = (source_tags.get(key)?, &service.main.image);
+        let package = own(self.env, yaml)?.package;
+        if let Ok(image) = self.tagged(&package, tag) {
+            return Some(chosen(yaml, self.kept(image)));
+        }
+        let command = format!("deployer build {} {key}", self.env.name);
+        let unbuilt = Some(format!("not built: apply builds it (as does `{command}`)"));
+        let image = format!("{}:{tag}", self.image(&package));
+        Some(Chosen { image, replaces: Some(yaml.clone()), refused: None, unbuilt })
+    }
+
     /// A given image with its tag resolved, if it lies in the own registry.
     fn resolved(&self, image: &str) -> Result<String, Refused> {
         match own(self.env, image) {
@@ -206,6 +230,14 @@ impl Registry<'_> {
         let newest = self.newest(package);
         if newest.is_empty() {
             let apply = format!("`deployer apply {} --layer foundation`", self.env.name);
+            if let Some(key) =
+                self.service.filter(|key| self.env.services.get(*key).is_some_and(|s| s.build.is_some()))
+            {
+                let build = format!("`deployer build {} {key}`", self.env.name);
+                return format!(
+                    "not built: {build} builds it (the repository is made by {apply}), then {flags}"
+                );
+            }
             return format!(
                 "no images yet: push one to {image} (the repository is made by {apply}), then {flags}"
             );
@@ -333,6 +365,48 @@ mod tests {
         assert_eq!(chosen(OWN, &named).image, of("sha256:2"));
     }
 
+    const BUILT: &str = "front: {name: front-service, startup_probe: /, build: {builder: cargo}}";
+
+    fn of_sources(tag: &str) -> Facts {
+        Facts { source_tags: BTreeMap::from([("front".into(), tag.into())]), ..facts() }
+    }
+
+    #[test]
+    fn an_image_that_was_built_from_the_sources_comes_before_what_runs() {
+        let facts = Facts { images: running(&of("sha256:1"), None), ..of_sources("v2") };
+        let found = chosen(BUILT, &facts);
+        assert_eq!(
+            (found.image.as_str(), found.unbuilt, found.refused),
+            (of("sha256:2").as_str(), None, None)
+        );
+        let released = Facts { release_tag: Some("v3".into()), ..facts };
+        assert_eq!(chosen(BUILT, &released).image, of("sha256:3"));
+        let given = BTreeMap::from([("front".into(), of("sha256:4"))]);
+        let given = Facts { release_images: given, ..of_sources("v2") };
+        assert_eq!(chosen(BUILT, &given).image, of("sha256:4"));
+    }
+
+    #[test]
+    fn what_is_not_built_waits_with_the_command() {
+        let found = chosen(BUILT, &of_sources("src-0123"));
+        assert_eq!(found.image, format!("{PREFIX}/front:src-0123"));
+        let why = found.unbuilt.unwrap();
+        assert!(
+            why.starts_with("not built: apply builds it") && why.contains("deployer build dev front"),
+            "{why}"
+        );
+        let elsewhere = chosen(BUILT, &Facts { tags: BTreeMap::new(), ..facts() });
+        let (_, hint) = elsewhere.refused.unwrap();
+        assert!(hint.starts_with("not built: `deployer build dev front` builds it"), "{hint}");
+    }
+
+    #[test]
+    fn a_job_waits_for_the_image_that_it_borrows() {
+        let text = format!("{BUILT}\njobs:\n  tidy: {{service: front, command: [tidy]}}");
+        let env = environment(&text);
+        assert!(of_job(&env, &of_sources("src-0123"), &env.jobs["tidy"]).unbuilt.is_some());
+    }
+
     #[test]
     fn a_service_that_somebody_deployed_by_hand_keeps_its_digest() {
         let by_hand = Facts { images: running(&of("sha256:8"), None), ..facts() };
@@ -355,7 +429,10 @@ mod tests {
         let pinned = tagged.replace("front:v3", &format!("front@{digest}"));
         let mut pushed = facts();
         pushed.digests.entry("front".into()).or_default().insert(digest.clone());
-        assert_eq!(chosen(&pinned, &pushed), Chosen { image: of(&digest), replaces: None, refused: None });
+        assert_eq!(
+            chosen(&pinned, &pushed),
+            Chosen { image: of(&digest), replaces: None, refused: None, unbuilt: None }
+        );
     }
 
     #[test]
@@ -420,6 +497,9 @@ mod tests {
     fn images_of_other_registries_are_taken_as_written() {
         let other = "front: {name: front-service, image: nginx, startup_probe: /}";
         let released = Facts { release_tag: Some("v1".into()), ..facts() };
-        assert_eq!(chosen(other, &released), Chosen { image: "nginx".into(), replaces: None, refused: None });
+        assert_eq!(
+            chosen(other, &released),
+            Chosen { image: "nginx".into(), replaces: None, refused: None, unbuilt: None }
+        );
     }
 }

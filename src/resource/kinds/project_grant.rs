@@ -6,14 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use super::grants::{self, Spec};
+use super::grants::{Grant, Spec};
 use super::service_account;
 use crate::config::Environment;
-use crate::gcp::{Gcp, GcpError, PolicyOf};
-use crate::resource::{
-    Address, Consequence, Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared,
-    UsedWith, Verbs,
-};
+use crate::gcp::PolicyOf;
+use crate::resource::{Declared, Facts, Layer, Owner, UsedWith};
 
 pub struct ProjectGrant;
 
@@ -54,14 +51,17 @@ fn asked(env: &Environment) -> Vec<(&str, &str, String)> {
     found
 }
 
-impl Kind for ProjectGrant {
+impl Grant for ProjectGrant {
     const NAME: &'static str = "project_grant";
     const API: &'static str = "cloudresourcemanager.googleapis.com";
     const LAYER: Layer = Layer::Foundation;
     const VIEWER: &'static str = "roles/iam.securityReviewer";
-    const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
-    const UNDECLARED: Undeclared = Undeclared::Delete;
-    type Spec = Spec;
+    const TO_IDENTITIES: bool = true;
+    const ON: Option<&'static str> = None;
+
+    fn policy(project: &str, _: &str, _: &str) -> PolicyOf {
+        PolicyOf::Project(project.to_owned())
+    }
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
         let project = &env.project.id;
@@ -74,39 +74,11 @@ impl Kind for ProjectGrant {
         declared.into_values().collect()
     }
 
-    fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        spec.referred().into_iter().collect()
-    }
-
-    fn used_with(_: &str, spec: &Spec) -> Option<UsedWith> {
+    fn used_with(spec: &Spec) -> Option<UsedWith> {
         Some(UsedWith { object: spec.referred()?, by: None })
     }
 
-    fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
-        observed.spec.stands_for(facts)
-    }
-
-    fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
-        Spec::consequences(before, after)
-    }
-
-    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let project = &scope.project;
-        let objects = [(project.clone(), PolicyOf::Project(project.clone()))];
-        grants::observe(gcp, project, objects.into_iter()).await
-    }
-
-    fn owner(observed: &Observed<Spec>, facts: &Facts) -> Owner {
-        if observed.spec.public() { Owner::Foreign } else { observed.spec.owner(facts) }
-    }
-
-    async fn create(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        gcp.edit_policy(&PolicyOf::Project(place.project.clone()), &[spec.triple()], &[]).await?;
-        Ok(Settle::Done)
-    }
-
-    async fn delete(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        gcp.edit_policy(&PolicyOf::Project(place.project.clone()), &[], &[spec.triple()]).await?;
-        Ok(Settle::Done)
+    fn owner(spec: &Spec, facts: &Facts) -> Owner {
+        if spec.public() { Owner::Foreign } else { spec.owner(facts) }
     }
 }

@@ -2,14 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::grants::{self, Spec};
+use super::grants::{Grant, Spec};
 use super::{run_service, secret, service_account};
 use crate::config::Environment;
 use crate::gcp::{ErrorKind, Gcp, GcpError, PolicyOf};
-use crate::resource::{
-    Address, Consequence, Declared, Facts, Kind, Layer, Observed, Owner, Place, Scope, Settle, Undeclared,
-    UsedWith, Verbs,
-};
+use crate::resource::{Declared, Facts, Kind, Layer, UsedWith};
 
 pub struct SecretGrant;
 
@@ -69,7 +66,7 @@ pub fn readers(env: &Environment) -> Vec<Reader<'_>> {
 /// The members who may read a secret by the policy on it, sorted. What roles in the project allow is not looked at.
 /// Nobody where the secret, or its API, is not there yet.
 pub async fn members(gcp: &Gcp, project: &str, secret: &str) -> Result<Vec<String>, GcpError> {
-    let policy = match gcp.policy(&policy(project, secret)).await {
+    let policy = match gcp.policy(&PolicyOf::Secret(secret::full_name(project, secret))).await {
         Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => None,
         other => other?,
     };
@@ -78,19 +75,17 @@ pub async fn members(gcp: &Gcp, project: &str, secret: &str) -> Result<Vec<Strin
     Ok(reading.flat_map(|binding| binding.members).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-fn policy(place_project: &str, secret: &str) -> PolicyOf {
-    PolicyOf::Secret(secret::full_name(place_project, secret))
-}
-
-impl Kind for SecretGrant {
+impl Grant for SecretGrant {
     const NAME: &'static str = "secret_grant";
     const API: &'static str = "secretmanager.googleapis.com";
     const LAYER: Layer = Layer::Foundation;
     const VIEWER: &'static str = "roles/secretmanager.viewer";
-    const VERBS: Verbs = Verbs { create: "grant", update: "update", delete: "revoke" };
-    const UNDECLARED: Undeclared = Undeclared::Delete;
-    const GRANTED_ON: Option<&'static str> = Some(secret::Secret::NAME);
-    type Spec = Spec;
+    const TO_IDENTITIES: bool = true;
+    const ON: Option<&'static str> = Some(secret::Secret::NAME);
+
+    fn policy(project: &str, _: &str, secret: &str) -> PolicyOf {
+        PolicyOf::Secret(secret::full_name(project, secret))
+    }
 
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
         let project = &env.project.id;
@@ -102,48 +97,8 @@ impl Kind for SecretGrant {
         declared.into_values().collect()
     }
 
-    fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        std::iter::once(Address::of::<secret::Secret>(&spec.on)).chain(spec.referred()).collect()
-    }
-
-    fn part_of(_: &str, spec: &Spec) -> Option<Address> {
-        Some(Address::of::<secret::Secret>(&spec.on))
-    }
-
     /// A service that the YAML names as a reader says nothing of it itself; jobs read what they refer to.
-    fn used_with(_: &str, spec: &Spec) -> Option<UsedWith> {
+    fn used_with(spec: &Spec) -> Option<UsedWith> {
         Some(UsedWith { object: spec.referred()?, by: Some(run_service::RunService::NAME) })
-    }
-
-    fn stands_for(observed: &Observed<Spec>, facts: &Facts) -> Option<(String, String)> {
-        observed.spec.stands_for(facts)
-    }
-
-    fn serves_another(observed: &Observed<Spec>, facts: &Facts) -> bool {
-        observed.spec.serves_another(facts)
-    }
-
-    fn consequences(before: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
-        Spec::consequences(before, after)
-    }
-
-    async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let project = &scope.project;
-        let objects = scope.names::<secret::Secret>().map(|id| (id.to_owned(), policy(project, id)));
-        grants::observe(gcp, project, objects).await
-    }
-
-    fn owner(observed: &Observed<Spec>, facts: &Facts) -> Owner {
-        observed.spec.owner(facts)
-    }
-
-    async fn create(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        gcp.edit_policy(&policy(&place.project, &spec.on), &[spec.triple()], &[]).await?;
-        Ok(Settle::Done)
-    }
-
-    async fn delete(gcp: &Gcp, place: &Place, _: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        gcp.edit_policy(&policy(&place.project, &spec.on), &[], &[spec.triple()]).await?;
-        Ok(Settle::Done)
     }
 }

@@ -10,6 +10,8 @@ mod environment;
 mod options;
 mod process;
 mod report;
+#[cfg(unix)] // as the servers are
+pub(crate) mod tenant_api;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +37,7 @@ const STARTUP_RUNS: usize = 15;
 /// Measures and prints. Errors are those of the programs that are run, with what they printed.
 pub(crate) fn run(workspace: &Path, args: &[&str]) -> Result<(), String> {
     let options = Options::parse(args)?;
-    let deployer = build(workspace, &options)?;
+    let deployer = build(workspace, "deployer", &options.profile)?;
     let folder = tempfile::Builder::new()
         .prefix("deployer-bench-")
         .tempdir()
@@ -61,17 +63,17 @@ pub(crate) fn run(workspace: &Path, args: &[&str]) -> Result<(), String> {
 }
 
 /// Builds the binary and answers where cargo put it.
-fn build(workspace: &Path, options: &Options) -> Result<PathBuf, String> {
-    say(&format!("building deployer, profile {}", options.profile));
+fn build(workspace: &Path, package: &str, profile: &str) -> Result<PathBuf, String> {
+    say(&format!("building {package}, profile {profile}"));
     let output = crate::cargo()
-        .args(["build", "--package", "deployer", "--bin", "deployer"])
-        .args(["--profile", &options.profile, "--message-format", "json-render-diagnostics"])
+        .args(["build", "--package", package, "--bin", package])
+        .args(["--profile", profile, "--message-format", "json-render-diagnostics"])
         .current_dir(workspace)
         .stderr(std::process::Stdio::inherit())
         .output()
         .map_err(|error| format!("cargo did not start: {error}"))?;
     if !output.status.success() {
-        return Err("deployer does not build".to_owned());
+        return Err(format!("{package} does not build"));
     }
     executable(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| "cargo named no executable".to_owned())
 }

@@ -44,7 +44,8 @@ fn positive(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("`{text}` is not a number above 0"))
 }
 
-fn profile(text: &str) -> Result<String, String> {
+/// A profile that can be measured.
+pub(super) fn profile(text: &str) -> Result<String, String> {
     match text {
         "dev" | "release" => Ok(text.to_owned()),
         _ => Err(format!("`{text}` is no profile to measure: dev or release")),

@@ -2,62 +2,15 @@
 
 use crate::call::Call;
 use crate::error::Status;
+use crate::services::names;
+pub(super) use crate::services::names::last;
 
-/// Locations in the endpoint list of the artifactregistry.v1 document, and the multi-regions of repositories.
-const LOCATIONS: [&str; 48] = [
-    "africa-south1",
-    "asia",
-    "asia-east1",
-    "asia-east2",
-    "asia-northeast1",
-    "asia-northeast2",
-    "asia-northeast3",
-    "asia-south1",
-    "asia-south2",
-    "asia-southeast1",
-    "asia-southeast2",
-    "australia-southeast1",
-    "australia-southeast2",
-    "europe",
-    "europe-central2",
-    "europe-north1",
-    "europe-north2",
-    "europe-southwest1",
-    "europe-west1",
-    "europe-west10",
-    "europe-west12",
-    "europe-west2",
-    "europe-west3",
-    "europe-west4",
-    "europe-west6",
-    "europe-west8",
-    "europe-west9",
-    "me-central1",
-    "me-central2",
-    "me-west1",
-    "northamerica-northeast1",
-    "northamerica-northeast2",
-    "northamerica-south1",
-    "southamerica-east1",
-    "southamerica-west1",
-    "us",
-    "us-central1",
-    "us-central2",
-    "us-east1",
-    "us-east4",
-    "us-east5",
-    "us-east7",
-    "us-south1",
-    "us-west1",
-    "us-west2",
-    "us-west3",
-    "us-west4",
-    "us-west8",
-];
+/// What artifactregistry.v1 lists beside regions of Cloud Run: the multi-regions of repositories.
+const FURTHER: [&str; 3] = ["asia", "europe", "us"];
 
 /// 400 for the wildcard, which no method takes, and for a location without Artifact Registry.
 pub(super) fn check_location(location: &str) -> Result<(), Status> {
-    if LOCATIONS.contains(&location) {
+    if names::is_region(location) || FURTHER.contains(&location) {
         return Ok(());
     }
     Err(Status::invalid("parent", format!("Location '{location}' is not one of Artifact Registry.")))
@@ -65,10 +18,7 @@ pub(super) fn check_location(location: &str) -> Result<(), Status> {
 
 /// A letter, then lower-case letters, digits and hyphens, no hyphen last; at most 63.
 pub(super) fn is_repository_id(id: &str) -> bool {
-    (1..=63).contains(&id.len())
-        && id.starts_with(|first: char| first.is_ascii_lowercase())
-        && !id.ends_with('-')
-        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    names::is_label(id, names::LABEL)
 }
 
 /// An id inside a name: "If the package ID part contains slashes, the slashes are escaped" (`Package.name`).
@@ -79,11 +29,6 @@ pub(super) fn escaped(id: &str) -> String {
 /// The id as people write it, out of the last segment of a name.
 pub(super) fn id_of(name: &str) -> String {
     last(name).replace("%2F", "/")
-}
-
-/// The last segment of a name, escaped as it is.
-pub(super) fn last(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// The name two segments up: of the package that a version or tag is in.

@@ -69,7 +69,7 @@ pub(crate) fn check_repository(world: &World, name: &str) -> Result<(), Status> 
 }
 
 /// Keeps a manifest: its version and its package, where they are not there yet, and what it holds.
-pub(crate) fn publish(world: &mut World, pushed: Pushed<'_>) -> String {
+pub(crate) fn publish(world: &mut World, pushed: &Pushed<'_>) -> String {
     let version = format!("{}/versions/{}", pushed.package, pushed.digest);
     let mut metadata = json!({
         "name": images::name(&version),

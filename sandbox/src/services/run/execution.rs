@@ -90,7 +90,7 @@ pub(super) fn run(world: &mut World, call: &Call) -> Answer {
 
 /// `JOB-abcde`, the job's part cut so that the whole is a label.
 fn generated_name(world: &mut World, job: &str) -> String {
-    let id = names::short(job);
+    let id = names::last(job);
     let base = id[..id.len().min(LONGEST - LETTERS - 1)].trim_end_matches('-');
     loop {
         let name = format!("{job}/executions/{base}-{}", names::letters(world.random(), LETTERS));
@@ -117,7 +117,7 @@ pub(super) fn build(world: &mut World, name: &str, job: &Value, template: &Value
         ("createTime", json!(now)),
         ("updateTime", json!(now)),
         ("creator", json!(creator)),
-        ("job", json!(names::short(text(job, "name")))),
+        ("job", json!(names::last(text(job, "name")))),
         ("launchStage", job["launchStage"].clone()),
         ("parallelism", json!(at_once)),
         ("reconciling", json!(true)),
@@ -156,7 +156,7 @@ pub(super) fn log_uri(execution: &str, more: &str) -> String {
 pub(super) fn store(world: &mut World, job: &mut Value, execution: Value) {
     let count = int(job, "executionCount") + 1;
     set(job, "executionCount", count);
-    let reference = json!({"name": names::short(text(&execution, "name")), "createTime": execution["createTime"],
+    let reference = json!({"name": names::last(text(&execution, "name")), "createTime": execution["createTime"],
                            "completionStatus": "EXECUTION_PENDING"});
     set(job, "latestCreatedExecution", reference);
     task::make_all(world, &execution);
@@ -185,7 +185,7 @@ pub(super) fn cancel(world: &mut World, call: &Call) -> Answer {
     check_etag(call.text("etag"), &doc, KIND.word)?;
     KIND.refuse_deleted(&doc)?;
     if is_complete(&doc) {
-        let id = names::short(&name);
+        let id = names::last(&name);
         return Err(Status::failed_precondition(format!("Execution '{id}' has already completed.")));
     }
     completing(world, &mut doc, Some("CANCELLING"));
@@ -360,7 +360,7 @@ pub(super) fn finish(world: &World, name: &str) -> Answer {
 /// Whether an execution that a job waits for has succeeded.
 pub(super) fn outcome(world: &World, name: &str) -> Result<(), Failure> {
     finish(world, name).map(|_| ()).map_err(|status| {
-        let id = names::short(name);
+        let id = names::last(name);
         Failure::new("UNKNOWN", format!("Execution '{id}' did not succeed. {}", status.message))
     })
 }
@@ -369,7 +369,7 @@ pub(super) fn outcome(world: &World, name: &str) -> Result<(), Failure> {
 fn complete(world: &mut World, name: &str, end: &End<'_>) {
     let Some(mut doc) = world.doc(EXECUTIONS, name).filter(|doc| !is_complete(doc)).cloned() else { return };
     let now = world.now();
-    let id = names::short(name);
+    let id = names::last(name);
     let state = |kind: &str| match end {
         End::Cancelled => {
             condition::execution_failed(kind, "CANCELLED", &format!("Execution '{id}' was cancelled."), &now)
@@ -418,7 +418,7 @@ fn job_of(execution: &str) -> &str {
 fn change_reference(world: &mut World, name: &str, change: impl FnOnce(&mut Value)) {
     let Some(mut job) = world.doc(JOBS, job_of(name)).cloned() else { return };
     let Some(reference) = job.get_mut("latestCreatedExecution") else { return };
-    if text(reference, "name") != names::short(name) {
+    if text(reference, "name") != names::last(name) {
         return;
     }
     change(reference);

@@ -79,7 +79,7 @@ pub(super) fn remove(world: &mut World, name: &str) -> Answer {
 fn write(world: &mut World, call: &Call, name: &str, current: Option<&Value>) -> Answer {
     let mut wanted = pick(&call.body, KIND.mutable);
     defaults::fill_job(&mut wanted, world.project_number(&call.project));
-    validate::job(&wanted, names::short(name))?;
+    validate::job(&wanted, names::last(name))?;
     let to_start = execution_of_token(world, name, current, &wanted)?;
     let waits = !text(&wanted, "runExecutionToken").is_empty();
     let before = current.map_or(0, |current| int(current, "generation"));
@@ -117,7 +117,7 @@ fn execution_of_token(
         if token.is_empty() || current.is_some_and(|current| text(current, field) == token) {
             continue;
         }
-        let id = format!("{}-{token}", names::short(job));
+        let id = format!("{}-{token}", names::last(job));
         let name = format!("{job}/executions/{id}");
         if world.doc(EXECUTIONS, &name).is_some() {
             return Err(Status::already_exists(format!("Execution '{id}' already exists.")));

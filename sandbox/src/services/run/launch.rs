@@ -4,10 +4,11 @@
 
 use super::access::{int, list, text};
 use super::condition::Failure;
-use super::{EXECUTIONS, JOBS, REVISIONS, SERVICES, names, needs, quantity, resource};
+use super::{EXECUTIONS, JOBS, REVISIONS, SERVICES, needs, quantity, resource};
 use crate::runtime;
 use crate::runtime::logs::Source;
 use crate::runtime::process::{Content, Launch, Mounted};
+use crate::services::names::last;
 use crate::services::secretmanager::Reference;
 use crate::world::World;
 use serde_json::Value;
@@ -68,14 +69,14 @@ pub(crate) fn runs(world: &World, revision: &str) -> bool {
 /// # Errors
 /// What the revision lacks; also when there is nothing to start.
 pub(crate) fn serving(world: &World, revision: &str) -> Result<Serving, Failure> {
-    let gone = || Failure::new("UNKNOWN", format!("Revision '{}' is gone.", names::short(revision)));
+    let gone = || Failure::new("UNKNOWN", format!("Revision '{}' is gone.", last(revision)));
     let doc = world.doc(REVISIONS, revision).ok_or_else(gone)?;
     let container = main_container(doc);
     let mut launch = launch(world, revision, text(doc, "service"), doc, Source::revision(revision))?;
     for (name, value) in [
         ("K_SERVICE", text(doc, "service")),
         ("K_CONFIGURATION", text(doc, "service")),
-        ("K_REVISION", names::short(revision)),
+        ("K_REVISION", last(revision)),
     ] {
         launch.env.insert(name.to_owned(), value.to_owned());
     }
@@ -99,7 +100,7 @@ pub(crate) fn task(
     index: i64,
     attempt: i64,
 ) -> Result<Option<Launch>, Failure> {
-    let gone = || Failure::new("UNKNOWN", format!("Execution '{}' is gone.", names::short(execution)));
+    let gone = || Failure::new("UNKNOWN", format!("Execution '{}' is gone.", last(execution)));
     let doc = world.doc(EXECUTIONS, execution).ok_or_else(gone)?;
     let template = &doc["template"];
     if content(world, execution, text(doc, "job"), template).is_none() {
@@ -109,7 +110,7 @@ pub(crate) fn task(
     let mut launch = launch(world, execution, text(doc, "job"), template, source)?;
     for (name, value) in [
         ("CLOUD_RUN_JOB", text(doc, "job").to_owned()),
-        ("CLOUD_RUN_EXECUTION", names::short(execution).to_owned()),
+        ("CLOUD_RUN_EXECUTION", last(execution).to_owned()),
         ("CLOUD_RUN_TASK_INDEX", index.to_string()),
         ("CLOUD_RUN_TASK_ATTEMPT", attempt.to_string()),
         ("CLOUD_RUN_TASK_COUNT", int(doc, "taskCount").to_string()),
@@ -223,7 +224,7 @@ fn files(world: &World, project: &str, template: &Value, container: &Value) -> V
         let default = mode(int(volume, "defaultMode")).unwrap_or(0o444);
         let at = |path: &str| Path::new(text(mount, "mountPath")).join(path).to_string_lossy().into_owned();
         let items = list(volume, "items");
-        let whole = [("latest", names::short(named), default)];
+        let whole = [("latest", last(named), default)];
         let wanted = items.iter().map(|item| {
             (text(item, "version"), text(item, "path"), mode(int(item, "mode")).unwrap_or(default))
         });
@@ -241,7 +242,7 @@ pub(crate) fn scale(world: &World, revision: &str) -> Scale {
     let doc = world.doc(REVISIONS, revision).unwrap_or(&Value::Null);
     let service = world.doc(SERVICES, resource_of(revision)).unwrap_or(&Value::Null);
     let statuses = list(service, "trafficStatuses");
-    let ours = || statuses.iter().filter(|status| text(status, "revision") == names::short(revision));
+    let ours = || statuses.iter().filter(|status| text(status, "revision") == last(revision));
     let share: i64 = ours().map(|status| int(status, "percent")).sum();
     let number = |value: i64| usize::try_from(value).unwrap_or_default();
     let most = [&doc["scaling"], &service["scaling"]].map(|scaling| number(int(scaling, "maxInstanceCount")));

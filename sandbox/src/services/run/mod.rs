@@ -213,7 +213,7 @@ fn check_etag(sent: Option<&str>, doc: &Value, kind: &str) -> Result<(), Status>
     let current = access::text(doc, "etag");
     match sent {
         Some(sent) if !sent.is_empty() && sent != current => {
-            let id = names::short(access::text(doc, "name"));
+            let id = names::last(access::text(doc, "name"));
             Err(Status::aborted(format!(
                 "Conflict for {kind} '{id}': version '{sent}' was specified but current version is '{current}'."
             )))

@@ -2,81 +2,18 @@
 
 use sha2::{Digest, Sha256};
 
-/// Locations in the endpoint list of the run.v2 discovery document.
-const REGIONS: [&str; 48] = [
-    "africa-south1",
-    "asia-east1",
-    "asia-east2",
-    "asia-northeast1",
-    "asia-northeast2",
-    "asia-northeast3",
-    "asia-south1",
-    "asia-south2",
-    "asia-southeast1",
-    "asia-southeast2",
-    "asia-southeast3",
-    "asia-southeast4",
-    "australia-southeast1",
-    "australia-southeast2",
-    "europe-central2",
-    "europe-north1",
-    "europe-north2",
-    "europe-southwest1",
-    "europe-west1",
-    "europe-west10",
-    "europe-west12",
-    "europe-west15",
-    "europe-west2",
-    "europe-west3",
-    "europe-west4",
-    "europe-west6",
-    "europe-west8",
-    "europe-west9",
-    "me-central1",
-    "me-central2",
-    "me-west1",
-    "northamerica-northeast1",
-    "northamerica-northeast2",
-    "northamerica-south1",
-    "southamerica-east1",
-    "southamerica-west1",
-    "us-central1",
-    "us-central2",
-    "us-east1",
-    "us-east4",
-    "us-east5",
-    "us-east7",
-    "us-south1",
-    "us-west1",
-    "us-west2",
-    "us-west3",
-    "us-west4",
-    "us-west8",
-];
+use crate::services::names::{self, LABEL};
+pub(super) use crate::services::names::{is_dns_label, is_label, last};
 
-/// Longest host label (RFC 1035).
-const LABEL: usize = 63;
+/// Regions of the run.v2 discovery document that Artifact Registry's has not.
+const FURTHER: [&str; 3] = ["asia-southeast3", "asia-southeast4", "europe-west15"];
 
 /// Length of tag and service name together: what is left of a host label `TAG---NAME-HASH-RC` beside the
 /// separators, the ten letters of the hash and the two of the region.
 pub(super) const TAG_AND_SERVICE: usize = 46;
 
 pub(super) fn is_region(location: &str) -> bool {
-    REGIONS.contains(&location)
-}
-
-/// A host label: `[a-z]([-a-z0-9]*[a-z0-9])?` of at most `longest` characters (RFC 1035).
-pub(super) fn is_label(name: &str, longest: usize) -> bool {
-    name.len() <= longest && name.starts_with(|first: char| first.is_ascii_lowercase()) && is_dns_label(name)
-}
-
-/// As [`is_label`], but a digit may come first (RFC 1123): names of containers and volumes.
-pub(super) fn is_dns_label(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= LABEL
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    names::is_region(location) || FURTHER.contains(&location)
 }
 
 /// How a revision may name a secret: `SECRET`, or `projects/PROJECT/secrets/SECRET` for another project's.
@@ -97,11 +34,6 @@ pub(super) fn is_secret_version(version: &str) -> bool {
 fn is_word(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-}
-
-/// The last segment of a full resource name.
-pub(crate) fn short(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
 }
 
 /// `count` letters drawn from `noise`, as Cloud Run puts them behind the names that it gives.
@@ -147,18 +79,6 @@ fn region_code(location: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn service_ids_follow_rfc_1035() {
-        for good in ["a", "api", "api-2", "a-b-c"] {
-            assert!(is_label(good, 49), "{good}");
-        }
-        for bad in ["", "-a", "a-", "2a", "Api", "a_b", "a.b"] {
-            assert!(!is_label(bad, 49), "{bad}");
-        }
-        assert!(is_label(&"a".repeat(49), 49));
-        assert!(!is_label(&"a".repeat(50), 49));
-    }
 
     #[test]
     fn the_first_url_is_computable_from_names() {

@@ -98,7 +98,7 @@ fn decide(world: &mut World, name: &str, injected: Option<&Failure>) {
 /// Brings the service's own status up to date and answers the service, or why it is not ready.
 fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Failure>) -> Answer {
     let Some(mut doc) = world.doc(SERVICES, name).cloned() else {
-        return Err(Status::not_found(format!("Service '{}' was deleted.", names::short(name))));
+        return Err(Status::not_found(format!("Service '{}' was deleted.", names::last(name))));
     };
     let superseded = int(&doc, "generation") > generation || doc.get("deleteTime").is_some();
     if superseded {
@@ -130,7 +130,7 @@ fn conclude(world: &mut World, name: &str, generation: i64, injected: Option<Fai
 fn latest_failure(world: &World, doc: &Value) -> Option<Failure> {
     let latest = text(doc, "latestCreatedRevision");
     let failure = condition::failure_of(world.doc(REVISIONS, latest)?)?;
-    let message = condition::not_ready(names::short(latest), &failure.message);
+    let message = condition::not_ready(names::last(latest), &failure.message);
     Some(Failure { message, ..failure })
 }
 
@@ -154,9 +154,9 @@ fn newest_ready(world: &World, name: &str, doc: &Value) -> Option<String> {
 /// move traffic away from a bad one. Otherwise all of it stays where it is.
 fn route(world: &World, name: &str, doc: &mut Value) -> Result<(), Failure> {
     let parts: Vec<&str> = name.split('/').collect();
-    let hosts = names::hosts(names::short(name), world.project_number(parts[1]), parts[3]);
+    let hosts = names::hosts(names::last(name), world.project_number(parts[1]), parts[3]);
     let ready = text(doc, "latestReadyRevision");
-    let latest = (!ready.is_empty()).then(|| names::short(ready));
+    let latest = (!ready.is_empty()).then(|| names::last(ready));
     let can_serve = |revision: &str| {
         world.doc(REVISIONS, &format!("{name}/revisions/{revision}")).is_some_and(condition::is_ready)
     };

@@ -69,7 +69,7 @@ impl Kind {
         self.check_name(world, call)?;
         let Some(current) = world.doc(self.collection, &call.resource).cloned() else {
             if call.query.flag("allowMissing")? {
-                self.check_id(names::short(&call.resource))?;
+                self.check_id(names::last(&call.resource))?;
                 return Ok(None);
             }
             return Err(self.not_found(&call.resource));
@@ -113,7 +113,7 @@ impl Kind {
         if doc.get("deleteTime").is_none() {
             return Ok(());
         }
-        let id = names::short(text(doc, "name"));
+        let id = names::last(text(doc, "name"));
         Err(Status::failed_precondition(format!("{} '{id}' is being deleted.", capital(self.word))))
     }
 
@@ -249,7 +249,7 @@ pub(super) fn view(doc: &Value) -> Value {
 
 /// 404 for a resource of the kind that `word` names.
 pub(super) fn not_found(word: &str, name: &str) -> Status {
-    let id = names::short(name);
+    let id = names::last(name);
     Status::not_found(format!("Resource '{id}' of kind '{}' was not found.", word.to_uppercase()))
 }
 

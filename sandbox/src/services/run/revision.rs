@@ -89,7 +89,7 @@ pub(super) fn next(
 fn generated_name(world: &mut World, service: &str, generation: i64) -> String {
     loop {
         let letters = names::letters(world.random(), 3);
-        let name = format!("{service}/revisions/{}-{generation:05}-{letters}", names::short(service));
+        let name = format!("{service}/revisions/{}-{generation:05}-{letters}", names::last(service));
         if world.doc(REVISIONS, &name).is_none() {
             return name;
         }
@@ -100,7 +100,7 @@ fn generated_name(world: &mut World, service: &str, generation: i64) -> String {
 pub(super) fn make(world: &mut World, name: &str, service: &Value, creator: &str) {
     let mut doc = pick(&service["template"], &FROM_TEMPLATE);
     let now = world.now();
-    let id = names::short(name).to_owned();
+    let id = names::last(name).to_owned();
     let parts: Vec<&str> = name.split('/').collect();
     let (project, location, owner) = (parts[1], parts[3], parts[5]);
     let log_filter = format!(
@@ -167,7 +167,7 @@ pub(super) fn retire_others(world: &mut World, service: &str, serving: &BTreeSet
         if !condition::is_ready(&doc) {
             continue;
         }
-        let active = condition::active(serving.contains(names::short(&name)), &now);
+        let active = condition::active(serving.contains(names::last(&name)), &now);
         let Some(conditions) = doc.get_mut("conditions").and_then(Value::as_array_mut) else { continue };
         let Some(old) = conditions.iter_mut().find(|condition| condition["type"] == "Active") else {
             continue;
@@ -247,7 +247,7 @@ pub(super) fn delete(world: &mut World, call: &Call) -> Answer {
 }
 
 fn check_unused(service: &Value, name: &str) -> Result<(), Status> {
-    let id = names::short(name);
+    let id = names::last(name);
     let in_traffic = ["traffic", "trafficStatuses"]
         .iter()
         .flat_map(|key| super::access::list(service, key))

@@ -71,8 +71,8 @@ pub(super) fn remove(world: &mut World, name: &str) -> Answer {
 fn write(world: &mut World, call: &Call, name: &str, current: Option<&Value>, mut wanted: Value) -> Answer {
     defaults::fill_service(&mut wanted, world.project_number(&call.project));
     let known: BTreeSet<String> =
-        revision::all(world, name).iter().map(|(revision, _)| names::short(revision).to_owned()).collect();
-    validate::service(&wanted, names::short(name), &known)?;
+        revision::all(world, name).iter().map(|(revision, _)| names::last(revision).to_owned()).collect();
+    validate::service(&wanted, names::last(name), &known)?;
     let forced = call.query.flag("forceNewRevision")?;
     let before = current.map_or(0, |current| int(current, "generation"));
     let next = revision::next(world, name, current, &wanted, before + 1, forced)?;

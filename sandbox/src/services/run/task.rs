@@ -7,13 +7,14 @@ use super::resource::{self, view};
 use super::{EXECUTIONS, TASKS, check_location, execution, names};
 use crate::call::{Call, page};
 use crate::error::Answer;
+use crate::services::names::last;
 use crate::world::World;
 use serde_json::{Value, json};
 
 /// Stores the tasks of an execution that is being recorded: `EXECUTION-task0` and so on.
 pub(super) fn make_all(world: &mut World, execution: &Value) {
     let owner = text(execution, "name").to_owned();
-    let id = names::short(&owner).to_owned();
+    let id = names::last(&owner).to_owned();
     for index in 0..int(execution, "taskCount") {
         let name = format!("{owner}/tasks/{id}-task{index}");
         let mut doc = pick(execution, &["annotations", "createTime", "job", "labels", "updateTime"]);
@@ -60,7 +61,7 @@ fn complete(world: &mut World, mut doc: Value, conditions: &[Value], now: &str) 
 
 /// Ends the task of an execution that was run.
 pub(super) fn complete_one(world: &mut World, execution: &str, index: i64, attempts: &Attempts) {
-    let name = format!("{execution}/tasks/{}-task{index}", names::short(execution));
+    let name = format!("{execution}/tasks/{}-task{index}", last(execution));
     let Some(mut doc) = world.doc(TASKS, &name).cloned() else { return };
     let now = world.now();
     let mut result = json!({});

@@ -18,6 +18,11 @@ impl<'a> Findings<'a> {
         Self { env, facts, blocked: Vec::new(), notes: Vec::new() }
     }
 
+    /// It cannot be applied yet, if there is a reason why.
+    pub fn block(&mut self, why: Option<String>) {
+        self.blocked.extend(why);
+    }
+
     /// Adds to `declared` what was found out.
     pub fn tell<S>(mut self, declared: Declared<S>) -> Declared<S> {
         self.blocked.sort_unstable();

@@ -1,6 +1,7 @@
 //! What services and jobs have in common: containers with their variables, secrets and directories, and the network.
 
 mod declare;
+pub(super) mod documents;
 pub(super) mod live;
 pub(super) mod write;
 

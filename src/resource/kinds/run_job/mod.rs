@@ -6,18 +6,15 @@ mod spec;
 mod tests;
 mod write;
 
-use std::collections::BTreeSet;
-
-use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
 
-use super::container;
+use super::container::{self, documents};
 use crate::config::Environment;
-use crate::gcp::{Gcp, GcpError};
+use crate::gcp::{Gcp, GcpError, Job};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, Kind, Layer, Observed, Ownership, Place, Scope, Settle,
+    Address, Consequence, Declared, Edit, Facts, Kind, Layer, Observed, Place, Scope, Settle,
 };
 
 pub struct RunJob;
@@ -51,22 +48,7 @@ impl Kind for RunJob {
     }
 
     async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let docs = gcp.list_jobs(&scope.project, &scope.region).await?;
-        let declared: BTreeSet<_> = scope.names::<Self>().collect();
-        let settled = docs.into_iter().map(|doc| async {
-            let reconciling = doc["reconciling"].as_bool().unwrap_or(false);
-            if reconciling && declared.contains(short_name(&doc)) {
-                let name = doc["name"].as_str().unwrap_or_default().to_owned();
-                return gcp.settled_job(&name).await;
-            }
-            Ok(Some(doc))
-        });
-        let docs = try_join_all(settled).await?;
-        let observed = docs.iter().flatten().map(|doc| {
-            let owner = Ownership::owner_by_labels(doc);
-            Ok(Observed::new(short_name(doc), live::spec(doc)?, owner))
-        });
-        observed.collect()
+        documents::observe::<Self, Job>(gcp, scope, live::spec).await
     }
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
@@ -75,35 +57,32 @@ impl Kind for RunJob {
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let created = gcp.create_job(&place.project, &place.region, name, first(spec, place)).await;
+        let created = gcp.create_object::<Job>(&place.project, &place.region, name, first(spec, place)).await;
         ready(gcp, &full_name(&place.project, &place.region, name), created).await
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
         let doc = edited(gcp, place, &full_name, &edit).await?;
-        let patched = gcp.patch_job(&full_name, doc).await;
+        let patched = gcp.patch_object::<Job>(&full_name, doc, &[]).await;
         ready(gcp, &full_name, patched).await
     }
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, name);
-        let Some(live) = gcp.job(&full_name).await? else { return Ok(Settle::Done) };
-        if live::spec(&live)? != *spec || !place.ownership.same_system(&live) {
-            return Err(GcpError::moved(&full_name));
-        }
-        gcp.delete_job(&full_name, live["etag"].as_str()).await?;
+        let is_planned = |live: &_| Ok(live::spec(live)? == *spec);
+        documents::delete::<Job>(gcp, place, &full_name, is_planned).await?;
         Ok(Settle::Done)
     }
 
     async fn check_create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<(), GcpError> {
-        gcp.check_create_job(&place.project, &place.region, name, first(spec, place)).await
+        gcp.check_create_object::<Job>(&place.project, &place.region, name, first(spec, place)).await
     }
 
     async fn check_update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<(), GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
         let doc = edited(gcp, place, &full_name, &edit).await?;
-        gcp.check_patch_job(&full_name, doc).await
+        gcp.check_patch_object::<Job>(&full_name, doc, &[]).await
     }
 }
 
@@ -116,7 +95,7 @@ fn first(spec: &Spec, place: &Place) -> Value {
 
 /// The job as it is to be, made from the live one, which has to be what the edit was made from.
 async fn edited(gcp: &Gcp, place: &Place, full_name: &str, edit: &Edit<'_, Spec>) -> Result<Value, GcpError> {
-    let mut doc = gcp.job(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+    let mut doc = gcp.object::<Job>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
     if live::spec(&doc)? != *edit.before {
         return Err(GcpError::moved(full_name));
     }
@@ -138,12 +117,8 @@ async fn ready(gcp: &Gcp, full_name: &str, mut outcome: Result<Value, GcpError>)
             }
             other => return other.map(|_| Settle::Done),
         }
-        let mut doc = gcp.job(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+        let mut doc = gcp.object::<Job>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
         write::look_again(&mut doc);
-        outcome = gcp.patch_job(full_name, doc).await;
+        outcome = gcp.patch_object::<Job>(full_name, doc, &[]).await;
     }
-}
-
-fn short_name(doc: &Value) -> &str {
-    doc["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default()
 }

@@ -44,6 +44,7 @@ pub fn declare(env: &Environment, facts: &Facts, job: &model::Job) -> Declared<S
     let mut container = findings.container(&job.container);
     let chosen = images::of_job(env, facts, job);
     container.image = chosen.image;
+    findings.block(chosen.unbuilt);
     let spec = Spec {
         container,
         service_account: service_account::email(&job.service_account, &env.project.id),

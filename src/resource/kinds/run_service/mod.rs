@@ -8,19 +8,17 @@ mod tests;
 mod v2;
 mod write;
 
-use std::collections::BTreeSet;
-
-use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
 
-use super::{container, project_grant, secret, secret_grant, service_account};
+use super::container::{self, documents};
+use super::{project_grant, secret, secret_grant, service_account};
 use crate::config::{Environment, host};
-use crate::gcp::{Gcp, GcpError};
+use crate::gcp::{Gcp, GcpError, Service};
 use crate::resource::{
-    Address, Answers, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Ownership,
-    Place, RunningImage, Scope, Settle,
+    Address, Answers, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Place,
+    RunningImage, Scope, Settle,
 };
 
 pub struct RunService;
@@ -98,22 +96,7 @@ impl Kind for RunService {
     }
 
     async fn observe(gcp: &Gcp, scope: &Scope) -> Result<Vec<Observed<Spec>>, GcpError> {
-        let docs = gcp.list_services(&scope.project, &scope.region).await?;
-        let declared: BTreeSet<_> = scope.names::<Self>().collect();
-        let settled = docs.into_iter().map(|doc| async {
-            let reconciling = doc["reconciling"].as_bool().unwrap_or(false);
-            if reconciling && declared.contains(short_name(&doc)) {
-                let name = doc["name"].as_str().unwrap_or_default().to_owned();
-                return gcp.settled_service(&name).await;
-            }
-            Ok(Some(doc))
-        });
-        let docs = try_join_all(settled).await?;
-        let observed = docs.iter().flatten().map(|doc| {
-            let owner = Ownership::owner_by_labels(doc);
-            Ok(Observed::new(short_name(doc), live::spec(doc)?, owner))
-        });
-        observed.collect()
+        documents::observe::<Self, Service>(gcp, scope, live::spec).await
     }
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
@@ -127,7 +110,7 @@ impl Kind for RunService {
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let doc = first(name, spec, place);
         let revision = revision(&doc).to_owned();
-        let created = gcp.create_service(&place.project, &place.region, name, doc).await;
+        let created = gcp.create_object::<Service>(&place.project, &place.region, name, doc).await;
         let full_name = full_name(&place.project, &place.region, name);
         Ok(rollout(name, &ready(gcp, &full_name, &revision, created).await?))
     }
@@ -139,7 +122,7 @@ impl Kind for RunService {
             return Ok(rollout(edit.name, &live)); // only the traffic is to move
         }
         let (body, mask) = write::patch(&live, &doc);
-        let patched = gcp.patch_service(&full_name, body, &mask).await;
+        let patched = gcp.patch_object::<Service>(&full_name, body, &mask).await;
         let patched = ready(gcp, &full_name, revision(&doc), patched).await?;
         if touches(&edit, FieldPolicy::Revision) || touches(&edit, FieldPolicy::Traffic) {
             return Ok(rollout(edit.name, &patched));
@@ -149,23 +132,25 @@ impl Kind for RunService {
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, name);
-        let Some(live) = gcp.service(&full_name).await? else { return Ok(Settle::Done) };
-        if live::spec(&live)? != *spec || !place.ownership.same_system(&live) {
-            return Err(GcpError::moved(&full_name));
-        }
-        gcp.delete_service(&full_name, live["etag"].as_str()).await?;
+        let is_planned = |live: &_| Ok(live::spec(live)? == *spec);
+        documents::delete::<Service>(gcp, place, &full_name, is_planned).await?;
         Ok(Settle::Done)
     }
 
     async fn check_create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<(), GcpError> {
-        gcp.check_create_service(&place.project, &place.region, name, first(name, spec, place)).await
+        gcp.check_create_object::<Service>(&place.project, &place.region, name, first(name, spec, place))
+            .await
     }
 
     async fn check_update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<(), GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
         let (live, doc) = edited(gcp, place, &full_name, &edit).await?;
         let (body, mask) = write::patch(&live, &doc);
-        if mask.is_empty() { Ok(()) } else { gcp.check_patch_service(&full_name, body, &mask).await }
+        if mask.is_empty() {
+            Ok(())
+        } else {
+            gcp.check_patch_object::<Service>(&full_name, body, &mask).await
+        }
     }
 }
 
@@ -185,7 +170,7 @@ async fn edited(
     full_name: &str,
     edit: &Edit<'_, Spec>,
 ) -> Result<(Value, Value), GcpError> {
-    let live = gcp.service(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+    let live = gcp.object::<Service>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
     if live::spec(&live)? != *edit.before {
         return Err(GcpError::moved(full_name));
     }
@@ -219,12 +204,12 @@ async fn ready(
             }
             other => return other,
         }
-        let live = gcp.service(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
+        let live = gcp.object::<Service>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
         let mut doc = live.clone();
         doc["template"]["revision"] = write::renamed(revision, attempt).into();
         doc["traffic"] = write::hold_traffic(&live, self::revision(&doc));
         let (body, mask) = write::patch(&live, &doc);
-        outcome = gcp.patch_service(full_name, body, &mask).await;
+        outcome = gcp.patch_object::<Service>(full_name, body, &mask).await;
     }
     outcome
 }
@@ -232,7 +217,7 @@ async fn ready(
 /// Sends all traffic of a service to one of its revisions, by name. The last step of a rollout.
 pub async fn shift_traffic(gcp: &Gcp, place: &Place, service: &str, revision: &str) -> Result<(), GcpError> {
     let full_name = full_name(&place.project, &place.region, service);
-    let live = gcp.service(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
+    let live = gcp.object::<Service>(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
     if live::serves_only(&live, revision) {
         return Ok(());
     }
@@ -242,7 +227,7 @@ pub async fn shift_traffic(gcp: &Gcp, place: &Place, service: &str, revision: &s
     }
     let traffic = write::all_traffic_to(revision);
     let body = json!({"name": live["name"], "etag": live["etag"], "traffic": traffic});
-    gcp.patch_service(&full_name, body, &["traffic"]).await?;
+    gcp.patch_object::<Service>(&full_name, body, &["traffic"]).await?;
     Ok(())
 }
 
@@ -256,8 +241,4 @@ fn newest(doc: &Value) -> Option<&str> {
 
 fn revision(doc: &Value) -> &str {
     doc["template"]["revision"].as_str().unwrap_or_default()
-}
-
-fn short_name(doc: &Value) -> &str {
-    doc["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default()
 }

@@ -111,6 +111,7 @@ pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Ser
     let mut main = container(&mut findings, &service.main);
     let chosen = images::of_service(env, facts, key, service);
     main.common.image = chosen.image;
+    findings.block(chosen.unbuilt);
     let sidecars = service.sidecars.iter();
     let sidecars =
         sidecars.map(|(name, sidecar)| (name.clone(), container(&mut findings, sidecar))).collect();

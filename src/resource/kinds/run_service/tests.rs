@@ -8,7 +8,7 @@ use super::metrics::{self, MetricsSpec};
 use super::spec::{NEWEST_SERVES, ProbeSpec, READY, ServiceContainer, Spec};
 use super::write;
 use super::{RunService, full_name, shift_traffic};
-use crate::gcp::{ErrorKind, Gcp, Options};
+use crate::gcp::{ErrorKind, Gcp, Options, Service};
 use crate::resource::kinds::container::{ContainerSpec, VolumeSpec, VpcSpec};
 use crate::resource::{Kind, Ownership, Place};
 
@@ -323,6 +323,6 @@ async fn what_moved_since_the_plan_is_neither_deleted_nor_robbed_of_its_traffic(
     theirs.ownership.system = "cafe".into();
     assert!(RunService::delete(&gcp, &theirs, "api", &spec).await.is_err());
     RunService::delete(&gcp, &sandboxed(), "api", &spec).await.unwrap();
-    assert_eq!(gcp.service(&full_name("shop-one", "us-central1", "api")).await.unwrap(), None);
+    assert_eq!(gcp.object::<Service>(&full_name("shop-one", "us-central1", "api")).await.unwrap(), None);
     sandbox.stop().await;
 }
