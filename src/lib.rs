@@ -20,6 +20,7 @@ pub mod config;
 pub mod error;
 pub mod gcp;
 pub mod inventory;
+pub mod local;
 pub mod plan;
 pub mod planner;
 pub mod resource;

@@ -74,6 +74,32 @@ pub enum StartError {
         /// The first folder on the path that is closed.
         folder: PathBuf,
     },
+    /// The port that a home has kept belongs to somebody else now.
+    #[error("port {port}, which {server} has been serving on, is taken by another program")]
+    PortTaken {
+        /// The server.
+        server: &'static str,
+        /// The port of 127.0.0.1.
+        port: u16,
+        /// What remembers it.
+        file: PathBuf,
+    },
+    /// A server of an earlier run does not end.
+    #[error("the server of an earlier run still uses {}", folder.display())]
+    StillRuns {
+        /// The home.
+        folder: PathBuf,
+    },
+    /// The data of a home were written by another version of PostgreSQL.
+    #[error("the data in {} are of {kept}, and this machine has {found} now", folder.display())]
+    OtherVersion {
+        /// The home.
+        folder: PathBuf,
+        /// What wrote them.
+        kept: String,
+        /// What is there now.
+        found: String,
+    },
     /// A file, a folder or a process.
     #[error("{doing} failed")]
     Io {
@@ -95,6 +121,15 @@ impl StartError {
             Self::Fetch { .. } => Some("install PostgreSQL, or go online".to_owned()),
             Self::NoAccount => {
                 Some("run as another user, or add one: `useradd --system postgres`".to_owned())
+            }
+            Self::PortTaken { file, .. } => {
+                Some(format!("end what listens there, or remove {} to take another port", file.display()))
+            }
+            Self::StillRuns { folder } => {
+                Some(format!("end it: its process is line 1 of {}", folder.join("pid").display()))
+            }
+            Self::OtherVersion { folder, kept, .. } => {
+                Some(format!("install {kept}, or remove {} with its data", folder.display()))
             }
             Self::Unreachable { .. } => Some("set `TMPDIR` to a folder that everybody can enter".to_owned()),
             _ => None,

@@ -8,23 +8,28 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 
 use crate::account::Account;
-use crate::error::{Doing, StartError};
+use crate::error::{Doing, StartError, blocking};
+use crate::home::Home;
 
 const PREFIX: &str = "private-servers-";
 const LOG: &str = "log";
 /// How old a folder without a log has to be to be taken for abandoned: a younger one may be in the making.
 const IN_THE_MAKING: Duration = Duration::from_mins(10);
+/// How long a server whose program was killed has to end.
+const GONE_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// A folder that belongs to the account of servers, with the log in it. Dropping removes it.
+/// A folder that belongs to the account of servers, with the log in it. Dropping removes it, unless it is a home.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
     log: File,
+    home: Option<Home>,
 }
 
 impl Folder {
@@ -45,8 +50,33 @@ impl Folder {
             }
             account.give(&log_path)?;
             account.give(made.path())?;
-            return Ok(Self { path: made.keep(), log });
+            return Ok(Self { path: made.keep(), log, home: None });
         }
+    }
+
+    /// The folder of a home, once no server of an earlier run writes to it any more. The log begins anew.
+    pub(crate) async fn of_home(home: Home) -> Result<Self, StartError> {
+        blocking(move || {
+            let path = home.path().join(LOG);
+            let log = OpenOptions::new().create(true).append(true).open(&path);
+            let log = log.doing(|| format!("making {}", path.display()))?;
+            let begun = Instant::now();
+            while log.try_lock().is_err() {
+                if begun.elapsed() > GONE_WITHIN {
+                    return Err(StartError::StillRuns { folder: home.path().to_owned() });
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            log.set_len(0).doing(|| format!("emptying {}", path.display()))?;
+            home.account().give(&path)?;
+            Ok(Self { path: home.path().to_owned(), log, home: Some(home) })
+        })
+        .await
+    }
+
+    /// The home that it is.
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
     }
 
     /// In the system's temporary directory.
@@ -85,8 +115,11 @@ impl Folder {
         Ok(path)
     }
 
-    /// Removes it with everything in it, and says when that fails.
+    /// Removes it with everything in it, unless it is a home, and says when that fails.
     pub(crate) fn remove(self) -> Result<(), StartError> {
+        if self.home.is_some() {
+            return Ok(());
+        }
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).doing(|| format!("removing {}", self.path.display()))
@@ -98,7 +131,9 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        if self.home.is_none() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }
 

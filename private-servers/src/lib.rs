@@ -11,10 +11,12 @@
 //!   the program and the server stands a shell (`supervisor.sh`) that reads from a pipe whose other end the program holds,
 //!   and the kernel closes that pipe. What a killed shell leaves, the next start removes: the log is locked by everybody who
 //!   has it open, so a folder whose log can be locked belongs to nobody.
+//! * **Unless it is asked to.** A server that is started at a [`Home`] keeps its data, its port and its passwords there, and the
+//!   next one goes on with them. The processes go all the same.
 //! * **Nobody else gets in.** Servers listen on 127.0.0.1 only and ask for a random password.
 //!
-//! No SQL is spoken here: whoever starts a server has a client, and makes roles and databases with it through
-//! [`Postgres::admin_url`].
+//! Hardly any SQL is spoken here: whoever starts a server has a client, and makes roles and databases with it through
+//! [`Postgres::admin_url`]. Who has none gets one database with two roles from [`Postgres::start_at`].
 //!
 //! Unix only: elsewhere the crate is empty.
 #![cfg(unix)]
@@ -25,6 +27,8 @@ mod error;
 #[cfg(feature = "fetch")]
 mod fetch;
 mod folder;
+mod home;
+mod kept;
 mod pgbouncer;
 mod postgres;
 pub mod programs;
@@ -35,7 +39,8 @@ mod template;
 mod url;
 
 pub use error::StartError;
+pub use home::Home;
 pub use pgbouncer::{PgBouncer, PoolMode};
-pub use postgres::{Options, Postgres};
+pub use postgres::{Access, Options, Postgres};
 pub use redis::Redis;
 pub use server::Server;

@@ -12,13 +12,15 @@ use crate::error::StartError;
 #[cfg(feature = "fetch")]
 use crate::fetch::postgres as fetched;
 use crate::folder::Folder;
+use crate::home::Home;
+use crate::kept;
 use crate::programs;
 use crate::server::{Launch, Ready, Server};
 use crate::template::Template;
 use crate::url;
 
 pub(crate) const SUPERUSER: &str = "postgres";
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 /// What does not wait for the disk: right where a crash of the machine loses nothing that anybody wants.
 const FAST: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 /// On every server. No socket in the file system: its path would have to be short. No shared memory in `/dev/shm`,
@@ -49,6 +51,15 @@ impl Options {
     }
 }
 
+/// The URLs of a database for its two roles.
+#[derive(Clone)]
+pub struct Access {
+    /// The role that owns the database.
+    pub owner: String,
+    /// A role that may log in and nothing else.
+    pub app: String,
+}
+
 /// A running PostgreSQL with one superuser, `postgres`, and no other role or database than it comes with.
 ///
 /// Dropping it ends it at once without waiting for that; [`Postgres::stop`] waits.
@@ -62,26 +73,27 @@ impl Postgres {
     /// Finds or fetches PostgreSQL and starts it: about 0.2 s when it was done before, some seconds the first time.
     pub async fn start(options: &Options) -> Result<Self, StartError> {
         let account = Account::of_servers()?;
-        let cache = Cache::open(options.cache.as_deref(), &account)?;
-        let lock = cache.lock().await?;
-        let programs = find(&cache, &lock).await?;
-        let template = Template::open(&cache, lock, &programs, &account).await?;
+        let (programs, template) = prepared(options, &account).await?;
         let folder = Folder::create(&account)?;
         template.copy(&folder.path().join(DATA), &account).await?;
-        let program = programs.join("postgres");
-        let server = Server::start(account, folder, |folder, port| {
-            let data = folder.path().join(DATA);
-            Ok(Launch {
-                name: "PostgreSQL",
-                program: program.clone(),
-                args: arguments(&data, port, options),
-                // Its words: fast shutdown, which ends sessions, and immediate shutdown, which leaves recovery to do.
-                halt: Signal::SIGINT,
-                end: Signal::SIGQUIT,
-                ready: Ready::PostmasterFile(data.join("postmaster.pid")),
-            })
-        });
-        Ok(Self { server: server.await?, password: template.password })
+        let server = serve(account, folder, programs, options).await?;
+        Ok(Self { server, password: template.password })
+    }
+
+    /// Starts it at `home`, with the data that an earlier run left there, and makes the database and its two roles, `owner`
+    /// and `app`, where they are missing. The port and all passwords are those of the first run.
+    ///
+    /// Fails where the data were written by another major version of PostgreSQL.
+    pub async fn start_at(home: Home, database: &str, options: &Options) -> Result<(Self, Access), StartError> {
+        let account = home.account().clone();
+        let (programs, template) = prepared(options, &account).await?;
+        let folder = Folder::of_home(home).await?;
+        let keeping = kept::prepare(&folder, &template, &programs, &account, database).await?;
+        let server = serve(account, folder, programs, options).await?;
+        let server = Self { server, password: keeping.superuser };
+        let url = |role, password: &str| server.url(role, password, database);
+        let access = Access { owner: url(kept::OWNER, &keeping.owner), app: url(kept::APP, &keeping.app) };
+        Ok((server, access))
     }
 
     /// The URL of database `postgres` for the superuser: to make roles and databases.
@@ -99,7 +111,7 @@ impl Postgres {
         &self.password
     }
 
-    /// Ends it (fast shutdown) and removes its folder.
+    /// Ends it (fast shutdown) and removes its folder, unless that is a home.
     pub async fn stop(self) -> Result<(), StartError> {
         self.server.stop().await
     }
@@ -117,6 +129,37 @@ impl DerefMut for Postgres {
     fn deref_mut(&mut self) -> &mut Server {
         &mut self.server
     }
+}
+
+/// The folder of its programs, and a database to copy.
+async fn prepared(options: &Options, account: &Account) -> Result<(PathBuf, Template), StartError> {
+    let cache = Cache::open(options.cache.as_deref(), account)?;
+    let lock = cache.lock().await?;
+    let programs = find(&cache, &lock).await?;
+    let template = Template::open(&cache, lock, &programs, account).await?;
+    Ok((programs, template))
+}
+
+async fn serve(
+    account: Account,
+    folder: Folder,
+    programs: PathBuf,
+    options: &Options,
+) -> Result<Server, StartError> {
+    let program = programs.join("postgres");
+    let server = Server::start(account, folder, |folder, port| {
+        let data = folder.path().join(DATA);
+        Ok(Launch {
+            name: "PostgreSQL",
+            program: program.clone(),
+            args: arguments(&data, port, options),
+            // Its words: fast shutdown, which ends sessions, and immediate shutdown, which leaves recovery to do.
+            halt: Signal::SIGINT,
+            end: Signal::SIGQUIT,
+            ready: Ready::PostmasterFile(data.join("postmaster.pid")),
+        })
+    });
+    server.await
 }
 
 fn arguments(data: &Path, port: u16, options: &Options) -> Vec<OsString> {

@@ -7,8 +7,12 @@ use nix::sys::signal::Signal;
 use crate::account::Account;
 use crate::error::StartError;
 use crate::folder::Folder;
+use crate::home::Home;
 use crate::server::{Launch, Ready, Server};
 use crate::{programs, random};
+
+/// What a home keeps.
+const PASSWORD: &str = "password";
 
 /// A running Redis, or Valkey, that keeps nothing: after a restart it is empty.
 ///
@@ -22,13 +26,21 @@ pub struct Redis {
 impl Redis {
     /// Starts `redis-server`, or `valkey-server`; neither is fetched.
     pub async fn start() -> Result<Self, StartError> {
+        let account = Account::of_servers()?;
+        Self::start_in(Folder::create(&account)?, account, random::password()?).await
+    }
+
+    /// The same with the port and the password that `home` keeps.
+    pub async fn start_at(home: Home) -> Result<Self, StartError> {
+        let (account, password) = (home.account().clone(), home.password(PASSWORD)?);
+        Self::start_in(Folder::of_home(home).await?, account, password).await
+    }
+
+    async fn start_in(folder: Folder, account: Account, password: String) -> Result<Self, StartError> {
         let program = programs::redis().ok_or_else(|| StartError::NotFound {
             program: "redis-server",
             hint: "install it: `apt-get install redis-server`, `brew install redis`".to_owned(),
         })?;
-        let account = Account::of_servers()?;
-        let password = random::password()?;
-        let folder = Folder::create(&account)?;
         let server = Server::start(account.clone(), folder, |folder, port| {
             let file = folder.write("redis.conf", &configuration(port, &password), &account)?;
             Ok(Launch {
@@ -53,7 +65,7 @@ impl Redis {
         &self.password
     }
 
-    /// Ends it and removes its folder.
+    /// Ends it and removes its folder, unless that is a home.
     pub async fn stop(self) -> Result<(), StartError> {
         self.server.stop().await
     }

@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use crate::account::Account;
 use crate::error::{Doing, StartError, blocking};
 use crate::folder::Folder;
+use crate::home::Home;
 use crate::random;
 
 const SUPERVISOR: &str = include_str!("supervisor.sh");
@@ -77,24 +78,51 @@ struct Running {
 }
 
 impl Server {
-    /// Starts what `prepare` makes of the folder and a free port, and waits until it serves.
+    /// Starts what `prepare` makes of the folder and a port, and waits until it serves. The port is the one that the
+    /// folder's home has kept, else a free one.
     pub(crate) async fn start(
         account: Account,
         folder: Folder,
         prepare: impl Fn(&Folder, u16) -> Result<Launch, StartError>,
     ) -> Result<Self, StartError> {
-        let port = random::free_port()?;
+        let kept = folder.home().map(Home::port).transpose()?.flatten();
+        let port = kept.map_or_else(random::free_port, Ok)?;
         let launch = prepare(&folder, port)?;
         let mut server = Self { launch, port, account, folder: Some(folder), running: None };
+        if kept.is_some() {
+            return match server.launch().await {
+                Err(StartError::Ended { log, .. }) if log.contains(PORT_TAKEN) => Err(server.port_taken()),
+                other => other.map(|()| server),
+            };
+        }
+        server.launch_anywhere(prepare).await?;
+        if let Some(home) = server.folder()?.home() {
+            home.keep_port(server.port)?;
+        }
+        Ok(server)
+    }
+
+    /// Others wait for the server at its port, so that it takes no other one by itself.
+    fn port_taken(&self) -> StartError {
+        let file = self.folder.as_ref().and_then(Folder::home).map(Home::port_file).unwrap_or_default();
+        StartError::PortTaken { server: self.launch.name, port: self.port, file }
+    }
+
+    /// Launches it, on other ports as long as somebody else was faster.
+    async fn launch_anywhere(
+        &mut self,
+        prepare: impl Fn(&Folder, u16) -> Result<Launch, StartError>,
+    ) -> Result<(), StartError> {
+        let server = self;
         for _ in 1..ATTEMPTS {
             match server.launch().await {
                 Err(StartError::Ended { log, .. }) if log.contains(PORT_TAKEN) => {}
-                other => return other.map(|()| server),
+                other => return other,
             }
             server.port = random::free_port()?;
             server.launch = prepare(server.folder()?, server.port)?;
         }
-        server.launch().await.map(|()| server)
+        server.launch().await
     }
 
     /// The port of 127.0.0.1 that it listens on, the same after each restart.
@@ -206,7 +234,9 @@ impl Server {
         // The one of the run before.
         let _ = fs::remove_file(folder.path().join(PID_FILE));
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", SUPERVISOR, "supervisor"]).arg(folder.path()).arg(signal_name(self.launch.end));
+        let then = if folder.home().is_some() { "keep" } else { "remove" };
+        command.args(["-c", SUPERVISOR, "supervisor"]).arg(folder.path()).arg(then);
+        command.arg(signal_name(self.launch.end));
         command.arg(&self.launch.program).args(&self.launch.args);
         command.current_dir(folder.path()).env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(folder.log()?).stderr(folder.log()?);

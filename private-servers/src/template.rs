@@ -25,6 +25,8 @@ pub(crate) struct Template {
     data: PathBuf,
     /// Of the superuser: random, and the same for all servers that one user of this machine starts.
     pub(crate) password: String,
+    /// What `postgres --version` prints.
+    pub(crate) version: String,
 }
 
 impl Template {
@@ -45,7 +47,7 @@ impl Template {
             let password = kept.join(PASSWORD);
             let password =
                 fs::read_to_string(&password).doing(|| format!("reading {}", password.display()))?;
-            Ok(Self { data: kept.join(DATA), password })
+            Ok(Self { data: kept.join(DATA), password, version: version.trim().to_owned() })
         })
         .await
     }

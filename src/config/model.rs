@@ -36,6 +36,8 @@ pub struct Environment {
     /// Jobs and migrations by key, in the order of the files; `KEY/SLUG` for each tenant of one with `for_each: tenants`.
     pub jobs: IndexMap<String, Job>,
     pub github: Option<Github>,
+    /// What runs on this machine beside the sandbox; nothing elsewhere.
+    pub local: Local,
     /// Names of plain environment variables whose values JSON and Markdown may show (`plan.show_env`).
     pub show_env: Vec<String>,
     /// Where each key of the merged configuration was written.
@@ -91,6 +93,54 @@ impl Registry {
     /// `REGION-docker.pkg.dev/PROJECT/REPOSITORY`. The colon of a project under a domain is a slash in image names.
     pub(crate) fn prefix(&self, region: &str, project: &str) -> String {
         format!("{region}-docker.pkg.dev/{}/{}", project.replacen(':', "/", 1), self.repository)
+    }
+}
+
+/// What runs on this machine beside the sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Local {
+    /// Databases and caches by key, in the order of the files.
+    pub servers: IndexMap<String, LocalServer>,
+    /// Programs with their arguments that run in place of the images of services, by service key.
+    pub commands: BTreeMap<String, Vec<String>>,
+}
+
+/// A server of this machine, and the secrets that get its URLs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalServer {
+    pub program: LocalProgram,
+    /// Alias of the secret that gets its URL.
+    pub url_secret: String,
+    /// Scheme of its URLs, without `://`.
+    pub url_scheme: String,
+}
+
+impl LocalServer {
+    /// Alias of the secret that gets the URL of the role that owns the database.
+    pub fn owner_url_secret(&self) -> Option<&str> {
+        match &self.program {
+            LocalProgram::Postgres { owner_url_secret, .. } => owner_url_secret.as_deref(),
+            LocalProgram::Redis => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalProgram {
+    Postgres {
+        database: String,
+        /// See [`LocalServer::owner_url_secret`]. Without one, `url_secret` gets the owner's URL.
+        owner_url_secret: Option<String>,
+    },
+    Redis,
+}
+
+impl Local {
+    /// Aliases of the secrets that get URLs.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.servers
+            .values()
+            .flat_map(|server| std::iter::once(server.url_secret.as_str()).chain(server.owner_url_secret()))
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) enum Level {
     Github,
     Build,
     ImageTags,
+    LocalService,
     Other,
 }
 
@@ -31,7 +32,6 @@ const FILE: &[&str] = &[
     "slo",
     "notify",
     "ci",
-    "local",
     "prune",
     "protect",
 ];
@@ -44,6 +44,7 @@ const VOLUME: &[&str] = &["bucket"];
 const GITHUB: &[&str] = &["workflows", "environments"];
 const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
 const IMAGE_TAGS: &[&str] = &["alias"];
+const LOCAL_SERVICE: &[&str] = &["ports", "env", "data", "health", "one_shot"];
 
 impl Level {
     /// The level of the map at `path`.
@@ -59,6 +60,7 @@ impl Level {
             ["github"] => Self::Github,
             ["defaults", "build"] | ["services" | "classes", _, "build"] => Self::Build,
             ["image_tags"] => Self::ImageTags,
+            ["local", "services", _] => Self::LocalService,
             _ => Self::Other,
         }
     }
@@ -81,6 +83,7 @@ impl Level {
             Self::Github => GITHUB.contains(&key),
             Self::Build => BUILD.contains(&key),
             Self::ImageTags => IMAGE_TAGS.contains(&key),
+            Self::LocalService => LOCAL_SERVICE.contains(&key),
             Self::Other => false,
         }
     }
@@ -107,6 +110,7 @@ mod tests {
             ("github", GITHUB),
             ("services x build", BUILD),
             ("image_tags", IMAGE_TAGS),
+            ("local services x", LOCAL_SERVICE),
         ] {
             let accepted = json_schema::keys_at(&schema, &words(path));
             assert!(!accepted.is_empty());

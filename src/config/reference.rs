@@ -26,6 +26,8 @@ const MAPS: &[(&str, &[&str])] = &[
     ("`services.NAME.sidecars.NAME`", &["services", "x", "sidecars", "x"]),
     ("`jobs.NAME`", &["jobs", "x"]),
     ("`migrations.NAME`", &["migrations", "x"]),
+    ("`local`", &["local"]),
+    ("`local.services.NAME`", &["local", "services", "x"]),
     ("`github`", &["github"]),
     ("`github.identity`", &["github", "identity"]),
     ("`plan`", &["plan"]),

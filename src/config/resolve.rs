@@ -17,6 +17,7 @@ use super::{scalars, schema::Egress};
 mod build;
 mod github;
 mod jobs;
+mod local;
 mod registry;
 mod tenants;
 
@@ -81,15 +82,19 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         root: context.root,
     };
     let jobs = jobs::resolve(file.jobs, file.migrations, &around, findings);
+    let target = match file.target {
+        Some(schema::Target::Sandbox) => Target::Sandbox,
+        Some(schema::Target::Google) | None => Target::Google,
+    };
+    let around =
+        local::Around { target, secrets: &secrets, services: &services, root: context.root };
+    let local = file.local.map(|keys| local::resolve(keys, &around, findings)).unwrap_or_default();
     Environment {
         name: context.environment.to_owned(),
         system,
         project,
         region,
-        target: match file.target {
-            Some(schema::Target::Sandbox) => Target::Sandbox,
-            Some(schema::Target::Google) | None => Target::Google,
-        },
+        target,
         apis: file.apis.unwrap_or_default().into_iter().map(|api| api.0).collect(),
         registry,
         deploy_tag: file.image_tags.and_then(|tags| tags.deploy),
@@ -98,6 +103,7 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         services,
         jobs,
         github: file.github.map(|keys| github::resolve(keys, findings)),
+        local,
         show_env: file.plan.and_then(|plan| plan.show_env).unwrap_or_default(),
         sources: findings.sources(),
         digest: digest(context.value),

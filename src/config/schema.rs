@@ -41,10 +41,12 @@ macro_rules! number_or_text {
 mod build;
 mod foundation;
 mod jobs;
+mod local;
 
 pub(crate) use build::{BuildKeys, Builder, ImageTagsKeys};
 pub(crate) use foundation::{GithubKeys, IdentityKeys, RegistryKeys, TenantsKeys};
 pub(crate) use jobs::{JobCommon, JobKeys, MigrationKeys};
+pub(crate) use local::{LocalImage, LocalKeys, LocalServiceKeys};
 
 /// A map whose entries may be `null`, which removes what a file below has said.
 pub(crate) type Named<T> = IndexMap<String, Option<T>>;
@@ -101,6 +103,8 @@ pub(crate) struct File {
     pub(crate) jobs: Option<Named<JobKeys>>,
     /// Jobs that run before new revisions get traffic, by a name that no job has. One that fails stops the deployment.
     pub(crate) migrations: Option<Named<MigrationKeys>>,
+    /// What runs on this machine beside the sandbox. Only for `target: sandbox`.
+    pub(crate) local: Option<LocalKeys>,
     /// The GitHub repository of the system, and how its workflows sign in.
     pub(crate) github: Option<GithubKeys>,
     /// How plans are shown.

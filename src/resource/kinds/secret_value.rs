@@ -40,6 +40,8 @@ pub enum Generator {
     Uuid,
     /// A random stand-in that makes a rehearsal possible; only on the sandbox.
     Placeholder,
+    /// The URL of a server of this machine: `deployer up` and `deployer apply ENV` add it before they plan.
+    Local,
 }
 
 impl From<Generate> for Generator {
@@ -90,9 +92,13 @@ impl Kind for SecretValue {
     type Spec = Spec;
 
     fn declare(env: &Environment, facts: &Facts) -> Vec<Declared<Spec>> {
-        let declared = env.secrets.values().filter_map(|secret| {
+        let local: BTreeSet<&str> = env.local.secrets().collect();
+        let declared = env.secrets.iter().filter_map(|(alias, secret)| {
             let generator = match secret.generate {
                 Some(generate) => generate.into(),
+                None if facts.placeholders && !secret.optional && local.contains(alias.as_str()) => {
+                    Generator::Local
+                }
                 None if facts.placeholders && !secret.optional => Generator::Placeholder,
                 None => return None,
             };
@@ -158,7 +164,8 @@ impl Kind for SecretValue {
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = secret::full_name(&place.project, name);
-        let payload = payload(spec.generate.unwrap_or(Generator::Placeholder))?;
+        let generator = spec.generate.unwrap_or(Generator::Placeholder);
+        let payload = payload(generator)?.ok_or_else(|| nobody_delivered(name))?;
         let versions = gcp.list_versions(&full_name).await?.unwrap_or_default();
         if versions.iter().any(|version| version.number == spec.version && version.state == "ENABLED") {
             return Ok(Settle::Done); // another run was faster: there must be no second value
@@ -176,8 +183,15 @@ impl Kind for SecretValue {
     }
 }
 
-/// A fresh random value.
-fn payload(generator: Generator) -> Result<Payload, GcpError> {
+/// The value of a secret of `local.services` comes from a running server, and from no plan.
+fn nobody_delivered(id: &str) -> GcpError {
+    let message = "it gets the URL of a local service, which nobody has delivered";
+    GcpError::new(&format!("add a version to secret {id}"), ErrorKind::Other, message.to_owned())
+        .with_hint("apply the environment itself and not a saved plan; where `deployer up` runs, start it anew")
+}
+
+/// A fresh random value; `None` for one that nobody makes by chance.
+fn payload(generator: Generator) -> Result<Option<Payload>, GcpError> {
     let mut random = [0_u8; 32];
     getrandom::fill(&mut random)
         .map_err(|error| GcpError::new("make a random value", ErrorKind::Other, error.to_string()))?;
@@ -186,8 +200,9 @@ fn payload(generator: Generator) -> Result<Payload, GcpError> {
         Generator::Base64 => URL_SAFE_NO_PAD.encode(random),
         Generator::Uuid => uuid(&random),
         Generator::Placeholder => format!("placeholder-{}", hex::encode(&random[..8])),
+        Generator::Local => return Ok(None),
     };
-    Ok(Payload::new(text.into_bytes()))
+    Ok(Some(Payload::new(text.into_bytes())))
 }
 
 /// Version 4, variant 1 (RFC 9562).
@@ -205,7 +220,7 @@ mod tests {
     use super::*;
 
     fn text(generator: Generator) -> String {
-        String::from_utf8(payload(generator).unwrap().expose().to_vec()).unwrap()
+        String::from_utf8(payload(generator).unwrap().unwrap().expose().to_vec()).unwrap()
     }
 
     #[test]
