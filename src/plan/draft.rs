@@ -340,6 +340,7 @@ impl<'a> Draft<'a> {
             target: self.inputs.target.to_owned(),
             configuration: self.inputs.configuration.to_owned(),
             changes,
+            releases: Vec::new(),
             notes: self.notes,
             show_env: self.inputs.show_env.to_vec(),
             part: self.options.part(),

@@ -292,6 +292,7 @@ mod tests {
             target: "sandbox".into(),
             configuration: "c".into(),
             changes: Vec::new(),
+            releases: Vec::new(),
             notes: vec![Note { address: address("secret/key"), text: "two\nlines".into() }],
             show_env: Vec::new(),
             part: None,

@@ -5,6 +5,7 @@ pub mod diff;
 mod draft;
 pub mod file;
 pub mod order;
+mod release;
 pub mod sharing;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use crate::resource::registry::Registry;
 use crate::resource::{Address, Consequence, Facts, FieldPolicy, Layer, Life, Ownership, Place, Undeclared};
 
 use draft::Draft;
+pub use release::{Health, Migration, Release, Smoke};
 use sharing::Sharing;
 
 /// Version of the plan's JSON form; it grows when a field changes its meaning.
@@ -37,6 +39,9 @@ pub struct Plan {
     pub configuration: String,
     /// In the order of carrying out; `Change::wave` says what runs side by side.
     pub changes: Vec<Change>,
+    /// How the services among the changes are released.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
     /// What was not done, and why.
     pub notes: Vec<Note>,
     /// Names of plain environment variables that machine-readable output may show.
@@ -243,6 +248,11 @@ impl Plan {
 
     pub fn blocked(&self) -> impl Iterator<Item = (&Change, &str)> {
         self.changes.iter().filter_map(|change| change.blocked.as_deref().map(|why| (change, why)))
+    }
+
+    /// How the service at `address` is released.
+    pub fn release(&self, address: &Address) -> Option<&Release> {
+        self.releases.iter().find(|release| release.service == *address)
     }
 
     pub fn change(&self, address: &Address) -> Option<&Change> {

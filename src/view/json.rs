@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::actions::Counts;
 use super::redact::redacted;
-use crate::plan::{Change, FieldChange, Note, Plan, Source};
+use crate::plan::{Change, FieldChange, Health, Migration, Note, Plan, Release, Smoke, Source};
 
 /// Version of the documents; the first number grows when a key changes its meaning or goes away.
 pub const FORMAT_VERSION: &str = "1.0";
@@ -12,8 +12,19 @@ pub const FORMAT_VERSION: &str = "1.0";
 /// The whole plan, without the values of environment variables that `plan.show_env` does not list.
 pub fn plan_json(plan: &Plan) -> Value {
     // A new field must be thought about here: shown, redacted or left out.
-    let Plan { format: _, place, target, configuration, changes, notes, show_env, part, destroy, flags: _ } =
-        plan;
+    let Plan {
+        format: _,
+        place,
+        target,
+        configuration,
+        changes,
+        releases,
+        notes,
+        show_env,
+        part,
+        destroy,
+        flags: _,
+    } = plan;
     let counts = Counts::of(plan);
     let blocked: Vec<_> =
         plan.blocked().map(|(change, why)| json!({"address": change.address, "why": why})).collect();
@@ -27,6 +38,7 @@ pub fn plan_json(plan: &Plan) -> Value {
         "target": target,
         "configuration": configuration,
         "changes": changes.iter().map(|change| change_json(change, show_env)).collect::<Vec<_>>(),
+        "releases": releases.iter().map(release_json).collect::<Vec<_>>(),
         "notes": notes.iter().map(note_json).collect::<Vec<_>>(),
         "blocked": blocked,
         "summary": {
@@ -86,6 +98,47 @@ fn change_json(change: &Change, shown: &[String]) -> Value {
     set(&mut document, "after", spec(after));
     set(&mut document, "source", source.as_ref().map(source_json));
     set(&mut document, "blocked", blocked.as_deref().map(Value::from));
+    document
+}
+
+fn release_json(release: &Release) -> Value {
+    let Release { service, url, sha, migrations, health, smoke, unreachable, caller } = release;
+    let mut document = json!({
+        "service": service,
+        "migrations": migrations.iter().map(migration_json).collect::<Vec<_>>(),
+        "smoke": smoke.iter().map(smoke_json).collect::<Vec<_>>(),
+    });
+    set(&mut document, "url", url.as_deref().map(Value::from));
+    set(&mut document, "sha", sha.as_deref().map(Value::from));
+    set(&mut document, "health", health.as_ref().map(health_json));
+    set(&mut document, "unreachable", unreachable.as_deref().map(Value::from));
+    set(&mut document, "caller", caller.as_deref().map(Value::from));
+    document
+}
+
+fn migration_json(migration: &Migration) -> Value {
+    let Migration { job, source, needs } = migration;
+    json!({"job": job, "source": source, "needs": needs})
+}
+
+fn health_json(health: &Health) -> Value {
+    let Health { path, attempts, interval, successes } = health;
+    json!({"path": path, "attempts": attempts, "interval": interval, "successes": successes})
+}
+
+/// Headers and bodies may be nobody's business: of those only the names are told.
+fn smoke_json(smoke: &Smoke) -> Value {
+    let Smoke { name, method, path, headers, body: _, expect, json, text, max_time } = smoke;
+    let mut document = json!({
+        "name": name,
+        "method": method,
+        "path": path,
+        "headers": headers.keys().collect::<Vec<_>>(),
+        "expect": expect,
+        "max_time": max_time,
+    });
+    set(&mut document, "json", json.clone());
+    set(&mut document, "text", text.as_deref().map(Value::from));
     document
 }
 

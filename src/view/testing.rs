@@ -22,6 +22,7 @@ pub(super) fn plan(changes: Vec<Change>) -> Plan {
         target: "sandbox".into(),
         configuration: "c0ffee".into(),
         changes,
+        releases: Vec::new(),
         notes: Vec::new(),
         show_env: Vec::new(),
         part: None,

@@ -19,7 +19,7 @@ use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
 use crate::error::CliError;
 use crate::inventory::{SecretList, SecretRow};
-use crate::plan::{Plan, PlanError, Refusal};
+use crate::plan::{Health, Migration, Plan, PlanError, Refusal, Release, Smoke};
 use crate::resource::{Address, Consequence};
 
 fn human(plan: &Plan) -> String {
@@ -468,10 +468,38 @@ fn full_plan() -> Plan {
         .blocked("secret a has no value");
     service.field("/memory").location = Some("environments/base.yaml:2:2".into());
     let mut plan = plan(vec![create("secret/a", "create", json!({})), service]);
+    plan.releases.push(release());
     plan.notes.push(note("secret/old", "is ours"));
     plan.part = Some("--layer release".into());
     plan.destroy = true;
     plan
+}
+
+fn release() -> Release {
+    Release {
+        service: address("run_service/api"),
+        url: Some("https://api.example.com".into()),
+        sha: Some("abc1234".into()),
+        migrations: vec![Migration {
+            job: address("run_job/migrate-shared"),
+            source: "migrations.shared".into(),
+            needs: vec![address("run_job/migrate-first")],
+        }],
+        health: Some(Health { path: "/health".into(), attempts: 10, interval: 2, successes: 3 }),
+        smoke: vec![Smoke {
+            name: "ready".into(),
+            method: "GET".into(),
+            path: "/ready".into(),
+            headers: BTreeMap::from([("x-key".into(), "not shown".into())]),
+            body: Some("not shown".into()),
+            expect: vec![200],
+            json: Some(json!(true)),
+            text: Some("ok".into()),
+            max_time: 5,
+        }],
+        unreachable: Some("its ingress is internal".into()),
+        caller: Some("ci@p.iam.gserviceaccount.com".into()),
+    }
 }
 
 /// The keys that a section of the document describes: the first cell of its tables.
@@ -492,6 +520,13 @@ fn emitted(document: &Value) -> BTreeSet<String> {
 #[test]
 fn every_key_of_the_plan_is_documented_and_no_other() {
     assert_eq!(emitted(&plan_json(&full_plan())), documented("The plan"));
+}
+
+#[test]
+fn what_a_smoke_check_sends_is_not_told() {
+    let mut plan = plan(vec![]);
+    plan.releases.push(release());
+    assert!(!plan_json(&plan).to_string().contains("not shown"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod live;
 mod metrics;
+pub mod releases;
 mod spec;
 #[cfg(test)]
 mod tests;
