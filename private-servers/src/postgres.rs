@@ -84,7 +84,11 @@ impl Postgres {
     /// and `app`, where they are missing. The port and all passwords are those of the first run.
     ///
     /// Fails where the data were written by another major version of PostgreSQL.
-    pub async fn start_at(home: Home, database: &str, options: &Options) -> Result<(Self, Access), StartError> {
+    pub async fn start_at(
+        home: Home,
+        database: &str,
+        options: &Options,
+    ) -> Result<(Self, Access), StartError> {
         let account = home.account().clone();
         let (programs, template) = prepared(options, &account).await?;
         let folder = Folder::of_home(home).await?;

@@ -274,6 +274,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         let running = self.running.take();
         let folder = self.folder.take();
+        if running.is_none() && folder.as_ref().is_some_and(|folder| folder.home().is_some()) {
+            // There is nothing to wait for, and the home is free at once.
+            return;
+        }
         let reap = move || {
             if let Some(mut running) = running {
                 running.thaw();

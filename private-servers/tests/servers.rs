@@ -257,39 +257,49 @@ async fn killed_program_takes_its_servers_along() {
     until("the folder is gone", || !Path::new(&folder).exists()).await;
 }
 
-/// A home in a folder that servers may not reach when they run as somebody else.
-fn home(folder: &Path) -> Home {
-    Home::claim(folder, "db").unwrap().unwrap()
+/// A home in a folder that servers may not reach when they run as somebody else. What other tests start may hold its lock
+/// for the moment between their fork and their program.
+async fn home(folder: &Path) -> Home {
+    let mut looked = tokio::time::interval(Duration::from_millis(5));
+    let waiting = async {
+        loop {
+            if let Some(home) = Home::claim(folder, "db").unwrap() {
+                return home;
+            }
+            looked.tick().await;
+        }
+    };
+    timeout(EVENTUALLY, waiting).await.unwrap()
 }
 
 #[tokio::test]
 async fn what_a_home_keeps_is_there_at_the_same_place_in_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options::for_tests();
-    let (first, access) = Postgres::start_at(home(folder.path()), "shop", &options).await.unwrap();
+    let (first, access) = Postgres::start_at(home(folder.path()).await, "shop", &options).await.unwrap();
     tell(&access.owner, "CREATE TABLE kept (word text)").await;
     tell(&access.owner, "INSERT INTO kept VALUES ('here')").await;
     assert_eq!(ask(&access.app, "SELECT current_user::text").await, "app");
     assert!(Home::claim(folder.path(), "db").unwrap().is_none(), "it is in use");
     first.stop().await.unwrap();
 
-    let (second, again) = Postgres::start_at(home(folder.path()), "shop", &options).await.unwrap();
+    let (second, again) = Postgres::start_at(home(folder.path()).await, "shop", &options).await.unwrap();
     assert_eq!((&again.owner, &again.app), (&access.owner, &access.app));
     assert_eq!(ask(&again.owner, "SELECT word FROM kept").await, "here");
     second.stop().await.unwrap();
 
-    let (third, other) = Postgres::start_at(home(folder.path()), "more", &options).await.unwrap();
+    let (third, other) = Postgres::start_at(home(folder.path()).await, "more", &options).await.unwrap();
     assert_eq!(ask(&other.app, "SELECT current_database()::text").await, "more");
     assert_eq!(ask(&access.owner, "SELECT word FROM kept").await, "here");
     third.stop().await.unwrap();
-    home(folder.path()).remove().unwrap();
+    home(folder.path()).await.remove().unwrap();
 }
 
 #[tokio::test]
 async fn role_that_serves_may_make_nothing_and_the_owner_may() {
     let folder = tempfile::tempdir().unwrap();
     let (server, access) =
-        Postgres::start_at(home(folder.path()), "shop", &Options::for_tests()).await.unwrap();
+        Postgres::start_at(home(folder.path()).await, "shop", &Options::for_tests()).await.unwrap();
     let mut app = PgConnection::connect(&access.app).await.unwrap();
     let refused = app.execute("CREATE SCHEMA mine").await.unwrap_err();
     assert!(refused.to_string().contains("permission denied"), "{refused}");
@@ -299,37 +309,36 @@ async fn role_that_serves_may_make_nothing_and_the_owner_may() {
         assert_eq!(ask(url, said).await, "false");
     }
     server.stop().await.unwrap();
-    home(folder.path()).remove().unwrap();
+    home(folder.path()).await.remove().unwrap();
 }
 
 #[tokio::test]
 async fn dropped_server_leaves_its_home_and_gives_it_up() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Redis::start_at(home(folder.path())).await.unwrap();
+    let first = Redis::start_at(home(folder.path()).await).await.unwrap();
     let (port, url) = (first.port(), first.url());
     drop(first);
-    until("the home is given up", || Home::claim(folder.path(), "db").unwrap().is_some()).await;
-    let second = Redis::start_at(home(folder.path())).await.unwrap();
+    let second = Redis::start_at(home(folder.path()).await).await.unwrap();
     assert_eq!((second.port(), second.url()), (port, url));
     second.stop().await.unwrap();
-    home(folder.path()).remove().unwrap();
+    home(folder.path()).await.remove().unwrap();
 }
 
 #[tokio::test]
 async fn port_that_somebody_took_meanwhile_is_told_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Redis::start_at(home(folder.path())).await.unwrap();
+    let first = Redis::start_at(home(folder.path()).await).await.unwrap();
     let port = first.port();
     first.stop().await.unwrap();
     let somebody = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let error = Redis::start_at(home(folder.path())).await.unwrap_err();
+    let error = Redis::start_at(home(folder.path()).await).await.unwrap_err();
     assert!(error.to_string().contains(&format!("port {port}, which Redis")), "{error}");
     let hint = error.hint().unwrap();
     let file = hint.split("remove ").nth(1).unwrap().split(" to take").next().unwrap();
     drop(somebody);
     fs::remove_file(file).unwrap();
-    let other = Redis::start_at(home(folder.path())).await.unwrap();
+    let other = Redis::start_at(home(folder.path()).await).await.unwrap();
     assert_ne!(other.port(), port);
     other.stop().await.unwrap();
-    home(folder.path()).remove().unwrap();
+    home(folder.path()).await.remove().unwrap();
 }

@@ -70,6 +70,9 @@ fn words(build: &CargoBuild, program: &Program) -> Vec<String> {
         .collect();
     words.extend(["--profile".to_owned(), build.profile.clone()]);
     words.extend(["--target", TARGET, "--message-format", "json-render-diagnostics"].map(str::to_owned));
+    if !build.default_features {
+        words.push("--no-default-features".to_owned());
+    }
     if !build.features.is_empty() {
         words.extend(["--features".to_owned(), build.features.join(",")]);
     }
@@ -114,6 +117,7 @@ mod tests {
             bin: None,
             profile: "release".into(),
             features: vec!["metrics".into(), "tls".into()],
+            default_features: true,
             base: base.map(str::to_owned),
         }
     }
@@ -135,6 +139,15 @@ mod tests {
              --message-format json-render-diagnostics --features metrics,tls -- --remap-path-prefix /shop=/src \
              -C target-feature=+crt-static"
         );
+    }
+
+    #[test]
+    fn features_of_the_package_can_be_left_out() {
+        let build = CargoBuild { default_features: false, ..build(None) };
+        assert!(
+            words(&build, &program()).join(" ").contains(" --no-default-features --features metrics,tls ")
+        );
+        assert!(!words(&self::build(None), &program()).iter().any(|word| word == "--no-default-features"));
     }
 
     #[test]

@@ -86,8 +86,9 @@ fn unreadable(place: &FilePath, error: &std::io::Error) -> BuildError {
 
 fn settings(builder: &Builder, program: Option<&Program>, port: u16) -> String {
     let builder = match builder {
-        Builder::Cargo(CargoBuild { package, bin: _, profile, features, base }) => json!({
-            "base": base, "bin": program.map(|program| &program.bin), "builder": "cargo", "features": features,
+        Builder::Cargo(CargoBuild { package, bin: _, profile, features, default_features, base }) => json!({
+            "base": base, "bin": program.map(|program| &program.bin), "builder": "cargo",
+            "default_features": default_features, "features": features,
             "package": package, "profile": profile,
         }),
         Builder::Docker(DockerBuild { dockerfile, target, args }) => {

@@ -177,6 +177,7 @@ mod tests {
             bin: bin.map(str::to_owned),
             profile: "dev".into(),
             features: Vec::new(),
+            default_features: true,
             base: None,
         }
     }

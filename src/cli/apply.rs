@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::session::{Aim, Connection, Reach, Selection, Session, root};
-use super::{CliError, Exit, Global, building, carrying_out, plan_file};
+use super::session::{Aim, Connection, Reach, Selection, Session, Start, root};
+use super::{CliError, Exit, Global, beside, building, carrying_out, plan_file};
 use crate::config;
 use crate::view::Out;
 
@@ -88,18 +88,34 @@ async fn apply_environment(args: &Args, global: &Global, out: &Out) -> Result<Ex
         return Err(CliError::user("--max-age is about saved plans, and this plan is made now"));
     }
     let session = Session::open(&args.subject, global, &args.reach, out).await?;
-    let result = plan_and_apply(args, &session, out).await;
+    let result = beside_local_services(args, &session, out).await;
     session.close().await;
     result
 }
 
-async fn plan_and_apply(args: &Args, session: &Session, out: &Out) -> Result<Exit, CliError> {
+/// What `local.services` asks for runs as long as the apply does, unless it runs already.
+async fn beside_local_services(args: &Args, session: &Session, out: &Out) -> Result<Exit, CliError> {
+    let servers = beside::started(session, args.selection.layer, out).await?;
+    let applied = plan_and_apply(session, &args.selection, args.auto_approve, out).await;
+    let stopped = servers.stop().await;
+    let exit = applied?;
+    stopped?;
+    Ok(exit)
+}
+
+/// Builds what is missing, plans, shows, asks, and carries out.
+pub(super) async fn plan_and_apply(
+    session: &Session,
+    selection: &Selection,
+    approved: bool,
+    out: &Out,
+) -> Result<Exit, CliError> {
     // Before the plan nobody can be asked yet.
-    if session.connection.on_sandbox || args.auto_approve {
-        building::missing(session, &args.selection, out).await?;
+    if session.connection.on_sandbox || approved {
+        building::missing(session, selection, out).await?;
     }
-    let plan = session.plan(&args.selection).await?;
-    carrying_out::shown_and_carried_out(&session.connection, &plan, args.auto_approve, out).await
+    let plan = session.plan(selection).await?;
+    carrying_out::shown_and_carried_out(&session.connection, &plan, approved, out).await
 }
 
 async fn apply_file(
@@ -124,7 +140,8 @@ async fn apply_file(
     let aim = Aim::of_saved(&args.reach, &plan.target)?;
     let place = &plan.place;
     let seed = gcp_sandbox::ProjectSeed { id: place.project.clone(), number: Some(place.project_number) };
-    let connection = Connection::open(&aim, root, seed, global, out).await?;
+    let start = Start { projects: vec![seed], ..Start::default() };
+    let connection = Connection::open(&aim, root, start, global, out).await?;
     let result = async {
         plan_file::still_holds(file, &saved.planned, &connection).await?;
         carrying_out::shown_and_carried_out(&connection, plan, args.auto_approve, out).await

@@ -55,7 +55,8 @@ async fn deliver(
         let name = full_name(&env.project.id, &id);
         let versions = gcp.list_versions(&name).await?.unwrap_or_default();
         let newest = versions.first().map(|version| version.number);
-        let enabled = versions.iter().find(|version| version.state == "ENABLED").map(|version| version.number);
+        let enabled =
+            versions.iter().find(|version| version.state == "ENABLED").map(|version| version.number);
         if known.holds(&name, enabled, &delivery.url) {
             continue;
         }
@@ -72,11 +73,7 @@ async fn deliver(
 }
 
 /// Makes the secrets that are not there: the plan of the rest takes the version that is about to be added.
-async fn make(
-    session: &Session,
-    ids: impl Iterator<Item = &String>,
-    out: &Out,
-) -> Result<(), CliError> {
+async fn make(session: &Session, ids: impl Iterator<Item = &String>, out: &Out) -> Result<(), CliError> {
     let target = ids.map(|id| Address::of::<Secret>(id)).collect();
     let selection = Selection { target, ..Selection::default() };
     let plan = session.plan(&selection).await?;

@@ -74,6 +74,9 @@ pub async fn prepared(connection: &Connection, plan: &Plan, out: &Out) -> Result
 async fn carry_out(connection: &Connection, plan: &Plan, out: &Out) -> Result<Exit, CliError> {
     let report = carried_out(connection, plan, out).await;
     out.applied(plan, &report);
+    if !connection.goes_on {
+        out.served(plan, &report, connection.elsewhere);
+    }
     Ok(match (report.interrupted, report.all_applied()) {
         (_, true) => Exit::Fine,
         (true, false) => Exit::Interrupted,

@@ -63,3 +63,19 @@ impl Interrupts {
         std::future::pending().await
     }
 }
+
+/// Resolves at Ctrl-C or when the process is asked to end.
+pub async fn asked_to_end() {
+    #[cfg(unix)]
+    {
+        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+        if let Ok(mut terminate) = terminate {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

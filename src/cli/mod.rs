@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Verbs decide what to call; they neither plan nor print.
 
 mod apply;
+mod beside;
 mod build;
 mod building;
 mod carrying_out;
@@ -16,7 +17,9 @@ mod secrets;
 mod session;
 mod show;
 mod tenants;
+mod up;
 mod validate;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -31,6 +34,7 @@ use crate::view::{self, Out};
 #[derive(Debug, Parser)]
 #[command(name = "deployer", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
+  deployer up dev              run dev on this machine until Ctrl-C
   deployer plan dev            what would change, on the sandbox that dev runs on
   deployer apply dev           show the plan and carry it out
   deployer plan staging --sandbox    rehearse staging without an account
@@ -63,6 +67,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Up(up::Args),
     Plan(plan::Args),
     Apply(apply::Args),
     Show(show::Args),
@@ -99,6 +104,7 @@ pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
 async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
     let global = &cli.global;
     match cli.verb {
+        Verb::Up(args) => up::run(&args, global, out).await,
         Verb::Plan(args) => plan::run(&args, global, out).await,
         Verb::Apply(args) => apply::run(&args, global, out).await,
         Verb::Show(args) => show::run(&args, out),

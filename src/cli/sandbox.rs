@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
+use super::interrupts::asked_to_end;
 use super::session::{root, sandbox_runtime, sandbox_state};
 use super::{CliError, Exit, Global};
 use crate::config;
+use crate::local;
 use crate::view::Out;
 
 /// Run the sandbox: Google's REST APIs on loopback
@@ -106,7 +108,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
     global.interrupts.taken_over();
     let sandbox = gcp_sandbox::start(options).await?;
     out.sandbox_started(&sandbox.url(), &state);
-    ended().await;
+    asked_to_end().await;
     sandbox.stop().await;
     Ok(Exit::Fine)
 }
@@ -121,7 +123,8 @@ fn reset(args: &Reset, root: &Path, out: &Out) -> Result<Exit, CliError> {
         }
         error => error.into(),
     })?;
-    out.sandbox_reset(&state, emptied);
+    let forgotten = local::forget(&state)?;
+    out.sandbox_reset(&state, emptied || forgotten);
     Ok(Exit::Fine)
 }
 
@@ -133,20 +136,4 @@ fn declared(root: &Path) -> Vec<gcp_sandbox::ProjectSeed> {
     let projects = loaded.map(|loaded| loaded.environment.project);
     let known = projects.filter(|project| project.number.is_some());
     known.map(|project| gcp_sandbox::ProjectSeed { id: project.id, number: project.number }).collect()
-}
-
-/// Resolves at Ctrl-C or when the process is asked to end.
-async fn ended() {
-    #[cfg(unix)]
-    {
-        let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-        if let Ok(mut terminate) = terminate {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }

@@ -1,5 +1,7 @@
 //! What the verbs have in common: the environment, a way to its target (`Connection`), and a plan.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,21 +139,52 @@ pub struct Connection {
     pub interrupts: Interrupts,
     /// It goes to the sandbox of this checkout, where nothing can be broken.
     pub on_sandbox: bool,
+    /// Where the sandbox of another process listens, which goes on after this one.
+    pub elsewhere: Option<SocketAddr>,
+    /// This process goes on after an apply, and so does what it runs.
+    pub goes_on: bool,
     embedded: Option<gcp_sandbox::Sandbox>,
 }
 
+/// How the sandbox of a checkout is started where none runs.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// Projects that it has from the start.
+    pub projects: Vec<gcp_sandbox::ProjectSeed>,
+    /// Its port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// What runs in place of images, by Cloud Run's name of the service.
+    pub commands: BTreeMap<String, gcp_sandbox::runtime::Command>,
+}
+
+impl Start {
+    /// For an environment of the folder `root`.
+    fn of(env: &Environment, root: &Path, port: u16) -> Self {
+        let project = gcp_sandbox::ProjectSeed { id: env.project.id.clone(), number: env.project.number };
+        let commands = env.local.commands.iter().filter_map(|(key, command)| {
+            let service = env.services.get(key)?;
+            let folder = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+            let command = gcp_sandbox::runtime::Command { command: command.clone(), folder };
+            Some((service.name.clone(), command))
+        });
+        Self { projects: vec![project], port, commands: commands.collect() }
+    }
+}
+
 impl Connection {
-    /// Connects to the target; starts the sandbox of the folder `root`, with this project, when that is the target.
+    /// Connects to the target; starts the sandbox of the folder `root` when that is the target and none runs.
     pub async fn open(
         aim: &Aim,
         root: &Path,
-        project: gcp_sandbox::ProjectSeed,
+        start: Start,
         global: &Global,
         out: &Out,
     ) -> Result<Self, CliError> {
+        let mut elsewhere = None;
         let (endpoint, quotas, embedded) = match aim {
             Aim::Sandbox => {
-                let (holder, embedded) = sandbox(root, project).await?;
+                let (holder, embedded) = sandbox(root, start).await?;
+                elsewhere = embedded.is_none().then_some(holder.address);
                 (Some(format!("http://{}", holder.address)), holder.quotas, embedded)
             }
             Aim::Endpoint(url) => (Some(url.clone()), true, None),
@@ -169,7 +202,21 @@ impl Connection {
         let out = out.clone();
         let gcp = Gcp::connect(options).await?.telling(Arc::new(move |text: &str| out.status(text)));
         let (registry, interrupts) = (Registry::standard(), global.interrupts.clone());
-        Ok(Self { registry, gcp, target: aim.to_string(), interrupts, on_sandbox, embedded })
+        Ok(Self {
+            registry,
+            gcp,
+            target: aim.to_string(),
+            interrupts,
+            on_sandbox,
+            elsewhere,
+            goes_on: false,
+            embedded,
+        })
+    }
+
+    /// Where the sandbox inside this process listens.
+    pub fn embedded(&self) -> Option<SocketAddr> {
+        self.embedded.as_ref().map(gcp_sandbox::Sandbox::addr)
     }
 
     /// Ends the embedded sandbox, if there is one.
@@ -197,17 +244,27 @@ pub struct Session {
 impl Session {
     /// Loads the environment and connects to its target; starts the sandbox when that is the target.
     pub async fn open(name: &str, global: &Global, reach: &Reach, out: &Out) -> Result<Self, CliError> {
+        Self::open_at(name, global, reach, 0, out).await
+    }
+
+    /// The same with the port of the sandbox that is started.
+    pub async fn open_at(
+        name: &str,
+        global: &Global,
+        reach: &Reach,
+        port: u16,
+        out: &Out,
+    ) -> Result<Self, CliError> {
         let root = root(global)?;
         let mut loaded = config::load(&root, name, &Inputs::default())?;
         let aim = Aim::of(reach, &loaded.environment)?;
         // The aim has just judged it: a rehearsal needs no real project, and Google got none.
         loaded.warnings.retain(|warning| warning.rule != "placeholder-project");
         out.warnings(&loaded);
-        let project = &loaded.environment.project;
-        let seed = gcp_sandbox::ProjectSeed { id: project.id.clone(), number: project.number };
-        let connection = Connection::open(&aim, &root, seed, global, out).await?;
-        let others = others(&root, name, project.number)?;
-        let number = project.number;
+        let start = Start::of(&loaded.environment, &root, port);
+        let connection = Connection::open(&aim, &root, start, global, out).await?;
+        let number = loaded.environment.project.number;
+        let others = others(&root, name, number)?;
         let reach = reach.words();
         let mut session = Self { connection, env: loaded.environment, number, reach, root, others };
         if loaded.needs_project_number {
@@ -416,7 +473,7 @@ pub(super) fn sandbox_runtime() -> gcp_sandbox::runtime::Options {
 /// The sandbox of this checkout: the one that runs, or a new one inside this process.
 async fn sandbox(
     root: &Path,
-    project: gcp_sandbox::ProjectSeed,
+    start: Start,
 ) -> Result<(gcp_sandbox::Holder, Option<gcp_sandbox::Sandbox>), CliError> {
     let state = sandbox_state(root);
     for _ in 0..50 {
@@ -424,9 +481,10 @@ async fn sandbox(
             return Ok((holder, None));
         }
         let options = gcp_sandbox::Options {
+            port: start.port,
             state: Some(state.clone()),
-            projects: vec![project.clone()],
-            runtime: sandbox_runtime(),
+            projects: start.projects.clone(),
+            runtime: gcp_sandbox::runtime::Options { commands: start.commands.clone(), ..sandbox_runtime() },
             ..gcp_sandbox::Options::default()
         };
         match gcp_sandbox::start(options).await {

@@ -278,6 +278,8 @@ pub struct CargoBuild {
     pub bin: Option<String>,
     pub profile: String,
     pub features: Vec<String>,
+    /// The package's own features are on.
+    pub default_features: bool,
     /// `NAME@sha256:...`; without one the binary is linked statically.
     pub base: Option<String>,
 }

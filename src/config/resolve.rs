@@ -86,9 +86,10 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         Some(schema::Target::Sandbox) => Target::Sandbox,
         Some(schema::Target::Google) | None => Target::Google,
     };
-    let around =
-        local::Around { target, secrets: &secrets, services: &services, root: context.root };
-    let local = file.local.map(|keys| local::resolve(keys, &around, findings)).unwrap_or_default();
+    let local = file.local.zip(context.root.get("local")).map(|(keys, written)| {
+        let around = local::Around { target, secrets: &secrets, services: &services, written };
+        local::resolve(keys, &around, findings)
+    });
     Environment {
         name: context.environment.to_owned(),
         system,
@@ -103,7 +104,7 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         services,
         jobs,
         github: file.github.map(|keys| github::resolve(keys, findings)),
-        local,
+        local: local.unwrap_or_default(),
         show_env: file.plan.and_then(|plan| plan.show_env).unwrap_or_default(),
         sources: findings.sources(),
         digest: digest(context.value),

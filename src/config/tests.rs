@@ -17,6 +17,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The base of the smallest example.
+fn hello() -> String {
+    std::fs::read_to_string(root().join("examples/hello/environments/base.yaml")).unwrap()
+}
+
 fn loaded(files: &[(&str, &str)], environment: &str) -> Loaded {
     let folder = folder(files);
     match load(folder.path(), environment, &Inputs::default()) {
@@ -27,13 +32,15 @@ fn loaded(files: &[(&str, &str)], environment: &str) -> Loaded {
 
 #[test]
 fn the_environments_of_this_repository_load() {
-    assert_eq!(names(root()).unwrap(), ["dev", "production", "staging"]);
-    for name in names(root()).unwrap() {
-        let loaded =
-            load(root(), &name, &Inputs::default()).map_err(|problems| problems.diagnostics).unwrap();
-        let rules: Vec<_> = loaded.warnings.iter().map(|warning| warning.rule).collect();
-        assert_eq!(rules, ["placeholder-project"], "{:?}", loaded.warnings);
-        assert!(!loaded.needs_project_number);
+    for folder in [root().to_owned(), root().join("examples/hello")] {
+        assert_eq!(names(&folder).unwrap(), ["dev", "production", "staging"]);
+        for name in names(&folder).unwrap() {
+            let loaded =
+                load(&folder, &name, &Inputs::default()).map_err(|problems| problems.diagnostics).unwrap();
+            let rules: Vec<_> = loaded.warnings.iter().map(|warning| warning.rule).collect();
+            assert_eq!(rules, ["placeholder-project"], "{:?}", loaded.warnings);
+            assert!(!loaded.needs_project_number);
+        }
     }
 }
 
@@ -47,14 +54,15 @@ fn agent_army_is_read_as_written() {
     assert_eq!(api.access, model::Access::Public);
     assert_eq!((api.main.cpu.as_str(), api.main.memory.as_str(), api.main.cpu_idle), ("1", "512Mi", false));
     assert_eq!(api.main.env["JWT_ACCESS_TOKEN_EXPIRE_MINUTES"], "30");
-    assert_eq!(
-        api.main.env["PUBLIC_URL"],
-        "https://agent-army-api-production-123456789012.us-central1.run.app"
-    );
+    assert_eq!(api.main.image, "us-central1-docker.pkg.dev/agent-army-example/agent-army/api");
+    let Some(model::Build { builder: model::Builder::Cargo(build), .. }) = &api.build else { panic!() };
+    assert_eq!((build.package.as_str(), build.profile.as_str()), ("tenant-api", "release"));
+    assert!(!build.default_features);
     assert_eq!(environment.secrets["jwt-secret-key"].id, "jwt-secret-key-production");
     assert_eq!(environment.secrets["jwt-secret-key"].generate, Some(model::Generate::Hex32));
     let order: Vec<_> = environment.secrets.keys().map(String::as_str).collect();
-    assert_eq!(order, ["database-url", "redis-url", "anthropic-api-key", "openai-api-key", "jwt-secret-key"]);
+    let all = ["database-url", "database-owner-url", "redis-url", "jwt-secret-key", "platform-admin-token"];
+    assert_eq!(order, all);
     let place = environment.sources.find("services.api.min_instances").unwrap();
     assert_eq!((place.file.to_str().unwrap(), place.line), ("environments/production.yaml", 8));
     let probe = api.main.startup_probe.as_ref().unwrap();
@@ -64,6 +72,9 @@ fn agent_army_is_read_as_written() {
     assert_eq!(dev.target, model::Target::Sandbox);
     assert_eq!(dev.services["api"].main.env["ENVIRONMENT"], "development");
     assert!(dev.project.placeholder);
+    assert_eq!(environment.local, model::Local::default());
+    let local: Vec<_> = dev.local.secrets().collect();
+    assert_eq!(local, ["database-url", "database-owner-url"]);
 }
 
 #[test]
@@ -315,10 +326,9 @@ mod robustness {
 
     use super::*;
 
-    /// The base of this repository and more of the format, with some lines cut, doubled, or shortened.
+    /// The base of an example and more of the format, with some lines cut, doubled, or shortened.
     fn damaged(damage: &[(usize, u8)]) -> String {
-        let base = std::fs::read_to_string(root().join("environments/base.yaml")).unwrap();
-        let text = format!("{base}{}", system::BESIDE_SERVICES);
+        let text = format!("{}{}", hello(), system::BESIDE_SERVICES);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         for (at, how) in damage {
             let at = at % lines.len();

@@ -49,6 +49,9 @@ mod tests {
 
     #[test]
     fn scheme_is_replaced_and_the_rest_stays() {
-        assert_eq!(with_scheme("postgres://a:b@h:1/d", "postgresql+asyncpg"), "postgresql+asyncpg://a:b@h:1/d");
+        assert_eq!(
+            with_scheme("postgres://a:b@h:1/d", "postgresql+asyncpg"),
+            "postgresql+asyncpg://a:b@h:1/d"
+        );
     }
 }

@@ -107,7 +107,8 @@ pub fn forget(state: &Path) -> Result<bool, LocalError> {
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     let names: Vec<String> =
         names.filter_map(|name| name.strip_suffix(".claim").map(str::to_owned)).collect();
-    let failed = |error: &StartError| LocalError { message: chain(error), hints: error.hint().into_iter().collect() };
+    let failed =
+        |error: &StartError| LocalError { message: chain(error), hints: error.hint().into_iter().collect() };
     let mut homes = Vec::new();
     for name in &names {
         let claimed = Home::claim(&folder, name).map_err(|error| failed(&error))?;

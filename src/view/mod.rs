@@ -12,6 +12,7 @@ mod grouping;
 mod human;
 mod json;
 mod lines;
+mod local;
 mod markdown;
 mod out;
 mod outcomes;

@@ -19,9 +19,6 @@ use crate::resource::{Address, Answers};
 /// Stands in place of a URL that does not exist.
 pub(super) const NO_URL: &str = "(the name is too long for a predictable URL)";
 
-/// What is true of every URL on the sandbox.
-pub(super) const NO_ANSWER: &str = "The sandbox does not run containers yet: these URLs do not answer.";
-
 /// A service that this run made or changed.
 pub(super) struct Service<'a> {
     pub name: &'a str,
@@ -40,7 +37,7 @@ pub fn report_human(plan: &Plan, report: &Report, detail: Detail, style: &Style)
     text.extend(failed(report, grouped).iter().map(|ended| failure(ended, style)));
     text.push_str(&not_started(&skipped(report, grouped), style));
     text.push_str(&unknown(plan, report, style));
-    text.push_str(&existing(plan, report, style));
+    text.push_str(&existing(plan, report));
     let next = next_steps(plan, report);
     if !next.is_empty() {
         text.push('\n');
@@ -161,7 +158,7 @@ fn addresses(report: &Report, wanted: fn(&Outcome) -> bool) -> Vec<String> {
 }
 
 /// The services that this run made or changed, and where they answer.
-fn existing(plan: &Plan, report: &Report, style: &Style) -> String {
+fn existing(plan: &Plan, report: &Report) -> String {
     let services = services(plan, report);
     if services.is_empty() {
         return String::new();
@@ -171,9 +168,6 @@ fn existing(plan: &Plan, report: &Report, style: &Style) -> String {
     for service in &services {
         let url = service.url.as_deref().unwrap_or(NO_URL);
         let _ = writeln!(text, "  service {:width$}  {url}", printable(service.name));
-    }
-    if plan.target == "sandbox" {
-        let _ = writeln!(text, "{}", style.fill(NO_ANSWER, 0, 0));
     }
     text
 }

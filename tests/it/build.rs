@@ -48,24 +48,9 @@ async fn founded() -> Rig {
     rig
 }
 
-/// A run that finds Cargo: everything else of the surroundings is left out.
+/// A run that finds Cargo.
 fn deployer(rig: &Rig, words: &str) -> Run {
-    let mut run = rig.deployer(words).env("CARGO", env!("CARGO")).env("CARGO_TERM_COLOR", "never");
-    for name in ["PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
-        if let Some(value) = std::env::var_os(name) {
-            run = run.env(name, value);
-        }
-    }
-    if let Some(home) = std::env::var_os("HOME") {
-        // Where Cargo and rustup look when their own variables are not set.
-        let home = std::path::PathBuf::from(home);
-        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-            if std::env::var_os(name).is_none() {
-                run = run.env(name, home.join(folder));
-            }
-        }
-    }
-    run
+    rig.deployer(words).with_cargo()
 }
 
 async fn built(rig: &Rig, words: &str) -> Value {

@@ -31,3 +31,4 @@ mod scenarios;
 mod sharing;
 mod support;
 mod tenants;
+mod up;

@@ -40,6 +40,7 @@ pub(super) fn resolve(
             bin: keys.bin,
             profile: keys.profile.unwrap_or_else(|| profile(service.environment).to_owned()),
             features: keys.features.unwrap_or_default().into_iter().map(|feature| feature.0).collect(),
+            default_features: keys.default_features.unwrap_or(true),
             base: keys.base,
         }),
         schema::Builder::Docker => Builder::Docker(DockerBuild {
@@ -100,6 +101,7 @@ fn check_builder(path: &str, keys: &BuildKeys, builder: schema::Builder, finding
         ("bin", keys.bin.is_some()),
         ("profile", keys.profile.is_some()),
         ("features", keys.features.is_some()),
+        ("default_features", keys.default_features.is_some()),
         ("base", keys.base.is_some()),
     ];
     let docker = [

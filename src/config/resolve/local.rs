@@ -15,23 +15,27 @@ pub(super) struct Around<'a> {
     pub(super) target: Target,
     pub(super) secrets: &'a IndexMap<String, Secret>,
     pub(super) services: &'a IndexMap<String, Service>,
-    pub(super) root: &'a Node,
+    /// `local` in the files, for their order.
+    pub(super) written: &'a Node,
 }
 
 pub(super) fn resolve(keys: LocalKeys, around: &Around<'_>, findings: &mut Findings) -> Local {
     if around.target != Target::Sandbox {
-        let diagnostic = Diagnostic::error("local", "`local` is for the sandbox, and this environment is not")
-            .label("not on the sandbox")
-            .hint(
-                "move it into the file of an environment with `target: sandbox`; to rehearse this one with \
+        let diagnostic = Diagnostic::error(
+            "local",
+            "`local` is for the sandbox, and this environment is not",
+        )
+        .label("not on the sandbox")
+        .hint(
+            "move it into the file of an environment with `target: sandbox`; to rehearse this one with \
                  `--sandbox`, it needs none",
-            );
+        );
         findings.add(Part::Key, "local", diagnostic);
         return Local::default();
     }
     let mut servers = IndexMap::new();
     let mut given = BTreeSet::new();
-    for (name, keys) in in_file_order(keys.services, around.root, "local.services") {
+    for (name, keys) in in_file_order(keys.services, around.written, "services") {
         let path = join("local.services", &name);
         if let Some(server) = server(&path, keys, around, &mut given, findings) {
             servers.insert(name, server);
@@ -67,10 +71,14 @@ fn server(
             (LocalProgram::Postgres { database, owner_url_secret: keys.owner_url_secret }, "postgresql")
         }
         LocalImage::Redis => {
-            let idle = [("database", keys.database.is_some()), ("owner_url_secret", keys.owner_url_secret.is_some())];
+            let idle = [
+                ("database", keys.database.is_some()),
+                ("owner_url_secret", keys.owner_url_secret.is_some()),
+            ];
             for (key, _) in idle.iter().filter(|(_, written)| *written) {
                 let message = format!("`{key}` does nothing here: it is for `image: postgres`");
-                let diagnostic = Diagnostic::error("local", message).label("does nothing").hint("take it out");
+                let diagnostic =
+                    Diagnostic::error("local", message).label("does nothing").hint("take it out");
                 findings.add(Part::Key, &join(path, key), diagnostic);
             }
             (LocalProgram::Redis, "redis")
@@ -98,9 +106,10 @@ fn check_secret(
         return findings.add(Part::Value, path, diagnostic);
     };
     if !given.insert(alias.to_owned()) {
-        let diagnostic = Diagnostic::error("local", format!("`{alias}` gets two URLs, and services read one"))
-            .label("a second one")
-            .hint("give each URL a secret of its own");
+        let diagnostic =
+            Diagnostic::error("local", format!("`{alias}` gets two URLs, and services read one"))
+                .label("a second one")
+                .hint("give each URL a secret of its own");
         findings.add(Part::Value, path, diagnostic);
     } else if secret.generate.is_some() {
         let message = format!("`{alias}` gets a URL here, and a value by `generate`");
@@ -117,7 +126,7 @@ fn commands(
     findings: &mut Findings,
 ) -> BTreeMap<String, Vec<String>> {
     let mut commands = BTreeMap::new();
-    for (service, words) in in_file_order(written, around.root, "local.run") {
+    for (service, words) in in_file_order(written, around.written, "run") {
         let path = join("local.run", &service);
         if !around.services.contains_key(&service) {
             let known: Vec<_> = around.services.keys().map(String::as_str).collect();

@@ -30,6 +30,8 @@ pub(crate) struct BuildKeys {
     pub(crate) profile: Option<String>,
     /// `cargo`: features to turn on. Default: the package's own.
     pub(crate) features: Option<Vec<Feature>>,
+    /// `cargo`: the package's own features are on. Default: `true`.
+    pub(crate) default_features: Option<bool>,
     /// `cargo`: image to put the binary on, by digest: `NAME@sha256:...`. Default: none, and then the binary is linked statically.
     #[schemars(regex(pattern = r"^[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$"))]
     #[schemars(extend("errorMessage" = "an image by its digest, NAME@sha256: and 64 hexadecimal digits: a tag would be another image tomorrow"))]

@@ -41,8 +41,7 @@ github:
 
 #[test]
 fn all_of_it_goes_together() {
-    let base = std::fs::read_to_string(root().join("environments/base.yaml")).unwrap();
-    let base = format!("{base}{BESIDE_SERVICES}");
+    let base = format!("{}{BESIDE_SERVICES}", hello());
     let environment = loaded(&[("base.yaml", &base), ("dev.yaml", "environment: dev\n")], "dev").environment;
     let jobs: Vec<_> = environment.jobs.keys().map(String::as_str).collect();
     assert_eq!(jobs, ["export", "shared", "each/blue-shoes", "each/red"]);

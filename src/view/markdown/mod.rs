@@ -20,7 +20,7 @@ pub use answers::{
 use super::grouping::Detail;
 use super::human::{drift_counts, drift_headline, no_changes, plan_to, target_in_words, whose};
 use super::outcomes::{Ended, failed, skipped};
-use super::report::{NO_ANSWER, NO_URL, headline_in_words, next_steps, services};
+use super::report::{NO_URL, headline_in_words, next_steps, services};
 use super::rows::Wording;
 use crate::apply::{Outcome, Report};
 use crate::plan::Plan;
@@ -118,7 +118,7 @@ fn half_done(report: &Report) -> Vec<Item> {
 
 /// The services that this run made or changed, and where they answer.
 fn existing(plan: &Plan, report: &Report) -> Section {
-    let mut items: Vec<_> = services(plan, report)
+    let items: Vec<_> = services(plan, report)
         .iter()
         .map(|service| {
             // A name that fits into a URL is one label of a host name: nothing in it can end the link.
@@ -126,9 +126,6 @@ fn existing(plan: &Plan, report: &Report) -> Section {
             Item::line("service", 3, &format!("{}: {url}", code(service.name)))
         })
         .collect();
-    if plan.target == "sandbox" && !items.is_empty() {
-        items.push(Item::line("remark", 3, NO_ANSWER));
-    }
     Section::new("What exists now", items)
 }
 

@@ -51,6 +51,27 @@ impl Run {
         self
     }
 
+    /// Lets the run find Cargo and its caches: everything else of the surroundings is left out.
+    #[must_use]
+    pub fn with_cargo(self) -> Self {
+        let mut run = self.env("CARGO", env!("CARGO")).env("CARGO_TERM_COLOR", "never");
+        for name in ["PATH", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
+            if let Some(value) = std::env::var_os(name) {
+                run = run.env(name, value);
+            }
+        }
+        if let Some(home) = std::env::var_os("HOME") {
+            // Where Cargo and rustup look when their own variables are not set.
+            let home = PathBuf::from(home);
+            for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+                if std::env::var_os(name).is_none() {
+                    run = run.env(name, home.join(folder));
+                }
+            }
+        }
+        run
+    }
+
     /// What the run reads from standard input, which then ends.
     #[must_use]
     pub fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {

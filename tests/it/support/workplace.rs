@@ -62,10 +62,10 @@ impl Workplace {
         Self { folder: TempDir::with_prefix("deployer-it-").unwrap() }
     }
 
-    /// A folder with a copy of this repository's environments.
+    /// A folder with a copy of the example `hello`: agent-army with an image that nobody has to build.
     pub fn agent_army() -> Self {
         let place = Self::empty();
-        let from = repository().join("environments");
+        let from = repository().join("examples/hello/environments");
         for entry in fs::read_dir(&from).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
