@@ -1,0 +1,351 @@
+//! `deployer up`: an environment on this machine, with real processes: a service of a few lines, PostgreSQL, and what is
+//! left of them afterwards.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::{Run, Workplace};
+
+const BASE: &str = r#"deployer: v1
+environment: base
+system: shop
+project: {id: agent-army-example, number: "123456789012"}
+region: us-central1
+registry: {repository: shop}
+secrets:
+  database-url: {id: "database-url-${env}"}
+services:
+  api:
+    name: api-${env}
+    startup_probe: /
+    access: public
+    build: {builder: cargo, package: tiny, paths: [src]}
+    env: {WORD: one}
+    secrets: {DATABASE_URL: database-url}
+"#;
+
+const DEV: &str = r"deployer: v1
+environment: dev
+target: sandbox
+local:
+  services:
+    db: {image: postgres, url_secret: database-url}
+";
+
+const MANIFEST: &str = "[package]\nname = \"tiny\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
+const LOCK: &str = "version = 4\n\n[[package]]\nname = \"tiny\"\nversion = \"0.1.0\"\n";
+
+/// Answers each request with its process, its word and its database.
+const MAIN: &str = r#"use std::io::{BufRead, BufReader, Write};
+
+fn main() {
+    let of = |name: &str| std::env::var(name).unwrap_or_default();
+    let listener = std::net::TcpListener::bind(("0.0.0.0", of("PORT").parse().unwrap())).unwrap();
+    println!("listening with the word {}", of("WORD"));
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        lines.map_while(Result::ok).take_while(|line| !line.is_empty()).for_each(drop);
+        let body = format!("{} {} {}", std::process::id(), of("WORD"), of("DATABASE_URL"));
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+        let _ = stream.write_all((head + &body).as_bytes());
+    }
+}
+"#;
+
+/// What comes comes much sooner, also on a busy machine.
+const EVENTUALLY: Duration = Duration::from_mins(3);
+
+fn place() -> Workplace {
+    Workplace::with(&[
+        ("environments/base.yaml", BASE),
+        ("environments/dev.yaml", DEV),
+        ("environments/staging.yaml", "deployer: v1\nenvironment: staging\n"),
+        ("Cargo.toml", MANIFEST),
+        ("Cargo.lock", LOCK),
+        ("src/main.rs", MAIN),
+    ])
+}
+
+fn deployer(place: &Workplace, words: &str) -> Run {
+    place.deployer(words).with_cargo()
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// Waits for what comes by itself.
+async fn until(what: &str, happened: impl Fn() -> bool) {
+    let mut looked = tokio::time::interval(Duration::from_millis(20));
+    let waiting = async {
+        while !happened() {
+            looked.tick().await;
+        }
+    };
+    assert!(timeout(EVENTUALLY, waiting).await.is_ok(), "never happened: {what}");
+}
+
+/// A `deployer up` that runs; both of its outputs in the order of lines.
+struct Up {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+    seen: String,
+}
+
+impl Up {
+    fn start(run: &Run) -> Self {
+        let mut child = run.spawn();
+        let (sender, lines) = mpsc::unbounded_channel();
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        for stream in [Box::new(out) as Box<dyn std::io::Read + Send>, Box::new(err)] {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    // The test may have seen enough.
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Self { child, lines, seen: String::new() }
+    }
+
+    /// The first line from here on that has `text` in it.
+    async fn says(&mut self, text: &str) -> String {
+        let waiting = async {
+            while let Some(line) = self.lines.recv().await {
+                self.seen.push_str(&line);
+                self.seen.push('\n');
+                if line.contains(text) {
+                    return Some(line);
+                }
+            }
+            None
+        };
+        let found = timeout(EVENTUALLY, waiting).await.ok().flatten();
+        found.unwrap_or_else(|| panic!("it never said {text:?}:\n{}", self.seen))
+    }
+
+    /// The URL of the service `api`, once it is up.
+    async fn url(&mut self) -> String {
+        self.says(" is up:").await;
+        self.says("  api  http://").await.split_whitespace().last().unwrap().to_owned()
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Its exit code; -1 when a signal ended it.
+    async fn ended(self) -> i32 {
+        let mut child = self.child;
+        let status = tokio::task::spawn_blocking(move || child.wait().unwrap());
+        timeout(EVENTUALLY, status).await.unwrap().unwrap().code().unwrap_or(-1)
+    }
+}
+
+/// What the service of these tests answers.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    process: u32,
+    word: String,
+    database: String,
+}
+
+impl Answer {
+    fn database_port(&self) -> u16 {
+        let place = self.database.split('@').nth(1).unwrap().split('/').next().unwrap();
+        place.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// Whether its process still runs: a zombie does not.
+    fn lives(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process)).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.trim().is_empty() && !rest.trim().starts_with('Z'))
+    }
+}
+
+fn port_of(url: &str) -> u16 {
+    url.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// The answer to `GET /`, as a browser gets it: names below `localhost` are this machine. A grant takes a moment to be seen.
+async fn answer(url: &str) -> Answer {
+    let host = url.strip_prefix("http://").unwrap().split(':').next().unwrap();
+    let here = ([127, 0, 0, 1], port_of(url)).into();
+    let client = reqwest::Client::builder().no_proxy().resolve(host, here).build().unwrap();
+    let mut asked = tokio::time::interval(Duration::from_millis(20));
+    let asking = async {
+        loop {
+            asked.tick().await;
+            let answer = client.get(url).send().await.unwrap();
+            if answer.status() == 200 {
+                return answer.text().await.unwrap();
+            }
+            assert_eq!(answer.status(), 403, "{}", answer.text().await.unwrap());
+        }
+    };
+    let text = timeout(EVENTUALLY, asking).await.unwrap();
+    let mut words = text.split(' ');
+    let mut word = || words.next().unwrap().to_owned();
+    Answer { process: word().parse().unwrap(), word: word(), database: word() }
+}
+
+/// Fails unless everything of this run is gone.
+async fn all_gone(url: &str, answer: &Answer) {
+    let (sandbox, database) = (port_of(url), answer.database_port());
+    until("the sandbox ends", || is_free(sandbox)).await;
+    until("the database ends", || is_free(database)).await;
+    until("the service ends", || !answer.lives()).await;
+}
+
+/// The homes of a place may lie outside of it.
+async fn forget(place: &Workplace) {
+    let done = deployer(place, "sandbox reset").ok().await;
+    assert!(done.stdout.starts_with("Emptied"), "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_serves_follows_another_terminal_and_leaves_nothing_but_its_data() {
+    let place = place();
+    let port = free_port();
+    let mut up = Up::start(&deployer(&place, &format!("up dev --port {port}")));
+    let url = up.url().await;
+    assert_eq!(url, format!("http://api-dev-123456789012.us-central1.run.app.localhost:{port}"));
+    up.says("api | listening with the word one").await;
+    up.says("api * api-dev-").await;
+    let first = answer(&url).await;
+    assert_eq!(first.word, "one");
+    assert!(first.database.starts_with("postgresql://owner:"), "{first:?}");
+    assert!(!is_free(first.database_port()));
+    let secret = first.database.split(':').nth(2).unwrap().split('@').next().unwrap();
+    assert!(!up.seen.contains(secret), "a password is shown");
+
+    // Another terminal: the same sandbox, and nothing that runs is started twice.
+    deployer(&place, "plan dev --detailed-exitcode").ok().await;
+    place.edit("environments/base.yaml", "WORD: one", "WORD: two");
+    let done = deployer(&place, "apply dev").ok().await;
+    assert!(done.stdout.contains(&format!("On this machine: {url}")), "{done}");
+    assert!(!done.stderr.contains("PostgreSQL"), "{done}");
+    up.says("api | listening with the word two").await;
+    up.says(" serves").await;
+    let second = answer(&url).await;
+    assert_eq!((second.word.as_str(), &second.database), ("two", &first.database));
+    let refused = deployer(&place, "up dev").fails(1).await;
+    assert!(refused.stderr.contains("is running already, at http://127.0.0.1:"), "{refused}");
+    deployer(&place, "sandbox reset").fails(1).await;
+
+    up.signal("-INT");
+    assert_eq!(up.ended().await, 0);
+    all_gone(&url, &second).await;
+
+    // The next run finds everything as it was, and has nothing to change.
+    let mut up = Up::start(&deployer(&place, "up dev"));
+    let again = up.url().await;
+    assert_eq!(again, url);
+    assert!(up.seen.contains("No changes. dev matches its YAML."), "{}", up.seen);
+    assert!(!up.seen.contains("as version"), "{}", up.seen);
+    let third = answer(&url).await;
+    assert_eq!((third.word.as_str(), &third.database), ("two", &first.database));
+
+    // However it ends.
+    up.signal("-KILL");
+    assert_eq!(up.ended().await, -1);
+    all_gone(&url, &third).await;
+    let mut up = Up::start(&deployer(&place, "up dev"));
+    assert_eq!(up.url().await, url, "what the killed one left does not stand in the way");
+    let fourth = answer(&url).await;
+    up.signal("-TERM");
+    assert_eq!(up.ended().await, 0);
+    all_gone(&url, &fourth).await;
+    forget(&place).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_apply_runs_the_database_as_long_as_it_needs_it() {
+    let place = place();
+    let plan = deployer(&place, "plan dev").ok().await;
+    assert!(plan.stdout.contains("secret_value/database-url-dev  version 1 (local)"), "{plan}");
+    let done = deployer(&place, "apply dev").ok().await;
+    assert!(done.stderr.contains("into secret/database-url-dev as version 1"), "{done}");
+    assert!(done.stdout.contains("Nothing runs now. `deployer up dev` serves them until Ctrl-C."), "{done}");
+    let homes = place.sandbox_state().join("local");
+    assert!(private_servers::Home::claim(&homes, "dev-db").unwrap().is_some(), "somebody still has it");
+    // Planning starts nothing, and a second apply has nothing to deliver.
+    let done = deployer(&place, "plan dev --detailed-exitcode").ok().await;
+    assert!(!done.stderr.contains("PostgreSQL"), "{done}");
+    let done = deployer(&place, "apply dev").ok().await;
+    assert!(!done.stderr.contains("as version"), "{done}");
+    forget(&place).await;
+    assert!(!homes.join("dev-db").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_way_is_told_with_the_mend() {
+    let place = place();
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let says = |done: &crate::support::Done, texts: &[&str]| {
+        for text in texts {
+            assert!(done.stderr.contains(text), "{text} is not in:\n{done}");
+        }
+    };
+    let done = deployer(&place, &format!("up dev --port {port}")).fails(1).await;
+    let message = format!("port {port} on 127.0.0.1 is taken by another program");
+    says(&done, &[&message, "take another port: --port PORT"]);
+    let done = deployer(&place, "up staging").fails(1).await;
+    says(&done, &["staging lives at Google", "deployer up staging --sandbox"]);
+    let done = deployer(&place, "up dev --output json").fails(1).await;
+    says(&done, &["no single document", "deployer apply ENV --output json"]);
+    let none = place.path("none");
+    let done = deployer(&place, "up dev").env("PRIVATE_POSTGRES_BIN", &none).fails(1).await;
+    says(&done, &["`local.services.db` does not run", "has no `postgres`", "name the folder of `postgres`"]);
+    assert!(!place.path("target").exists(), "nothing was built before that was known");
+    place.edit("environments/base.yaml", "project:", "local: {run: {api: [cat]}}\nproject:");
+    let done = deployer(&place, "plan staging").fails(1).await;
+    says(&done, &["`local` is for the sandbox", "`target: sandbox`"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_runs_in_place_of_an_image() {
+    let place = place();
+    let program = place.path("tiny");
+    let source = place.path("src/main.rs");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let compiled = Command::new(rustc).arg("--edition=2024").arg(&source).arg("-o").arg(&program).status();
+    assert!(compiled.unwrap().success());
+    open_to_all(place.root());
+    place.edit(
+        "environments/base.yaml",
+        "build: {builder: cargo, package: tiny, paths: [src]}",
+        "image: us-docker.pkg.dev/p/r/api:v1",
+    );
+    let dev = format!("{DEV}  run: {{api: [{}]}}\n", program.display());
+    place.write("environments/dev.yaml", &dev);
+    let mut up = Up::start(&deployer(&place, &format!("up dev --port {}", free_port())));
+    let url = up.url().await;
+    let answered = answer(&url).await;
+    assert_eq!(answered.word, "one");
+    up.signal("-INT");
+    assert_eq!(up.ended().await, 0);
+    all_gone(&url, &answered).await;
+    forget(&place).await;
+}
+
+/// As root the service runs as somebody else, who has to reach the program.
+fn open_to_all(folder: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
