@@ -18,6 +18,8 @@ pub enum Exit {
     Pending,
     /// 130: the user pressed Ctrl-C.
     Interrupted,
+    /// The exit status of a job that was run.
+    Job(u8),
 }
 
 impl Exit {
@@ -27,6 +29,7 @@ impl Exit {
             Self::Failed => 1,
             Self::Pending => 2,
             Self::Interrupted => 130,
+            Self::Job(status) => status,
         }
     }
 }

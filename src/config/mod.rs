@@ -6,6 +6,7 @@
 //! and takes out what is wrong, so that the later ones still run.
 
 mod across;
+mod arguments;
 mod circle;
 mod container;
 pub mod diagnostic;
