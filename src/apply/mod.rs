@@ -1,6 +1,7 @@
 //! Carries out a plan: the only writer. It never reads the configuration and decides nothing but when.
 
 mod drive;
+pub mod execution;
 mod executor;
 pub mod rollout;
 pub mod server_check;

@@ -11,6 +11,7 @@ pub(crate) enum Api {
     ResourceManager,
     ServiceUsage,
     ArtifactRegistry,
+    Logging,
 }
 
 impl Api {
@@ -23,11 +24,12 @@ impl Api {
             Self::ResourceManager => "cloudresourcemanager.googleapis.com",
             Self::ServiceUsage => "serviceusage.googleapis.com",
             Self::ArtifactRegistry => "artifactregistry.googleapis.com",
+            Self::Logging => "logging.googleapis.com",
         }
     }
 
-    /// Requests a minute that a project may make: documented quotas of Cloud Run (Admin API), Secret Manager, IAM and
-    /// Artifact Registry; for the other two, whose numbers are per consumer, a cautious value below the documented ones.
+    /// Requests a minute that a project may make: documented quotas of Cloud Run (Admin API), Secret Manager, IAM,
+    /// Artifact Registry and Cloud Logging (reads; nothing is written there); for the other two, whose numbers are per consumer, a cautious value below the documented ones.
     pub(crate) const fn quota(self, access: Access) -> usize {
         match (self, access) {
             (Self::Run, Access::Read) => 3000,
@@ -36,7 +38,7 @@ impl Api {
             | (Self::Iam, Access::Write)
             | (Self::ServiceUsage | Self::Federation, Access::Read) => 600,
             (Self::Iam, Access::Read) => 6000,
-            (Self::Federation, Access::Write) => 60,
+            (Self::Federation, Access::Write) | (Self::Logging, Access::Read | Access::Write) => 60,
             (Self::ServiceUsage, Access::Write) => 240,
             (Self::ArtifactRegistry, Access::Read) => 60_000,
             (Self::ArtifactRegistry, Access::Write) => 18_000,

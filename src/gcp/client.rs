@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use google_cloud_auth::credentials::Credentials;
-use google_cloud_run_v2::client::{Jobs, Revisions, Services};
+use google_cloud_run_v2::client::{Executions, Jobs, Revisions, Services, Tasks};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -91,6 +91,8 @@ struct Inner {
     services: OnceCell<Services>,
     jobs: OnceCell<Jobs>,
     revisions: OnceCell<Revisions>,
+    executions: OnceCell<Executions>,
+    tasks: OnceCell<Tasks>,
     secrets: OnceCell<SecretManagerService>,
 }
 
@@ -147,6 +149,8 @@ impl Gcp {
             services: OnceCell::new(),
             jobs: OnceCell::new(),
             revisions: OnceCell::new(),
+            executions: OnceCell::new(),
+            tasks: OnceCell::new(),
             secrets: OnceCell::new(),
         };
         Ok(Self { inner: Arc::new(inner), progress: None })
@@ -328,6 +332,14 @@ impl Gcp {
 
     pub(crate) fn revisions_cell(&self) -> &OnceCell<Revisions> {
         &self.inner.revisions
+    }
+
+    pub(crate) fn executions_cell(&self) -> &OnceCell<Executions> {
+        &self.inner.executions
+    }
+
+    pub(crate) fn tasks_cell(&self) -> &OnceCell<Tasks> {
+        &self.inner.tasks
     }
 
     pub(crate) fn secrets_cell(&self) -> &OnceCell<SecretManagerService> {

@@ -50,6 +50,8 @@ pub enum ErrorKind {
         /// Cloud Run's reason, for instance `HEALTH_CHECK_CONTAINER_ERROR`.
         reason: String,
     },
+    /// An execution of a job did not succeed, or was never to be started again.
+    ExecutionFailed,
     /// What Google answered cannot be parsed.
     Unreadable,
     /// Anything else.
@@ -112,6 +114,19 @@ impl GcpError {
         let short = name.rsplit('/').next().unwrap_or(name);
         let reason = why.split_once(": ").map_or("UNKNOWN", |(reason, _)| reason).to_owned();
         Self::new(format!("take revision {short} into service"), ErrorKind::RevisionFailed { reason }, why)
+    }
+
+    /// The same call may succeed in a while: nothing is wrong with it.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self.kind,
+            ErrorKind::Unavailable | ErrorKind::Quota | ErrorKind::Timeout | ErrorKind::Network
+        )
+    }
+
+    /// Whether the call may have taken effect although it failed.
+    pub fn may_have_happened(&self) -> bool {
+        self.ambiguous
     }
 
     /// Adds a step that the user can take.

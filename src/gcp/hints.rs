@@ -106,8 +106,15 @@ fn permission(failure: &Failure) -> Option<String> {
     }
     failure.message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.')).find_map(|word| {
         let word = word.trim_matches('.');
-        let known =
-            ["run.", "secretmanager.", "iam.", "resourcemanager.", "serviceusage.", "artifactregistry."];
+        let known = [
+            "run.",
+            "secretmanager.",
+            "iam.",
+            "resourcemanager.",
+            "serviceusage.",
+            "artifactregistry.",
+            "logging.",
+        ];
         let named = known.iter().any(|service| word.starts_with(service));
         let parts: Vec<_> = word.split('.').collect();
         (named && parts.len() == 3 && parts[2] != "com").then(|| word.to_owned())
@@ -138,6 +145,7 @@ fn role_for(wanted: &str) -> &'static str {
         "iam" if wanted.contains("workloadIdentityPool") => "roles/iam.workloadIdentityPoolAdmin",
         "iam" if reads || does(&["getIamPolicy"]) => "roles/iam.serviceAccountViewer",
         "iam" => "roles/iam.serviceAccountAdmin",
+        "logging" => "roles/logging.viewer",
         "serviceusage" if reads => "roles/serviceusage.serviceUsageViewer",
         "serviceusage" => "roles/serviceusage.serviceUsageAdmin",
         // Projects: nobody is told to grant the right to grant, but where that is what is missing.

@@ -3,7 +3,7 @@
 use google_cloud_gax::error::Error as GaxError;
 use google_cloud_gax::options::RequestOptionsBuilder;
 use google_cloud_gax::retry_policy::NeverRetry;
-use google_cloud_run_v2::client::{Jobs, Revisions, Services};
+use google_cloud_run_v2::client::{Executions, Jobs, Revisions, Services, Tasks};
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use serde_json::Value;
 
@@ -47,6 +47,14 @@ impl Gcp {
 
     pub(crate) async fn revisions_client(&self) -> Result<&Revisions, GcpError> {
         client!(self, self.revisions_cell(), Revisions, Api::Run)
+    }
+
+    pub(crate) async fn executions_client(&self) -> Result<&Executions, GcpError> {
+        client!(self, self.executions_cell(), Executions, Api::Run)
+    }
+
+    pub(crate) async fn tasks_client(&self) -> Result<&Tasks, GcpError> {
+        client!(self, self.tasks_cell(), Tasks, Api::Run)
     }
 
     pub(crate) async fn secrets_client(&self) -> Result<&SecretManagerService, GcpError> {

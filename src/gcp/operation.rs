@@ -19,6 +19,8 @@ pub(crate) struct Operation {
     pub(crate) done: bool,
     pub(crate) error: Option<Status>,
     pub(crate) response: Option<Value>,
+    /// What the operation is about, as far as it is known by now.
+    pub(crate) metadata: Option<Value>,
 }
 
 /// The `google.rpc.Status` that an operation ended with.
@@ -76,14 +78,21 @@ pub struct Patience {
     gcp: Gcp,
     pace: Pace,
     started: Duration,
+    deadline: Duration,
 }
 
 impl Patience {
+    /// The same without an end of its own, for what ends by itself.
+    #[must_use]
+    pub fn endless(self) -> Self {
+        Self { deadline: Duration::MAX, ..self }
+    }
+
     /// Waits until it is time to look again; an error once fifteen minutes have passed since the wait began.
     /// `what` completes "wait for".
     pub async fn pause(&mut self, what: &str) -> Result<(), GcpError> {
         let waited = self.gcp.now().saturating_sub(self.started);
-        if waited >= DEADLINE {
+        if waited >= self.deadline {
             return Err(overdue(&format!("wait for {what}"), None));
         }
         if waited >= WORTH_TELLING {
@@ -97,7 +106,8 @@ impl Patience {
 impl Gcp {
     /// Begins a bounded wait: the pauses grow, as between polls of an operation.
     pub fn patience(&self) -> Patience {
-        Patience { gcp: self.clone(), pace: Pace::new(self.is_loopback()), started: self.now() }
+        let pace = Pace::new(self.is_loopback());
+        Patience { gcp: self.clone(), pace, started: self.now(), deadline: DEADLINE }
     }
 
     /// Polls an operation until it is done. What the operation ended with is in the answer, not an error here.
@@ -137,7 +147,7 @@ impl Gcp {
             let trouble = match poll().await {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => None,
-                Err(error) if passing(&error.kind) => Some(error),
+                Err(error) if error.is_passing() => Some(error),
                 Err(error) => return Err(error),
             };
             if waited >= WORTH_TELLING {
@@ -156,10 +166,6 @@ fn waiting(doing: &str) -> String {
         Some(what) => format!("waiting for {what}"),
         None => format!("waiting for Google to {doing}"),
     }
-}
-
-fn passing(kind: &ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unavailable | ErrorKind::Quota | ErrorKind::Timeout | ErrorKind::Network)
 }
 
 fn overdue(doing: &str, trouble: Option<GcpError>) -> GcpError {

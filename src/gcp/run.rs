@@ -7,13 +7,15 @@ use serde_json::Value;
 
 use super::api::{Api, Method};
 use super::client::{Call, Gcp};
-use super::error::GcpError;
+use super::documents::of_run;
+use super::error::{ErrorKind, GcpError};
 use super::failure::Failure;
 use super::objects::Object;
 use super::official::failure;
 use super::operation::Operation;
 use super::settling::{found, operation, short};
 
+const REVISIONS: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.revisions.list");
 const REVISION: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.revisions.get");
 
 impl Object for Service {
@@ -96,6 +98,31 @@ impl Gcp {
             || async { self.signed(client.get_revision().set_name(name)).send().await.map_err(failure) };
         found(&doing, self.call(&call, get).await)
     }
+
+    /// All revisions of a service (resource name), in no order that means something; none when there is no such service.
+    pub async fn revisions(&self, service: &str) -> Result<Vec<Value>, GcpError> {
+        let doing = format!("list the revisions of service {}", short(service));
+        let client = self.revisions_client().await?;
+        let call = Call { method: &REVISIONS, doing: &doing, resource: service };
+        let (mut docs, mut token) = (Vec::new(), String::new());
+        loop {
+            let send = || async {
+                let request = client.list_revisions().set_parent(service).set_page_token(&token);
+                self.signed(request).send().await.map_err(failure)
+            };
+            let page = match self.call(&call, send).await {
+                Err(error) if error.kind == ErrorKind::NotFound => return Ok(docs),
+                other => other?,
+            };
+            for revision in &page.revisions {
+                docs.push(of_run(&doing, revision)?);
+            }
+            if page.next_page_token.is_empty() {
+                return Ok(docs);
+            }
+            token = page.next_page_token;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -103,7 +130,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::gcp::error::ErrorKind;
     use crate::gcp::testserver::{Answer, Server, refusal};
 
     const NAME: &str = "projects/p/locations/l/services/api";
@@ -291,6 +317,24 @@ mod tests {
         let error = gcp.object::<Service>(NAME).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unreadable);
         assert!(error.to_string().contains("api"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn revisions_are_listed_over_all_pages() {
+        let ready = json!({"type": "Ready", "state": 4});
+        let server = Server::start(vec![
+            Answer::json(
+                200,
+                json!({"revisions": [{"name": "a", "conditions": [ready]}], "nextPageToken": "2"}),
+            ),
+            Answer::json(200, json!({"revisions": [{"name": "b"}]})),
+        ])
+        .await;
+        let revisions = server.gcp().await.revisions(NAME).await.unwrap();
+        assert_eq!(revisions.len(), 2);
+        assert_eq!(revisions[0]["conditions"][0]["state"], "CONDITION_SUCCEEDED");
+        let line = format!("GET /run.googleapis.com/v2/{NAME}/revisions");
+        assert_eq!(server.requests()[1].line(), line);
     }
 
     #[tokio::test]

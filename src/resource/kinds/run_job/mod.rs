@@ -9,6 +9,7 @@ mod write;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
+pub use write::mark_executions;
 
 use super::container::{self, documents};
 use crate::config::Environment;

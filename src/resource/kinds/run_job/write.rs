@@ -55,3 +55,13 @@ pub fn look_again(doc: &mut Value) {
     }
     labels::annotate(&mut doc["template"], ATTEMPT, Some(generation));
 }
+
+/// Gives the executions that are started from now on a label and an annotation. That is no difference to the YAML.
+pub fn mark_executions(doc: &mut Value, label: (&str, &str), annotation: (&str, &str)) {
+    for field in STARTS {
+        set_or_remove(doc, field, None);
+    }
+    let template = &mut doc["template"];
+    labels::object(template, "labels").insert(label.0.to_owned(), label.1.into());
+    labels::annotate(template, annotation.0, Some(annotation.1.to_owned()));
+}
