@@ -10,6 +10,8 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::rollout::{Health, Smoke};
+
 /// One environment of a system, complete and checked.
 #[derive(Clone, Debug)]
 pub struct Environment {
