@@ -69,7 +69,7 @@ pub async fn prepared(connection: &Connection, plan: &Plan, out: &Out) -> Result
         return Err(CliError::Interrupted { perhaps_changed: true });
     }
     let failed = report.outcomes.iter().find_map(|(address, outcome)| match outcome {
-        Outcome::Failed(failure) => Some((address, failure)),
+        Outcome::Failed(failure) | Outcome::RolledBack(failure) => Some((address, failure)),
         _ => None,
     });
     Err(match failed {
@@ -89,6 +89,7 @@ async fn carry_out(connection: &Connection, plan: &Plan, out: &Out) -> Result<Ex
     Ok(match (report.interrupted, report.all_applied()) {
         (_, true) => Exit::Fine,
         (true, false) => Exit::Interrupted,
+        (false, false) if report.only_rolled_back() => Exit::RolledBack,
         (false, false) => Exit::Failed,
     })
 }

@@ -164,6 +164,7 @@ impl Connection {
             anonymous: on_sandbox,
             paced: quotas,
             trace: global.verbose,
+            actor: actor(),
             ..Options::default()
         };
         let (out, last) = (out.clone(), Mutex::new(String::new()));
@@ -427,6 +428,15 @@ pub fn root(global: &Global) -> Result<PathBuf, CliError> {
         .map_err(|error| CliError::user(format!("the current folder cannot be read: {error}")))?;
     let above = here.ancestors().find(|folder| folder.join("environments").is_dir());
     Ok(above.unwrap_or(&here).to_owned())
+}
+
+/// Who is at work: whom GitHub says in a workflow, else the user of this machine.
+fn actor() -> String {
+    let named = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    ["GITHUB_ACTOR", "USER", "LOGNAME", "USERNAME"]
+        .into_iter()
+        .find_map(named)
+        .unwrap_or_else(|| "somebody".to_owned())
 }
 
 /// The folder in which the sandbox of a checkout keeps its state.

@@ -25,6 +25,7 @@ mod parse;
 mod reference;
 mod repeat;
 mod resolve;
+pub mod rollout;
 mod rules;
 pub(crate) mod scalars;
 mod schema;

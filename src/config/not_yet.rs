@@ -11,7 +11,8 @@ pub(crate) enum Level {
     Volume,
     Github,
     Build,
-    ImageTags,
+    Rollout,
+    Smoke,
     Other,
 }
 
@@ -24,8 +25,6 @@ const FILE: &[&str] = &[
     "topics",
     "network",
     "external",
-    "rollout",
-    "smoke",
     "alerts",
     "budgets",
     "slo",
@@ -35,15 +34,15 @@ const FILE: &[&str] = &[
     "prune",
     "protect",
 ];
-const SERVICE: &[&str] =
-    &["calls", "publishes", "buckets", "cloud_sql", "health", "rollout", "smoke", "prune", "image_target"];
+const SERVICE: &[&str] = &["calls", "publishes", "buckets", "cloud_sql", "smoke", "prune", "image_target"];
 const SECRET: &[&str] = &["rotation", "prune"];
 const REGISTRY: &[&str] = &["scan", "prune"];
 const JOB: &[&str] = &["build", "buckets", "cloud_sql", "image_target", "prune"];
 const VOLUME: &[&str] = &["bucket"];
 const GITHUB: &[&str] = &["workflows", "environments"];
 const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
-const IMAGE_TAGS: &[&str] = &["alias"];
+const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group"];
+const SMOKE: &[&str] = &["url", "from", "version"];
 
 impl Level {
     /// The level of the map at `path`.
@@ -58,7 +57,8 @@ impl Level {
             ["defaults" | "services" | "classes" | "jobs" | "migrations", .., "volumes", _] => Self::Volume,
             ["github"] => Self::Github,
             ["defaults", "build"] | ["services" | "classes", _, "build"] => Self::Build,
-            ["image_tags"] => Self::ImageTags,
+            ["rollout"] | ["defaults", "rollout"] | ["services" | "classes", _, "rollout"] => Self::Rollout,
+            ["smoke", _] => Self::Smoke,
             _ => Self::Other,
         }
     }
@@ -80,7 +80,8 @@ impl Level {
             Self::Volume => VOLUME.contains(&key),
             Self::Github => GITHUB.contains(&key),
             Self::Build => BUILD.contains(&key),
-            Self::ImageTags => IMAGE_TAGS.contains(&key),
+            Self::Rollout => ROLLOUT.contains(&key),
+            Self::Smoke => SMOKE.contains(&key),
             Self::Other => false,
         }
     }
@@ -106,7 +107,9 @@ mod tests {
             ("jobs x volumes x", VOLUME),
             ("github", GITHUB),
             ("services x build", BUILD),
-            ("image_tags", IMAGE_TAGS),
+            ("rollout", ROLLOUT),
+            ("services x rollout", ROLLOUT),
+            ("smoke x", SMOKE),
         ] {
             let accepted = json_schema::keys_at(&schema, &words(path));
             assert!(!accepted.is_empty());

@@ -41,6 +41,7 @@ mod sleeper;
 #[cfg(test)]
 mod testserver;
 mod turns;
+mod visit;
 
 pub use accounts::Account;
 pub use client::{Gcp, Options, Progress, RequestCount};
@@ -58,3 +59,4 @@ pub use registry::{BaseImage, Blob, Descriptor, Push, PushedManifest};
 pub use repositories::{Image, Tag};
 pub use secrets::Version;
 pub use sleeper::{RealSleeper, Sleeper};
+pub use visit::{Visit, Visited};

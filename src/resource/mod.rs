@@ -582,6 +582,8 @@ pub struct Facts {
     pub needed_apis: BTreeSet<String>,
     /// Images of the running services, by Cloud Run name.
     pub images: BTreeMap<String, RunningImage>,
+    /// How the last releases of services ended that did not succeed, in words, by Cloud Run name.
+    pub troubled: BTreeMap<String, String>,
     /// Images of the jobs that exist, by Cloud Run name.
     pub job_images: BTreeMap<String, String>,
     /// Images given for this release, by service key (`--image SERVICE=REF`).
