@@ -345,8 +345,7 @@ pub struct Standing {
 /// Where that cannot be read.
 pub async fn standing(gcp: &Gcp, place: &Place, job: &str) -> Result<Option<Standing>, GcpError> {
     let full_name = run_job::full_name(&place.project, &place.region, job);
-    let (doc, executions) =
-        futures::try_join!(gcp.object::<Job>(&full_name), gcp.executions(&full_name))?;
+    let (doc, executions) = futures::try_join!(gcp.object::<Job>(&full_name), gcp.executions(&full_name))?;
     Ok(doc.map(|doc| stands(&doc, &executions)))
 }
 

@@ -4,7 +4,6 @@ use super::carrying_out;
 use super::session::{Reach, Session};
 use super::{CliError, Exit, Global};
 use crate::apply::execution::{self, Said, Standing};
-use crate::config::Environment;
 use crate::config::model::Job;
 use crate::gcp::{ErrorKind, Gcp};
 use crate::resource::Place;
@@ -47,7 +46,7 @@ async fn migrations(args: &Args, session: &Session, out: &Out) -> Result<Migrati
     let (env, gcp) = (&session.env, &session.connection.gcp);
     let place = session.place().await?;
     let mut found = Vec::new();
-    for (key, job) in in_order(env) {
+    for (key, job) in env.migrations() {
         let standing = execution::standing(gcp, &place, &job.name).await?;
         found.push(Found { key, job, row: row(key, job, standing.as_ref()), standing });
     }
@@ -63,7 +62,7 @@ async fn migrations(args: &Args, session: &Session, out: &Out) -> Result<Migrati
         run_open(&mut found, gcp, &place, out).await?;
     }
     let rows = found.into_iter().map(|found| found.row).collect();
-    Ok(MigrationsAnswer { environment: env.name.clone(), status_only: args.status, rows })
+    Ok(MigrationsAnswer { environment: env.name.clone(), rows })
 }
 
 struct Found<'a> {
@@ -97,22 +96,6 @@ async fn run_open(found: &mut [Found<'_>], gcp: &Gcp, place: &Place, out: &Out) 
     Ok(())
 }
 
-/// The migrations of an environment, each after those that it needs.
-fn in_order(env: &Environment) -> Vec<(&str, &Job)> {
-    let mut left: Vec<_> = env.jobs.iter().filter(|(_, job)| job.migration).collect();
-    let mut ordered: Vec<(&str, &Job)> = Vec::new();
-    // The YAML has no circles; what would be left of one comes in the order of the files.
-    while !left.is_empty() {
-        let waits = |job: &Job, left: &[(&String, &Job)]| {
-            job.needs.iter().any(|need| left.iter().any(|(key, _)| *key == need))
-        };
-        let at = left.iter().position(|(_, job)| !waits(job, &left)).unwrap_or(0);
-        let (key, job) = left.remove(at);
-        ordered.push((key, job));
-    }
-    ordered
-}
-
 fn row(key: &str, job: &Job, standing: Option<&Standing>) -> MigrationRow {
     let newest = standing.and_then(|standing| standing.newest.clone());
     let state = match (standing, &newest) {
@@ -125,36 +108,5 @@ fn row(key: &str, job: &Job, standing: Option<&Standing>) -> MigrationRow {
         job: job.name.clone(),
         release: standing.map(|standing| standing.digest.clone()),
         state,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Inputs};
-
-    const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: shop-project, number: "123456789012"}
-region: us-central1
-tenants: {list: {red: {}, blue: {}}}
-services: {front: {image: "x/y:z"}}
-migrations:
-  last: {service: front, command: [m], needs: [each]}
-  each: {service: front, command: [m, "${tenant.slug}"], for_each: tenants, needs: [shared]}
-  shared: {service: front, command: [m]}
-"#;
-
-    #[test]
-    fn a_migration_comes_after_those_that_it_needs() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let environments = folder.path().join("environments");
-        std::fs::create_dir(&environments).unwrap();
-        std::fs::write(environments.join("base.yaml"), BASE).unwrap();
-        std::fs::write(environments.join("dev.yaml"), "environment: dev\n").unwrap();
-        let env = config::load(folder.path(), "dev", &Inputs::default()).unwrap().environment;
-        let keys: Vec<_> = in_order(&env).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["shared", "each/red", "each/blue", "last"]);
     }
 }

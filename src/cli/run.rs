@@ -58,12 +58,7 @@ async fn executed(args: &Args, session: &Session, out: &Out) -> Result<RunAnswer
             let hint = format!("`deployer apply {}` makes what is missing", env.name);
             CliError::Google(if missing { error.with_hint(hint) } else { error })
         })?;
-    Ok(RunAnswer {
-        environment: env.name.clone(),
-        job: key.to_owned(),
-        execution,
-        entries: lines.taken(),
-    })
+    Ok(RunAnswer { environment: env.name.clone(), job: key.to_owned(), execution, entries: lines.taken() })
 }
 
 /// The job that these words name, with its key.
@@ -75,7 +70,8 @@ fn find<'a>(env: &'a Environment, name: &str, tenant: Option<&str>) -> Result<(&
     if let Some((key, job)) = env.jobs.get_key_value(&key) {
         return Ok((key, job));
     }
-    let of_tenants = env.jobs.keys().any(|known| known.rsplit_once('/').is_some_and(|(base, _)| base == name));
+    let of_tenants =
+        env.jobs.keys().any(|known| known.rsplit_once('/').is_some_and(|(base, _)| base == name));
     let error = CliError::user(match tenant {
         Some(slug) if of_tenants => format!("{} has no tenant `{slug}`", env.name),
         None if of_tenants => format!("`{name}` is a job of each tenant, and none is named"),

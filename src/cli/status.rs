@@ -7,12 +7,14 @@ use serde_json::Value;
 
 use super::session::{Reach, Session};
 use super::{CliError, Exit, Global};
+use crate::apply::rollout::{Seen, seen};
 use crate::config::host;
 use crate::config::model::Service as Declared;
 use crate::gcp::{Gcp, GcpError, Service};
 use crate::resource::Place;
+use crate::resource::kinds::run_service::revisions::{Revision, short};
 use crate::resource::kinds::run_service::{self, releases};
-use crate::view::{Drift, Out, Released, Serving, ServiceStatus, StatusAnswer, Trouble};
+use crate::view::{Drift, Out, Released, ServiceStatus, Serving, StatusAnswer, Trouble, error_line};
 
 /// Show what serves, and what is off
 #[derive(Debug, clap::Args)]
@@ -50,7 +52,7 @@ async fn look(session: &Session) -> Result<StatusAnswer, CliError> {
     let ((services, revisions), drift) =
         futures::try_join!(async { live.await.map_err(CliError::from) }, drift)?;
     let services = env.services.iter().map(|(key, declared)| {
-        let doc = services.iter().find(|doc| run_service::short(&doc["name"]) == declared.name);
+        let doc = services.iter().find(|doc| short(&doc["name"]) == declared.name);
         status(key, declared, doc, &revisions, &place)
     });
     Ok(StatusAnswer {
@@ -60,7 +62,7 @@ async fn look(session: &Session) -> Result<StatusAnswer, CliError> {
         services: services.collect(),
         drift: match drift {
             Ok(plan) => Drift::Known(plan.changes.len()),
-            Err(error) => Drift::Unknown(crate::view::error_line(&error)),
+            Err(error) => Drift::Unknown(error_line(&error)),
         },
     })
 }
@@ -69,11 +71,9 @@ async fn look(session: &Session) -> Result<StatusAnswer, CliError> {
 async fn live(gcp: &Gcp, place: &Place) -> Result<(Vec<Value>, BTreeMap<String, Value>), GcpError> {
     // `-` stands for all services (`revisions.list`).
     let all = run_service::full_name(&place.project, &place.region, "-");
-    let (services, revisions) = futures::try_join!(
-        gcp.list_objects::<Service>(&place.project, &place.region),
-        gcp.revisions(&all)
-    )?;
-    let named = revisions.into_iter().map(|doc| (run_service::short(&doc["name"]).to_owned(), doc));
+    let (services, revisions) =
+        futures::try_join!(gcp.list_objects::<Service>(&place.project, &place.region), gcp.revisions(&all))?;
+    let named = revisions.into_iter().map(|doc| (short(&doc["name"]).to_owned(), doc));
     Ok((services, named.collect()))
 }
 
@@ -103,7 +103,7 @@ fn status(
     status.troubles = troubles(doc, &status.serving);
     status.released = releases::read(doc).into_iter().next().map(|record| Released {
         revision: record.revision,
-        outcome: record.outcome.to_string(),
+        outcome: record.outcome.word().to_owned(),
         who: record.who,
         when: record.when,
         reason: record.reason,
@@ -114,19 +114,20 @@ fn status(
 /// The targets that get requests, and those that have a tag, as they are in effect.
 fn serving(doc: &Value, revisions: &BTreeMap<String, Value>) -> Vec<Serving> {
     let targets = doc["trafficStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let newest = run_service::short(&doc["latestReadyRevision"]);
+    let newest = short(&doc["latestReadyRevision"]);
     let serving = targets.iter().map(|target| {
-        let named = run_service::short(&target["revision"]);
+        let named = short(&target["revision"]);
         let revision = if named.is_empty() { newest } else { named };
-        let found = revisions.get(revision).unwrap_or(&Value::Null);
+        let found = revisions.get(revision);
+        let Revision { image, created, .. } = Revision::read(found.unwrap_or(&Value::Null));
         Serving {
             revision: revision.to_owned(),
             percent: target["percent"].as_u64().unwrap_or(0),
             tag: target["tag"].as_str().filter(|tag| !tag.is_empty()).map(str::to_owned),
-            image: run_service::image(found),
+            image,
             sha: releases::of(doc, revision).and_then(|record| record.sha),
-            created: found["createTime"].as_str().map(str::to_owned),
-            ready: run_service::fitness(found).is_ok(),
+            created,
+            ready: seen(found) == Seen::Ready,
         }
     });
     serving.collect()
@@ -163,8 +164,8 @@ fn troubles(doc: &Value, serving: &[Serving]) -> Vec<Trouble> {
 fn shares(targets: &Value, doc: &Value) -> BTreeMap<String, u64> {
     let mut shares = BTreeMap::new();
     for target in targets.as_array().into_iter().flatten() {
-        let named = run_service::short(&target["revision"]);
-        let revision = if named.is_empty() { run_service::short(&doc["latestReadyRevision"]) } else { named };
+        let named = short(&target["revision"]);
+        let revision = if named.is_empty() { short(&doc["latestReadyRevision"]) } else { named };
         let percent = target["percent"].as_u64().unwrap_or(0);
         if percent > 0 {
             *shares.entry(revision.to_owned()).or_insert(0) += percent;

@@ -6,7 +6,6 @@
 //! and takes out what is wrong, so that the later ones still run.
 
 mod across;
-mod arguments;
 mod circle;
 mod container;
 pub mod diagnostic;
@@ -31,6 +30,7 @@ pub(crate) mod scalars;
 mod schema;
 mod shape;
 mod tree;
+mod work;
 
 #[cfg(test)]
 mod golden;
