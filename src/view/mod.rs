@@ -20,6 +20,7 @@ mod outcomes;
 pub mod problems;
 mod progress;
 mod redact;
+mod releases;
 mod report;
 mod rows;
 mod secrets;

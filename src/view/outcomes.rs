@@ -148,7 +148,7 @@ mod tests {
 
     fn quota(at: &Address) -> Outcome {
         let message = format!("cannot create service account {}: no more of them", at.name);
-        Outcome::Failed(Failure { message, hints: vec!["ask for more".into()] })
+        Outcome::Failed(Failure { message, hints: vec!["ask for more".into()], log: Vec::new() })
     }
 
     #[test]
