@@ -16,8 +16,12 @@ pub enum Exit {
     Failed,
     /// 2: changes are pending (`--detailed-exitcode`).
     Pending,
+    /// 3: a release did not pass, and what served before it serves.
+    RolledBack,
     /// 130: the user pressed Ctrl-C.
     Interrupted,
+    /// The exit status of a job that was run.
+    Job(u8),
 }
 
 impl Exit {
@@ -26,7 +30,9 @@ impl Exit {
             Self::Fine => 0,
             Self::Failed => 1,
             Self::Pending => 2,
+            Self::RolledBack => 3,
             Self::Interrupted => 130,
+            Self::Job(status) => status,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::plan::file::{Observed, Planned};
 use crate::plan::sharing::{Sharing, peers};
 use crate::plan::{self, PlanError};
 use crate::resource::erased::Live;
+use crate::resource::kinds::run_service;
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Facts, Layer, Ownership, Place};
 
@@ -67,7 +68,9 @@ impl Planner<'_> {
         let sharing = sharing.seeing(registry, &live, &facts)?;
         let sharing = if options.purpose == plan::Purpose::Destroy { sharing.without_own() } else { sharing };
         let configuration = configuration(self.env, self.others);
+        let releases = run_service::release::declare(self.env, &facts);
         let inputs = plan::Inputs {
+            releases: &releases,
             place: &place,
             target,
             configuration: &configuration,

@@ -1,37 +1,364 @@
-//! The I/O of a rollout: looks, waits and shifts as `rollout` says.
+//! The I/O of a rollout: looks, asks, waits, shifts and records as `rollout` says.
 
-use crate::apply::rollout::{Seen, Step, next, seen};
-use crate::gcp::{Gcp, GcpError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Failure;
+use super::rollout::{Asked, Gates, Seen, Step, next, seen};
+use super::smoke::{healthy, passed};
+use crate::apply::execution::{Said, migrate};
+use crate::config::rollout::Health;
+use crate::gcp::{Gcp, GcpError, LogSource, Visit, Visited};
+use crate::plan::Release;
 use crate::resource::Place;
-use crate::resource::kinds::run_service;
+use crate::resource::kinds::run_service::{self, releases};
 
-/// Takes `revision` into service once it is ready.
-pub(super) async fn roll_out(
-    gcp: &Gcp,
-    place: &Place,
-    service: &str,
-    revision: &str,
-) -> Result<(), GcpError> {
-    let service_name = run_service::full_name(&place.project, &place.region, service);
-    let full_name = format!("{service_name}/revisions/{revision}");
-    let mut wait = gcp.patience();
-    let mut step = Step::Judge;
-    loop {
-        step = match step {
-            Step::Judge => match next(seen(gcp.revision(&full_name).await?.as_ref())) {
-                Step::Judge => {
-                    wait.pause(&format!("{revision} to be ready")).await?;
-                    Step::Judge
-                }
-                decided => decided,
-            },
-            Step::Shift => {
-                gcp.tell(&format!("traffic to {revision}"));
-                run_service::shift_traffic(gcp, place, service, revision).await?;
-                next(Seen::Shifted)
-            }
-            Step::Done => return Ok(()),
-            Step::Refuse(why) => return Err(GcpError::revision_failed(&full_name, &why)),
-        };
+/// Seconds that an answer about health may take.
+const HEALTH_LIMIT: Duration = Duration::from_secs(10);
+
+/// Lines of its log that tell how a candidate failed.
+const LINES: usize = 10;
+
+/// A release on its way.
+pub(super) struct Rollout<'a> {
+    pub(super) gcp: &'a Gcp,
+    pub(super) place: &'a Place,
+    pub(super) release: &'a Release,
+    /// Cloud Run's name of the service.
+    pub(super) service: &'a str,
+    /// Short name of the revision.
+    pub(super) revision: &'a str,
+}
+
+/// How it ended.
+pub(super) enum Ended {
+    /// It serves; what nobody judged is told.
+    Served(Vec<String>),
+    /// It does not, and what served before does.
+    Returned(Failure),
+    /// It does not, and there was nothing before it.
+    Refused(Failure),
+}
+
+/// Runs the migrations of a release, in their order; what one of them says is told as what is waited for.
+pub(super) async fn migrations(gcp: &Gcp, place: &Place, release: &Release) -> Result<(), GcpError> {
+    for migration in &release.migrations {
+        let job = &migration.job.name;
+        gcp.tell(&format!("migration {job}"));
+        let (told, name) = (gcp.clone(), job.clone());
+        let said: Said = Arc::new(move |entry| told.tell(&format!("{name}: {}", entry.text)));
+        migrate(gcp, place, job, &migration.digest, false, &said).await?;
     }
+    Ok(())
+}
+
+impl Rollout<'_> {
+    /// Takes the revision into service once it has passed what the release asks.
+    pub(super) async fn run(&self) -> Result<Ended, GcpError> {
+        let before = run_service::document(self.gcp, self.place, self.service).await?;
+        let held = run_service::serving(&before);
+        let first = held.iter().all(|target| target["revision"] == self.revision);
+        let (gates, mut notes) = self.gates();
+        let mut visitor = Visitor { door: None, url: String::new(), notes: Vec::new() };
+        let mut wait = self.gcp.patience();
+        let (mut step, mut ready) = (Step::Judge, false);
+        let why = loop {
+            let saw = match &step {
+                Step::Judge => {
+                    let saw = self.judged().await?;
+                    match saw {
+                        Seen::Pending => wait.pause(&format!("{} to be ready", self.revision)).await?,
+                        Seen::Ready => {
+                            ready = true;
+                            wait = self.gcp.patience();
+                            if gates != Gates::default() {
+                                let doc = self.at_its_own_url(&held, first).await?;
+                                visitor = self.visitor(&doc, first).await?;
+                            }
+                        }
+                        _ => {}
+                    }
+                    saw
+                }
+                Step::Probe { good, left } => self.probed(&visitor, gates, (*good, *left)).await,
+                Step::Check(index) => self.checked(&visitor, *index).await,
+                Step::Shift => {
+                    self.shift().await?;
+                    Seen::Shifted
+                }
+                Step::Verify { .. } => {
+                    let doc = run_service::document(self.gcp, self.place, self.service).await?;
+                    if run_service::serves_only(&doc, self.revision) {
+                        visitor.url = url(&doc);
+                        Seen::Ready
+                    } else {
+                        wait.pause(&format!("all traffic to reach {}", self.revision)).await?;
+                        Seen::Pending
+                    }
+                }
+                Step::Confirm { left } => self.probed(&visitor, gates, (0, *left)).await,
+                Step::Done => {
+                    notes.extend(visitor.notes);
+                    return Ok(Ended::Served(notes));
+                }
+                Step::Refuse(why) | Step::Return(why) => break why.clone(),
+            };
+            if saw == Seen::StandIn && visitor.notes.is_empty() {
+                visitor.notes.push(NOT_JUDGED_STAND_IN.to_owned());
+            }
+            step = next(gates, &step, saw);
+        };
+        let candidate = if ready { visitor.url } else { String::new() };
+        self.fail(&why, &held, first, ready).await?;
+        Ok(self.ended(&why, &held, first, &candidate).await)
+    }
+
+    /// What the candidate has to pass as far as it can be asked; what of it cannot.
+    fn gates(&self) -> (Gates, Vec<String>) {
+        let Release { health, smoke, unreachable, open, caller, .. } = self.release;
+        let asked = Gates {
+            health: health
+                .as_ref()
+                .map(|health| Asked { attempts: health.attempts.max(1), successes: health.successes.max(1) }),
+            checks: smoke.len(),
+        };
+        if asked == Gates::default() {
+            return (asked, Vec::new());
+        }
+        let nobody =
+            "nobody may call it yet, and there is no account to call it with (`github.identity.deploy`)";
+        let why = match unreachable {
+            Some(why) => why.as_str(),
+            None if !open && caller.is_none() => nobody,
+            None => return (asked, Vec::new()),
+        };
+        (Gates::default(), vec![format!("health and smoke of {} were not judged: {why}", self.service)])
+    }
+
+    async fn judged(&self) -> Result<Seen, GcpError> {
+        let service = run_service::full_name(&self.place.project, &self.place.region, self.service);
+        let name = format!("{service}/revisions/{}", self.revision);
+        Ok(seen(self.gcp.revision(&name).await?.as_ref()))
+    }
+
+    /// The service with the candidate behind its tag. A first one has all traffic already, and is asked where that goes.
+    async fn at_its_own_url(&self, held: &[Value], first: bool) -> Result<Value, GcpError> {
+        if first {
+            return run_service::document(self.gcp, self.place, self.service).await;
+        }
+        run_service::amend(self.gcp, self.place, self.service, |doc| {
+            if tagged(doc, self.revision).is_none() {
+                doc["traffic"] = run_service::with_candidate(held.to_vec(), self.service, self.revision);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Where and as whom the candidate is asked.
+    async fn visitor(&self, doc: &Value, first: bool) -> Result<Visitor, GcpError> {
+        let url = if first { Some(url(doc)) } else { tagged(doc, self.revision).map(str::to_owned) };
+        let url = url.filter(|url| !url.is_empty()).ok_or_else(|| {
+            GcpError::unreadable(format!("the URL of {}", self.revision), "Cloud Run does not tell it")
+        })?;
+        let door = match &self.release.caller {
+            Some(caller) if !self.release.open => Some(self.token(caller, &self::url(doc)).await?),
+            _ => None,
+        };
+        Ok(Visitor { door, url, notes: Vec::new() })
+    }
+
+    async fn token(&self, caller: &str, audience: &str) -> Result<String, GcpError> {
+        let mut patience = self.gcp.patience();
+        loop {
+            match self.gcp.identity_token(caller, audience).await {
+                Err(error) if error.is_refusal() && self.gcp.granted_lately() => {
+                    patience.pause("granted access to take effect").await?;
+                }
+                Err(error) if error.is_refusal() => {
+                    let role = "roles/iam.serviceAccountOpenIdTokenCreator";
+                    return Err(error.with_hint(format!(
+                        "{role} on {caller} lets you call the candidate of a private service as that account"
+                    )));
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// One request for its health, after a pause unless it is the first one.
+    async fn probed(&self, visitor: &Visitor, gates: Gates, (good, left): (u32, u32)) -> Seen {
+        let Some(health) = &self.release.health else { return Seen::Good };
+        if gates.health.is_some_and(|asked| left < asked.attempts) {
+            self.gcp.rest_a_while(Duration::from_secs(health.interval.into())).await;
+        }
+        let Health { path, successes, .. } = health;
+        self.gcp.tell(&format!("health of {}: GET {path} ({good} of {successes})", self.revision));
+        let (headers, limit) = (BTreeMap::new(), HEALTH_LIMIT);
+        let visit = visitor.visit("GET", path, &headers, None, limit);
+        self.verdict(&visit, visitor, |answer| healthy(path, answer)).await
+    }
+
+    async fn checked(&self, visitor: &Visitor, index: usize) -> Seen {
+        let Some(smoke) = self.release.smoke.get(index) else { return Seen::Good };
+        self.gcp.tell(&format!("smoke of {}: {}", self.revision, smoke.name));
+        let limit = Duration::from_secs(smoke.max_time.into());
+        let visit = visitor.visit(&smoke.method, &smoke.path, &smoke.headers, smoke.body.as_deref(), limit);
+        self.verdict(&visit, visitor, |answer| passed(smoke, answer)).await
+    }
+
+    /// Asks, and judges the answer. While the right to call is on its way, a refusal is none of the candidate's.
+    async fn verdict(
+        &self,
+        visit: &Visit<'_>,
+        visitor: &Visitor,
+        judge: impl Fn(Result<Visited, String>) -> Result<(), String>,
+    ) -> Seen {
+        let mut patience = self.gcp.patience();
+        loop {
+            let answer = self.gcp.visit(visit).await;
+            let refused = answer.as_ref().is_ok_and(|answer| matches!(answer.status, 401 | 403));
+            if refused
+                && visitor.door.is_some()
+                && self.gcp.granted_lately()
+                && patience.pause("granted access to take effect").await.is_ok()
+            {
+                continue;
+            }
+            if answer.as_ref().is_ok_and(|answer| answer.stand_in) {
+                return Seen::StandIn;
+            }
+            return match judge(answer) {
+                Ok(()) => Seen::Good,
+                Err(why) => Seen::Bad(why),
+            };
+        }
+    }
+
+    async fn shift(&self) -> Result<(), GcpError> {
+        self.gcp.tell(&format!("traffic to {}", self.revision));
+        let (sha, migrations) = (&self.release.sha, &self.release.migrations);
+        run_service::shift_traffic(self.gcp, self.place, self.service, self.revision, |doc| {
+            releases::amend(doc, self.revision, |record| {
+                record.outcome = releases::Outcome::Serving;
+                record.reason = None;
+                record.sha.clone_from(sha);
+                record.migrations = migrations.iter().map(|migration| migration.job.name.clone()).collect();
+            });
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Gives the traffic back to whom it was taken from, and records why. The candidate stays behind its tag, where it can
+    /// be looked at; one that never became ready answers nobody, and its tag would stand in the way of every later write.
+    async fn fail(&self, why: &str, held: &[Value], first: bool, ready: bool) -> Result<(), GcpError> {
+        self.gcp.tell(&format!("{} is not released", self.revision));
+        run_service::amend(self.gcp, self.place, self.service, |doc| {
+            if !first && run_service::newest(doc) == Some(self.revision) {
+                let held = held.to_vec();
+                doc["traffic"] = if ready {
+                    run_service::with_candidate(held, self.service, self.revision)
+                } else {
+                    held.into()
+                };
+            }
+            releases::conclude(doc, self.revision, releases::Outcome::Failed, Some(why));
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn ended(&self, why: &str, held: &[Value], first: bool, candidate: &str) -> Ended {
+        let served: Vec<_> = held.iter().filter_map(|target| target["revision"].as_str()).collect();
+        let stays = if first {
+            "it is the first one of its service, so that there is nothing to go back to".to_owned()
+        } else {
+            format!("{} serves as before", served.join(" and "))
+        };
+        let mut hints: Vec<String> = way_out(why).map(str::to_owned).into_iter().collect();
+        if !first && !candidate.is_empty() {
+            hints.push(format!("it can be looked at without traffic: {candidate}"));
+        }
+        let failure = Failure {
+            message: format!("{} is not released: {}; {stays}", self.revision, why.trim_end_matches('.')),
+            hints,
+            log: self.last_lines().await,
+        };
+        if first { Ended::Refused(failure) } else { Ended::Returned(failure) }
+    }
+
+    /// What the candidate said last. That nobody may read it makes the report poorer and no other.
+    async fn last_lines(&self) -> Vec<String> {
+        let (service, revision) = (self.service.to_owned(), self.revision.to_owned());
+        let source = LogSource::Revision { service, revision };
+        let entries = self.gcp.last_entries(&self.place.project, &self.place.region, &source, LINES).await;
+        let lines = entries.unwrap_or_default();
+        lines.iter().flat_map(|entry| entry.text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+}
+
+const NOT_JUDGED_STAND_IN: &str =
+    "health and smoke were not judged: the sandbox cannot run the image, and a stand-in answered";
+
+/// How a candidate is asked.
+struct Visitor {
+    /// Identity token of the caller, where not everybody may call.
+    door: Option<String>,
+    url: String,
+    notes: Vec<String>,
+}
+
+impl Visitor {
+    fn visit<'a>(
+        &'a self,
+        method: &'a str,
+        path: &'a str,
+        headers: &'a BTreeMap<String, String>,
+        body: Option<&'a str>,
+        limit: Duration,
+    ) -> Visit<'a> {
+        Visit { url: &self.url, method, path, headers, body, token: self.door.as_deref(), limit }
+    }
+}
+
+fn url(doc: &Value) -> String {
+    doc["uri"].as_str().unwrap_or_default().trim_end_matches('/').to_owned()
+}
+
+/// The URL of the revision behind its tag, once traffic and its status agree on it.
+fn tagged<'a>(doc: &'a Value, revision: &str) -> Option<&'a str> {
+    let of = |targets: &'a Value| {
+        let targets = targets.as_array().map(Vec::as_slice).unwrap_or_default().iter();
+        let mut tagged = targets.filter(|target| target["tag"] == run_service::TAG);
+        tagged.find(|target| {
+            target["revision"].as_str().and_then(|name| name.rsplit('/').next()) == Some(revision)
+        })
+    };
+    of(&doc["traffic"])?;
+    of(&doc["trafficStatuses"])?["uri"].as_str()
+}
+
+/// What to do about one of Cloud Run's reasons.
+fn way_out(why: &str) -> Option<&'static str> {
+    let ways = [
+        (
+            "HEALTH_CHECK_CONTAINER_ERROR",
+            "the container has to listen on the port in PORT and pass its startup probe: see `port`, `startup_probe` and its last lines",
+        ),
+        ("CONTAINER_MISSING", "push the image, or name one that is there with `image`, --image or --tag"),
+        (
+            "CONTAINER_PERMISSION_DENIED",
+            "let Cloud Run's service agent read the repository (roles/artifactregistry.reader)",
+        ),
+        (
+            "SECRETS_ACCESS_CHECK_FAILED",
+            "see which secret has no value, or may not be read: deployer secrets list ENV",
+        ),
+    ];
+    ways.into_iter().find(|(reason, _)| why.contains(reason)).map(|(_, way)| way)
 }

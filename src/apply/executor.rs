@@ -1,14 +1,15 @@
 //! Walks the waves of a plan with bounded concurrency and reports what became of each change.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
 
-use super::{Event, Failure, Interrupt, Observer, Outcome, Report, Skipped, drive};
+use super::drive::{self, Ended, Rollout};
+use super::{Event, Failure, Interrupt, Observer, Outcome, Report, Skipped};
 use crate::gcp::{Gcp, GcpError};
-use crate::plan::{Action, Change, Plan};
+use crate::plan::{Action, Change, Note, Plan, Release};
 use crate::resource::erased::AnyKind;
 use crate::resource::registry::Registry;
 use crate::resource::{Address, Edit, Settle};
@@ -24,7 +25,7 @@ pub async fn apply(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Report {
-    let run = Run { registry, gcp, plan, observer, interrupt };
+    let run = Run { registry, gcp, plan, observer, interrupt, notes: Mutex::default() };
     let mut outcomes: BTreeMap<Address, Outcome> = BTreeMap::new();
     let mut stopped = false;
     for wave in plan.changes.chunk_by(|a, b| a.wave == b.wave) {
@@ -45,7 +46,7 @@ pub async fn apply(
             tokio::select! {
                 next = running.next() => match next {
                     Some((address, outcome)) => {
-                        stopped |= matches!(outcome, Outcome::Failed(_));
+                        stopped |= matches!(outcome, Outcome::Failed(_) | Outcome::RolledBack(_));
                         outcomes.insert(address, outcome);
                     }
                     None => break,
@@ -59,7 +60,8 @@ pub async fn apply(
         }
     }
     let in_order = plan.changes.iter().filter_map(|change| outcomes.remove_entry(&change.address)).collect();
-    Report { outcomes: in_order, interrupted: interrupt.requested() }
+    let notes = run.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Report { outcomes: in_order, interrupted: interrupt.requested(), notes }
 }
 
 struct Run<'a> {
@@ -68,6 +70,7 @@ struct Run<'a> {
     plan: &'a Plan,
     observer: Arc<dyn Observer>,
     interrupt: &'a Interrupt,
+    notes: Mutex<Vec<Note>>,
 }
 
 impl Run<'_> {
@@ -93,24 +96,46 @@ impl Run<'_> {
         let started = Instant::now();
         self.observer.on(Event::Started(change));
         let outcome = match self.carry_out(change).await {
-            Ok(()) => Outcome::Applied,
-            Err(error) => Outcome::Failed(Failure { message: error.to_string(), hints: error.hints.clone() }),
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Failed(Failure {
+                message: error.to_string(),
+                hints: error.hints.clone(),
+                log: Vec::new(),
+            }),
         };
         self.observer.on(Event::Finished(change, &outcome, started.elapsed()));
         (change.address.clone(), outcome)
     }
 
-    async fn carry_out(&self, change: &Change) -> Result<(), GcpError> {
+    async fn carry_out(&self, change: &Change) -> Result<Outcome, GcpError> {
         let kind = self.registry.kind(&change.address.kind).ok_or_else(|| {
             GcpError::unreadable(change.address.to_string(), "this version does not know its kind".to_owned())
         })?;
         let gcp = &self.gcp_that_tells(change);
-        match self.effect(gcp, kind, change).await? {
-            Settle::Done => Ok(()),
-            Settle::Rollout { service, revision } => {
-                drive::roll_out(gcp, &self.plan.place, &service, &revision).await
-            }
+        let release = self.plan.release(&change.address);
+        if let Some(release) = release {
+            drive::migrations(gcp, &self.plan.place, release).await?;
         }
+        let Settle::Rollout { service, revision } = self.effect(gcp, kind, change).await? else {
+            return Ok(Outcome::Applied);
+        };
+        let plain = Release::plain(change.address.clone());
+        let rollout = Rollout {
+            gcp,
+            place: &self.plan.place,
+            release: release.unwrap_or(&plain),
+            service: &service,
+            revision: &revision,
+        };
+        Ok(match rollout.run().await? {
+            Ended::Returned(failure) => Outcome::RolledBack(failure),
+            Ended::Refused(failure) => Outcome::Failed(failure),
+            Ended::Served(notes) => {
+                let notes = notes.into_iter().map(|text| Note { address: change.address.clone(), text });
+                self.notes.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
+                Outcome::Applied
+            }
+        })
     }
 
     /// What the client waits for while it works on a change is told of that change.

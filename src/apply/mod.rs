@@ -5,6 +5,7 @@ pub mod execution;
 mod executor;
 pub mod rollout;
 pub mod server_check;
+mod smoke;
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 
 pub use executor::apply;
 
-use crate::plan::Change;
+use crate::plan::{Change, Note};
 use crate::resource::Address;
 
 /// What apply tells while it runs; views implement it.
@@ -33,6 +34,8 @@ pub enum Event<'a> {
 pub enum Outcome {
     Applied,
     Failed(Failure),
+    /// The release of a service did not pass, and what served before it serves.
+    RolledBack(Failure),
     Skipped(Skipped),
     /// Apply was told to stop at once while this was running: it may be half done.
     Unknown,
@@ -43,6 +46,8 @@ pub enum Outcome {
 pub struct Failure {
     pub message: String,
     pub hints: Vec<String>,
+    /// The last lines of the log of what failed, where it has one.
+    pub log: Vec<String>,
 }
 
 /// Why a change was not started.
@@ -64,11 +69,20 @@ pub enum Skipped {
 pub struct Report {
     pub outcomes: Vec<(Address, Outcome)>,
     pub interrupted: bool,
+    /// What is worth knowing of what was applied.
+    pub notes: Vec<Note>,
 }
 
 impl Report {
     pub fn applied(&self) -> usize {
         self.outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Applied)).count()
+    }
+
+    /// A release was taken back, and nothing else went wrong.
+    pub fn only_rolled_back(&self) -> bool {
+        let has = |wanted: fn(&Outcome) -> bool| self.outcomes.iter().any(|(_, outcome)| wanted(outcome));
+        has(|outcome| matches!(outcome, Outcome::RolledBack(_)))
+            && !has(|outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Unknown))
     }
 
     pub fn all_applied(&self) -> bool {

@@ -38,7 +38,19 @@ fn approved(connection: &Connection, plan: &Plan, given: bool, out: &Out) -> Res
         (_, false) => (format!("Apply these changes to {name}? Only `yes` is accepted: "), "yes"),
     };
     let verb = if plan.destroy { "destroy" } else { "apply" };
-    match out.ask(&question) {
+    ask(out, &question, expected, verb)
+}
+
+/// Asks for a yes, unless it was given or nothing can be broken.
+pub fn confirmed(connection: &Connection, question: &str, given: bool, out: &Out) -> Result<(), CliError> {
+    if given || connection.on_sandbox {
+        return Ok(());
+    }
+    ask(out, &format!("{question} Only `yes` is accepted: "), "yes", "go on")
+}
+
+fn ask(out: &Out, question: &str, expected: &str, verb: &str) -> Result<(), CliError> {
+    match out.ask(question) {
         Answer::Text(text) if text.trim() == expected => Ok(()),
         Answer::Text(_) => Err(CliError::user("not approved: nothing was changed")),
         Answer::NobodyThere => Err(CliError::user("nobody can be asked here: nothing was changed")
@@ -57,7 +69,7 @@ pub async fn prepared(connection: &Connection, plan: &Plan, out: &Out) -> Result
         return Err(CliError::Interrupted { perhaps_changed: true });
     }
     let failed = report.outcomes.iter().find_map(|(address, outcome)| match outcome {
-        Outcome::Failed(failure) => Some((address, failure)),
+        Outcome::Failed(failure) | Outcome::RolledBack(failure) => Some((address, failure)),
         _ => None,
     });
     Err(match failed {
@@ -80,6 +92,7 @@ async fn carry_out(connection: &Connection, plan: &Plan, out: &Out) -> Result<Ex
     Ok(match (report.interrupted, report.all_applied()) {
         (_, true) => Exit::Fine,
         (true, false) => Exit::Interrupted,
+        (false, false) if report.only_rolled_back() => Exit::RolledBack,
         (false, false) => Exit::Failed,
     })
 }

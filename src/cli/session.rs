@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -18,7 +18,7 @@ use crate::plan::{self, Plan, Purpose};
 use crate::planner::{Planner, Release};
 use crate::resource::kinds::images;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Layer};
+use crate::resource::{Address, Layer, Ownership, Place};
 use crate::view::Out;
 
 /// The variable that stands in for `--endpoint`.
@@ -197,10 +197,19 @@ impl Connection {
             anonymous: on_sandbox,
             paced: quotas,
             trace: global.verbose,
+            actor: actor(),
             ..Options::default()
         };
-        let out = out.clone();
-        let gcp = Gcp::connect(options).await?.telling(Arc::new(move |text: &str| out.status(text)));
+        let (out, last) = (out.clone(), Mutex::new(String::new()));
+        // What takes long is told again and again in the same words.
+        let tell = move |text: &str| {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if *last != text {
+                text.clone_into(&mut last);
+                out.status(text);
+            }
+        };
+        let gcp = Gcp::connect(options).await?.telling(Arc::new(tell));
         let (registry, interrupts) = (Registry::standard(), global.interrupts.clone());
         Ok(Self {
             registry,
@@ -289,6 +298,27 @@ impl Session {
             number: self.number,
             target: &self.connection.target,
         }
+    }
+
+    /// Where everything of the environment is. Asks for the project's number only where nobody said it.
+    pub async fn place(&self) -> Result<Place, CliError> {
+        let project_number = match self.number {
+            Some(number) => number,
+            None => self.planner().project_number().await?,
+        };
+        let ownership = Ownership::new(&self.env.system, &self.env.name);
+        let (project, region) = (self.env.project.id.clone(), self.env.region.clone());
+        Ok(Place { project, project_number, region, ownership })
+    }
+
+    /// The sandbox runs in this very process, and ends with it.
+    pub fn on_own_sandbox(&self) -> bool {
+        self.connection.embedded.is_some()
+    }
+
+    /// What is said of such a sandbox.
+    pub fn not_running(&self) -> String {
+        format!("not running: deployer up {}", self.env.name)
     }
 
     /// Observes everything at once and compares it with what is declared.
@@ -455,6 +485,15 @@ pub fn root(global: &Global) -> Result<PathBuf, CliError> {
         .map_err(|error| CliError::user(format!("the current folder cannot be read: {error}")))?;
     let above = here.ancestors().find(|folder| folder.join("environments").is_dir());
     Ok(above.unwrap_or(&here).to_owned())
+}
+
+/// Who is at work: whom GitHub says in a workflow, else the user of this machine.
+fn actor() -> String {
+    let named = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    ["GITHUB_ACTOR", "USER", "LOGNAME", "USERNAME"]
+        .into_iter()
+        .find_map(named)
+        .unwrap_or_else(|| "somebody".to_owned())
 }
 
 /// The folder in which the sandbox of a checkout keeps its state.

@@ -24,11 +24,13 @@ mod parse;
 mod reference;
 mod repeat;
 mod resolve;
+pub mod rollout;
 mod rules;
 pub(crate) mod scalars;
 mod schema;
 mod shape;
 mod tree;
+mod work;
 
 #[cfg(test)]
 mod golden;

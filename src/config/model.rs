@@ -10,6 +10,8 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::rollout::{Health, Smoke};
+
 /// One environment of a system, complete and checked.
 #[derive(Clone, Debug)]
 pub struct Environment {
@@ -25,6 +27,10 @@ pub struct Environment {
     pub apis: Vec<String>,
     /// Where the system's own images live.
     pub registry: Option<Registry>,
+    /// Tag that follows the image that serves (`image_tags.alias`).
+    pub alias_tag: Option<String>,
+    /// Checks of new revisions, in the order of the files.
+    pub smoke: Vec<Smoke>,
     /// Tag that `deployer build` gives to every image (`image_tags.deploy`).
     pub deploy_tag: Option<String>,
     /// Secrets by alias, in the order of the files; those of tenants follow, by `SLUG/NAME`.
@@ -247,6 +253,8 @@ pub struct Service {
     pub metrics: Option<Metrics>,
     /// How its image is built; then the image lies in the system's own registry, without tag and digest.
     pub build: Option<Build>,
+    /// What a new revision has to answer before it gets traffic.
+    pub health: Option<Health>,
     /// Deleting it is refused.
     pub protect: bool,
     /// Merge patch (RFC 7396) on the v2 Service, camelCase; `template.containers` and `template.volumes` are maps by name.

@@ -11,8 +11,9 @@ pub(crate) enum Level {
     Volume,
     Github,
     Build,
-    ImageTags,
     LocalService,
+    Rollout,
+    Smoke,
     Other,
 }
 
@@ -25,8 +26,6 @@ const FILE: &[&str] = &[
     "topics",
     "network",
     "external",
-    "rollout",
-    "smoke",
     "alerts",
     "budgets",
     "slo",
@@ -35,16 +34,16 @@ const FILE: &[&str] = &[
     "prune",
     "protect",
 ];
-const SERVICE: &[&str] =
-    &["calls", "publishes", "buckets", "cloud_sql", "health", "rollout", "smoke", "prune", "image_target"];
+const SERVICE: &[&str] = &["calls", "publishes", "buckets", "cloud_sql", "smoke", "prune", "image_target"];
 const SECRET: &[&str] = &["rotation", "prune"];
 const REGISTRY: &[&str] = &["scan", "prune"];
 const JOB: &[&str] = &["build", "buckets", "cloud_sql", "image_target", "prune"];
 const VOLUME: &[&str] = &["bucket"];
 const GITHUB: &[&str] = &["workflows", "environments"];
 const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
-const IMAGE_TAGS: &[&str] = &["alias"];
 const LOCAL_SERVICE: &[&str] = &["ports", "env", "data", "health", "one_shot"];
+const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group"];
+const SMOKE: &[&str] = &["url", "from", "version"];
 
 impl Level {
     /// The level of the map at `path`.
@@ -59,8 +58,9 @@ impl Level {
             ["defaults" | "services" | "classes" | "jobs" | "migrations", .., "volumes", _] => Self::Volume,
             ["github"] => Self::Github,
             ["defaults", "build"] | ["services" | "classes", _, "build"] => Self::Build,
-            ["image_tags"] => Self::ImageTags,
             ["local", "services", _] => Self::LocalService,
+            ["rollout"] | ["defaults", "rollout"] | ["services" | "classes", _, "rollout"] => Self::Rollout,
+            ["smoke", _] => Self::Smoke,
             _ => Self::Other,
         }
     }
@@ -82,8 +82,9 @@ impl Level {
             Self::Volume => VOLUME.contains(&key),
             Self::Github => GITHUB.contains(&key),
             Self::Build => BUILD.contains(&key),
-            Self::ImageTags => IMAGE_TAGS.contains(&key),
             Self::LocalService => LOCAL_SERVICE.contains(&key),
+            Self::Rollout => ROLLOUT.contains(&key),
+            Self::Smoke => SMOKE.contains(&key),
             Self::Other => false,
         }
     }
@@ -109,8 +110,10 @@ mod tests {
             ("jobs x volumes x", VOLUME),
             ("github", GITHUB),
             ("services x build", BUILD),
-            ("image_tags", IMAGE_TAGS),
             ("local services x", LOCAL_SERVICE),
+            ("rollout", ROLLOUT),
+            ("services x rollout", ROLLOUT),
+            ("smoke x", SMOKE),
         ] {
             let accepted = json_schema::keys_at(&schema, &words(path));
             assert!(!accepted.is_empty());

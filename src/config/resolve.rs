@@ -10,7 +10,9 @@ use super::container::{self, Names};
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::model::{Access, Environment, Generate, Metrics, Project, Secret, Service, Target, Vpc};
 use super::rules::is_production;
-use super::schema::{self, File, MetricsKeys, Named, SecretKeys, ServiceKeys, VpcKeys};
+use super::schema::{
+    self, File, ImageTagsKeys, MetricsKeys, Named, RolloutKeys, SecretKeys, ServiceKeys, VpcKeys,
+};
 use super::tree::{Findings, Node, Part, join};
 use super::{scalars, schema::Egress};
 
@@ -19,6 +21,7 @@ mod github;
 mod jobs;
 mod local;
 mod registry;
+mod rollout;
 mod tenants;
 
 pub(crate) use jobs::MAX_NAME as MAX_JOB_NAME;
@@ -67,6 +70,7 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         pattern: &pattern,
         project: &project.id,
         environment: context.environment,
+        rollout: file.rollout.as_ref(),
         images: registry.as_ref().map(|registry| registry.prefix(&region, &project.id)),
     };
     let mut services = IndexMap::new();
@@ -81,6 +85,8 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         project: &project.id,
         root: context.root,
     };
+    let smoke = rollout::smoke(file.smoke, &services, context.root, findings);
+    let tags = image_tags(file.image_tags, findings);
     let jobs = jobs::resolve(file.jobs, file.migrations, &around, findings);
     let target = match file.target {
         Some(schema::Target::Sandbox) => Target::Sandbox,
@@ -98,7 +104,9 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         target,
         apis: file.apis.unwrap_or_default().into_iter().map(|api| api.0).collect(),
         registry,
-        deploy_tag: file.image_tags.and_then(|tags| tags.deploy),
+        deploy_tag: tags.deploy,
+        alias_tag: tags.alias,
+        smoke,
         secrets,
         tenants: tenants.tenants,
         services,
@@ -109,6 +117,22 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         sources: findings.sources(),
         digest: digest(context.value),
     }
+}
+
+/// The tags of images; one that people push cannot be the one that follows what serves.
+fn image_tags(keys: Option<ImageTagsKeys>, findings: &mut Findings) -> ImageTagsKeys {
+    let keys = keys.unwrap_or_default();
+    let alias = keys.alias.as_deref();
+    let taken =
+        alias.is_some_and(|alias| keys.deploy.as_deref() == Some(alias) || alias.starts_with("serving-"));
+    if taken {
+        let message = "the alias would be moved by others too: by a build, or as the tag of what serves";
+        let diagnostic = Diagnostic::error("image-tags", message)
+            .label("not its own")
+            .hint("take a tag that neither is `image_tags.deploy` nor starts with `serving-`");
+        findings.add(Part::Value, "image_tags.alias", diagnostic);
+    }
+    keys
 }
 
 fn required(value: Option<String>, path: &str, example: &str, what: &str, findings: &mut Findings) -> String {
@@ -206,6 +230,8 @@ struct Around<'a> {
     pattern: &'a str,
     project: &'a str,
     environment: &'a str,
+    /// What the file says for all services.
+    rollout: Option<&'a RolloutKeys>,
     /// Where the system's own images live.
     images: Option<String>,
 }
@@ -229,6 +255,7 @@ fn resolve_service(
         own.image.get_or_insert_default();
     }
     let image = own.image.clone();
+    rollout::probes(keys.health.as_ref(), &mut own);
     let mut main = container::resolve(path, own, &around.names, findings);
     let port = keys.port.unwrap_or(PORT);
     main.port = Some(port);
@@ -272,6 +299,7 @@ fn resolve_service(
                 build::Built { key, image: image.as_deref(), images, environment: around.environment };
             build::resolve(path, keys, &service, findings)
         }),
+        health: rollout::health(path, keys.rollout, around.rollout, keys.health, findings),
         protect: keys.protect.unwrap_or(false),
         v2: keys.v2.map(|patch| Value::Object(patch.into_iter().collect())),
     }

@@ -42,11 +42,13 @@ mod build;
 mod foundation;
 mod jobs;
 mod local;
+mod rollout;
 
 pub(crate) use build::{BuildKeys, Builder, ImageTagsKeys};
 pub(crate) use foundation::{GithubKeys, IdentityKeys, RegistryKeys, TenantsKeys};
 pub(crate) use jobs::{JobCommon, JobKeys, MigrationKeys};
 pub(crate) use local::{LocalImage, LocalKeys, LocalServiceKeys};
+pub(crate) use rollout::{Expect, HealthKeys, RolloutKeys, SmokeKeys, Status};
 
 /// A map whose entries may be `null`, which removes what a file below has said.
 pub(crate) type Named<T> = IndexMap<String, Option<T>>;
@@ -105,6 +107,10 @@ pub(crate) struct File {
     pub(crate) migrations: Option<Named<MigrationKeys>>,
     /// What runs on this machine beside the sandbox. Only for `target: sandbox`.
     pub(crate) local: Option<LocalKeys>,
+    /// How new revisions of all services get traffic.
+    pub(crate) rollout: Option<RolloutKeys>,
+    /// Checks of new revisions before they get traffic, by name, in this order.
+    pub(crate) smoke: Option<Named<SmokeKeys>>,
     /// The GitHub repository of the system, and how its workflows sign in.
     pub(crate) github: Option<GithubKeys>,
     /// How plans are shown.
@@ -224,6 +230,12 @@ pub(crate) struct ServiceKeys {
     pub(crate) roles: Option<Vec<Role>>,
     /// Metrics in the format of Prometheus, which a sidecar of Google collects: for now `/metrics` on port 8080 every 30s, anything else is refused in the plan. Default: none are collected.
     pub(crate) metrics: Option<MetricsKeys>,
+    /// Path that tells with 2xx or 3xx that the service is well. Default of `startup_probe` (for up to 240 seconds), of `liveness_probe`
+    /// and of `rollout.health.path`; `readiness_probe` stays what it is. Default: none.
+    #[schemars(regex(pattern = "^/"), extend("errorMessage" = "a path that starts with `/`"))]
+    pub(crate) health: Option<String>,
+    /// How new revisions get traffic; what is not said here is as in the file's own `rollout`.
+    pub(crate) rollout: Option<RolloutKeys>,
     /// Deleting the service is refused. Default: `false`.
     pub(crate) protect: Option<bool>,
     /// Labels of the service, beside those that deployer sets.

@@ -12,6 +12,7 @@ pub(crate) enum Api {
     ServiceUsage,
     ArtifactRegistry,
     Logging,
+    IamCredentials,
 }
 
 impl Api {
@@ -25,6 +26,7 @@ impl Api {
             Self::ServiceUsage => "serviceusage.googleapis.com",
             Self::ArtifactRegistry => "artifactregistry.googleapis.com",
             Self::Logging => "logging.googleapis.com",
+            Self::IamCredentials => "iamcredentials.googleapis.com",
         }
     }
 
@@ -34,7 +36,10 @@ impl Api {
         match (self, access) {
             (Self::Run, Access::Read) => 3000,
             (Self::Run, Access::Write) => 180,
-            (Self::SecretManager | Self::ResourceManager, Access::Read | Access::Write)
+            (
+                Self::SecretManager | Self::ResourceManager | Self::IamCredentials,
+                Access::Read | Access::Write,
+            )
             | (Self::Iam, Access::Write)
             | (Self::ServiceUsage | Self::Federation, Access::Read) => 600,
             (Self::Iam, Access::Read) => 6000,

@@ -36,6 +36,8 @@ pub struct Options {
     pub sleeper: Arc<dyn Sleeper>,
     /// Log each request at level info (`-v`) instead of debug; the target is `deployer::http`.
     pub trace: bool,
+    /// Who is at work, for records that people read.
+    pub actor: String,
     /// Requests in flight at once, over all APIs; at least 1.
     pub concurrency: usize,
 }
@@ -49,6 +51,7 @@ impl Default for Options {
             user_agent: concat!("deployer/", env!("CARGO_PKG_VERSION")).to_owned(),
             sleeper: Arc::new(RealSleeper::new()),
             trace: false,
+            actor: "somebody".to_owned(),
             concurrency: 64,
         }
     }
@@ -78,6 +81,7 @@ struct Inner {
     credentials: Credentials,
     endpoint: Endpoint,
     user_agent: String,
+    actor: String,
     sleeper: Arc<dyn Sleeper>,
     limits: Limits,
     /// `None`: not paced.
@@ -137,6 +141,7 @@ impl Gcp {
             credentials,
             endpoint,
             user_agent: options.user_agent,
+            actor: options.actor,
             sleeper: options.sleeper,
             limits,
             rates: options.paced.then(Rates::default),
@@ -168,6 +173,17 @@ impl Gcp {
         if let Some(progress) = &self.progress {
             progress(text);
         }
+    }
+
+    /// Who is at work, for records that people read.
+    pub fn actor(&self) -> &str {
+        &self.inner.actor
+    }
+
+    /// The time of now for such records: RFC 3339 in UTC, to the second.
+    pub fn timestamp(&self) -> String {
+        let now = jiff::Timestamp::now();
+        jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
     }
 
     /// How often each method was called so far, by method id.
@@ -283,6 +299,11 @@ impl Gcp {
             if waiting == 1 { "1 request waits".to_owned() } else { format!("{waiting} requests wait") };
         let seconds = longest.as_secs().max(1);
         self.tell(&format!("{requests} up to {seconds} s for the quota of {host}: {quota} {kind} a minute"));
+    }
+
+    /// Does nothing for a while, as the clock of this client has it.
+    pub async fn rest_a_while(&self, duration: Duration) {
+        self.sleep(duration).await;
     }
 
     pub(crate) async fn sleep(&self, duration: Duration) {

@@ -129,6 +129,11 @@ impl GcpError {
         self.ambiguous
     }
 
+    /// Whether the caller lacks a right.
+    pub fn is_refusal(&self) -> bool {
+        self.kind == ErrorKind::PermissionDenied
+    }
+
     /// Adds a step that the user can take.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -41,6 +41,7 @@ mod sleeper;
 #[cfg(test)]
 mod testserver;
 mod turns;
+mod visit;
 
 pub use accounts::Account;
 pub use client::{Gcp, Options, Progress, RequestCount};
@@ -48,7 +49,7 @@ pub use error::{ErrorKind, GcpError};
 pub use executions::Run;
 pub(crate) use google_cloud_run_v2::model::{Job, Service};
 pub use identities::{Identity, is_deleted};
-pub use logging::{LogEntry, LogSource};
+pub use logging::{LogEntry, LogSource, Tail};
 pub(crate) use objects::Object as RunObject;
 pub use operation::Patience;
 pub use payload::Payload;
@@ -58,3 +59,4 @@ pub use registry::{BaseImage, Blob, Descriptor, Push, PushedManifest};
 pub use repositories::{Image, Tag};
 pub use secrets::Version;
 pub use sleeper::{RealSleeper, Sleeper};
+pub use visit::{Visit, Visited};

@@ -41,14 +41,19 @@ impl Gcp {
         }
     }
 
+    /// Whether this process granted something moments ago, so that a refusal may only mean that it is not known yet.
+    pub fn granted_lately(&self) -> bool {
+        let granted = *self.fresh().granted.lock().unwrap_or_else(PoisonError::into_inner);
+        granted.is_some_and(|at| self.now().saturating_sub(at) < PATIENCE)
+    }
+
     /// Whether a revision failed for want of access that this process granted moments ago. Cloud Run never
     /// tries such a revision again: it takes another one.
     pub fn access_is_on_its_way(&self, error: &GcpError) -> bool {
         let ErrorKind::RevisionFailed { reason } = &error.kind else { return false };
-        let granted = *self.fresh().granted.lock().unwrap_or_else(PoisonError::into_inner);
         // The same reason stands for a version that does not exist, which no waiting mends.
         reason == "SECRETS_ACCESS_CHECK_FAILED"
             && error.message.contains("Permission denied")
-            && granted.is_some_and(|at| self.now().saturating_sub(at) < PATIENCE)
+            && self.granted_lately()
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::sharing::Standing;
 use super::{
     Action, Change, FORMAT, FieldChange, Inputs, Note, Options, PROTECT, Plan, PlanError, Purpose, Reason,
-    Refusal, Source, diff, order,
+    Refusal, Source, diff, order, release,
 };
 use crate::resource::erased::{AnyKind, Desired, Live};
 use crate::resource::registry::Registry;
@@ -334,13 +334,14 @@ impl<'a> Draft<'a> {
         }
         let (changes, held_back) = order::arrange(registry, self.changes, &selection)?;
         self.notes.extend(held_back);
+        let releases = release::of_changes(self.inputs.releases, &changes, self.inputs.desired);
         let plan = Plan {
             format: FORMAT,
             place: self.inputs.place.clone(),
             target: self.inputs.target.to_owned(),
             configuration: self.inputs.configuration.to_owned(),
             changes,
-            releases: Vec::new(),
+            releases,
             notes: self.notes,
             show_env: self.inputs.show_env.to_vec(),
             part: self.options.part(),

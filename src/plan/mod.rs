@@ -214,6 +214,8 @@ pub struct Inputs<'a> {
     pub show_env: &'a [String],
     pub facts: &'a Facts,
     pub sharing: &'a Sharing,
+    /// How services are to be released.
+    pub releases: &'a [Release],
     pub desired: &'a [Desired],
     pub live: &'a [Live],
 }

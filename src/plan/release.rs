@@ -1,21 +1,19 @@
 //! What a release of a service goes through beyond the writes of its change: data of the plan, because apply never
 //! reads the YAML.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use sha2::{Digest, Sha256};
 
-use crate::resource::Address;
+use super::{Action, Change};
+pub use crate::config::rollout::{Health, Smoke};
+use crate::resource::erased::Desired;
+use crate::resource::{Address, Consequence};
 
 /// How one service is released. Apply obeys it when the service's change makes a revision or moves traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Release {
     /// The service, which is one of the plan's changes.
     pub service: Address,
-    /// Where the service answers, without a slash at its end; absent where its name is too long to tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
     /// The commit that is released, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha: Option<String>,
@@ -34,6 +32,55 @@ pub struct Release {
     /// E-mail address of the account that calls the service while not everybody may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
+    /// Everybody may call the service while it is released.
+    pub open: bool,
+    /// The change that lets everybody call it; where it is among those of the plan, the service is not open yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_by: Option<Address>,
+}
+
+impl Release {
+    /// The release of a service of which nothing more is known: Cloud Run's word is all that is asked.
+    pub fn plain(service: Address) -> Self {
+        Self {
+            service,
+            sha: None,
+            migrations: Vec::new(),
+            health: None,
+            smoke: Vec::new(),
+            unreachable: None,
+            caller: None,
+            open: false,
+            opened_by: None,
+        }
+    }
+}
+
+/// The releases of those services that a change gives a new revision or other traffic.
+pub(super) fn of_changes(declared: &[Release], changes: &[Change], desired: &[Desired]) -> Vec<Release> {
+    let released = |change: &&Change| {
+        let consequences = &change.consequences;
+        change.action != Action::Delete
+            && (consequences.contains(&Consequence::NewRevision)
+                || consequences.contains(&Consequence::TrafficMoves))
+    };
+    let of = |change: &Change| declared.iter().find(|release| release.service == change.address).cloned();
+    let releases = changes.iter().filter(released).filter_map(of);
+    let completed = releases.map(|mut release| {
+        let opens = |grant: &Address| changes.iter().any(|change| change.address == *grant);
+        release.open &= !release.opened_by.as_ref().is_some_and(opens);
+        for migration in &mut release.migrations {
+            migration.digest = digest(migration, desired);
+        }
+        release
+    });
+    completed.collect()
+}
+
+/// What a migration runs, in 64 hexadecimal digits: an equal one has been run already.
+fn digest(migration: &Migration, desired: &[Desired]) -> String {
+    let spec = desired.iter().find(|desired| desired.address == migration.job).map(|desired| &desired.spec);
+    hex::encode(Sha256::digest(spec.map(ToString::to_string).unwrap_or_default()))
 }
 
 /// A job that runs before a new revision is made. A failure ends the release before anything of the service changes.
@@ -46,42 +93,6 @@ pub struct Migration {
     /// Jobs of this release that must have succeeded first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Address>,
-}
-
-/// Requests that the candidate has to answer with 2xx or 3xx.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// Path, with a slash in front.
-    pub path: String,
-    /// Most requests.
-    pub attempts: u32,
-    /// Seconds between two of them.
-    pub interval: u32,
-    /// Successes in a row that it takes.
-    pub successes: u32,
-}
-
-/// One request to the candidate, and what its answer has to be.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Smoke {
-    /// Its key in the YAML.
-    pub name: String,
-    /// `GET`, `POST`, `PUT`, `DELETE` or `HEAD`.
-    pub method: String,
-    /// Path, with a slash in front.
-    pub path: String,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-    /// Any of these statuses will do.
-    pub expect: Vec<u16>,
-    /// The answer is JSON and has this in it: objects may have more fields, all else is equal.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub json: Option<Value>,
-    /// The answer has this text in it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// Longest time until the whole answer is there, in seconds.
-    pub max_time: u32,
+    /// Digest of what it runs, in hexadecimal: its execution for this release is known by it.
+    pub digest: String,
 }

@@ -64,6 +64,7 @@ fn planned(desired: &[Desired], live: &[Live], options: &Options) -> Result<Plan
         show_env: &[],
         facts: &facts,
         sharing: &sharing,
+        releases: &[],
         desired,
         live,
     };

@@ -582,6 +582,10 @@ pub struct Facts {
     pub needed_apis: BTreeSet<String>,
     /// Images of the running services, by Cloud Run name.
     pub images: BTreeMap<String, RunningImage>,
+    /// Tag that follows the images that serve (`image_tags.alias`).
+    pub alias_tag: Option<String>,
+    /// How the last releases of services ended that did not succeed, in words, by Cloud Run name.
+    pub troubled: BTreeMap<String, String>,
     /// Images of the jobs that exist, by Cloud Run name.
     pub job_images: BTreeMap<String, String>,
     /// Images given for this release, by service key (`--image SERVICE=REF`).

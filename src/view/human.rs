@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::actions::{Counts, drift_word, places};
 use super::grouping::{Detail, reasons, tally, waiting};
+use super::releases::releases;
 use super::rows::{Wording, rows};
 use super::style::{Style, Tone, counted, printable};
 use super::table::render;
@@ -22,6 +23,7 @@ pub fn plan_human(plan: &Plan, detail: Detail, style: &Style) -> String {
     text.push_str(&blocked(plan, style));
     text.push_str(&render(&rows(plan, Wording::Plan, detail, style), style));
     text.push('\n');
+    text.push_str(&paragraph(&released(plan, style)));
     text.push_str(&paragraph(&notes(&plan.notes, style)));
     text.push_str(&summary(plan));
     text.push_str(&by_kind(plan, Wording::Plan, detail, style));
@@ -134,6 +136,13 @@ fn blocked(plan: &Plan, style: &Style) -> String {
 
 fn paragraph(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{text}\n") }
+}
+
+/// What services go through before they get traffic.
+fn released(plan: &Plan, style: &Style) -> String {
+    let texts = releases(plan)
+        .map(|(address, text)| style.labelled(Tone::Hint, "release", &format!("{address}: {text}")));
+    texts.collect()
 }
 
 fn notes(notes: &[Note], style: &Style) -> String {

@@ -102,13 +102,14 @@ fn change_json(change: &Change, shown: &[String]) -> Value {
 }
 
 fn release_json(release: &Release) -> Value {
-    let Release { service, url, sha, migrations, health, smoke, unreachable, caller } = release;
+    let Release { service, sha, migrations, health, smoke, unreachable, caller, open, opened_by: _ } =
+        release;
     let mut document = json!({
         "service": service,
+        "open": open,
         "migrations": migrations.iter().map(migration_json).collect::<Vec<_>>(),
         "smoke": smoke.iter().map(smoke_json).collect::<Vec<_>>(),
     });
-    set(&mut document, "url", url.as_deref().map(Value::from));
     set(&mut document, "sha", sha.as_deref().map(Value::from));
     set(&mut document, "health", health.as_ref().map(health_json));
     set(&mut document, "unreachable", unreachable.as_deref().map(Value::from));
@@ -117,8 +118,8 @@ fn release_json(release: &Release) -> Value {
 }
 
 fn migration_json(migration: &Migration) -> Value {
-    let Migration { job, source, needs } = migration;
-    json!({"job": job, "source": source, "needs": needs})
+    let Migration { job, source, needs, digest } = migration;
+    json!({"job": job, "source": source, "needs": needs, "digest": digest})
 }
 
 fn health_json(health: &Health) -> Value {
@@ -128,7 +129,7 @@ fn health_json(health: &Health) -> Value {
 
 /// Headers and bodies may be nobody's business: of those only the names are told.
 fn smoke_json(smoke: &Smoke) -> Value {
-    let Smoke { name, method, path, headers, body: _, expect, json, text, max_time } = smoke;
+    let Smoke { name, service: _, method, path, headers, body: _, expect, json, text, max_time } = smoke;
     let mut document = json!({
         "name": name,
         "method": method,
@@ -159,7 +160,7 @@ fn source_json(source: &Source) -> Value {
     document
 }
 
-fn note_json(note: &Note) -> Value {
+pub(super) fn note_json(note: &Note) -> Value {
     let Note { address, text } = note;
     json!({"address": address, "text": text})
 }

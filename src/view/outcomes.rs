@@ -17,6 +17,10 @@ pub struct Ended<'a> {
     /// What happened to the first, or why it was not started; of the others the same is true.
     pub reasons: Vec<String>,
     pub hints: &'a [String],
+    /// The last lines of the log of what failed.
+    pub log: &'a [String],
+    /// What served before serves.
+    pub rolled_back: bool,
 }
 
 impl Ended<'_> {
@@ -30,7 +34,7 @@ type Each = (Address, Outcome);
 
 /// What failed.
 pub fn failed(report: &Report, grouped: bool) -> Vec<Ended<'_>> {
-    ended(report, grouped, |outcome| matches!(outcome, Outcome::Failed(_)))
+    ended(report, grouped, |outcome| matches!(outcome, Outcome::Failed(_) | Outcome::RolledBack(_)))
 }
 
 /// What was not started.
@@ -49,22 +53,33 @@ fn ended(report: &Report, grouped: bool, wanted: fn(&Outcome) -> bool) -> Vec<En
             others: (!rest.is_empty()).then(|| Names::of(names, false)),
             count: group.len(),
             reasons: reasons(&group),
-            hints: if let Outcome::Failed(failure) = outcome { &failure.hints } else { &[] },
+            hints: failure(outcome).map_or(&[], |failure| &failure.hints),
+            log: failure(outcome).map_or(&[], |failure| &failure.log),
+            rolled_back: matches!(outcome, Outcome::RolledBack(_)),
         })
     });
     groups.collect()
 }
 
+/// What is known of a change that failed.
+fn failure(outcome: &Outcome) -> Option<&Failure> {
+    match outcome {
+        Outcome::Failed(failure) | Outcome::RolledBack(failure) => Some(failure),
+        Outcome::Applied | Outcome::Skipped(_) | Outcome::Unknown => None,
+    }
+}
+
 /// Outcomes with the same text are told alike.
 fn alike((address, outcome): &Each) -> Option<String> {
     let key = match outcome {
-        Outcome::Failed(Failure { message, hints }) => {
+        Outcome::Failed(Failure { message, hints, log: _ }) => {
             let hints: Vec<_> = hints.iter().map(|hint| nameless(hint, &address.name)).collect();
             json!([address.kind, nameless(message, &address.name), hints])
         }
         Outcome::Skipped(Skipped::Needs(need)) => json!([address.kind, "needs", need.kind]),
         Outcome::Skipped(why) => json!([address.kind, why_skipped(why)]),
-        Outcome::Applied | Outcome::Unknown => return None,
+        // Each release failed in its own way.
+        Outcome::Applied | Outcome::RolledBack(_) | Outcome::Unknown => return None,
     };
     Some(key.to_string())
 }
@@ -94,7 +109,7 @@ fn without(text: &str, part: &str) -> String {
 fn reasons(group: &[&&Each]) -> Vec<String> {
     let Some(((_, outcome), rest)) = group.split_first() else { return Vec::new() };
     match outcome {
-        Outcome::Failed(failure) => vec![failure.message.clone()],
+        Outcome::Failed(failure) | Outcome::RolledBack(failure) => vec![failure.message.clone()],
         Outcome::Skipped(Skipped::Needs(need)) if rest.iter().any(|(_, other)| !needs(other, need)) => {
             vec![format!("each needs a {} that was not applied", need.kind)]
         }
@@ -133,16 +148,16 @@ mod tests {
 
     fn quota(at: &Address) -> Outcome {
         let message = format!("cannot create service account {}: no more of them", at.name);
-        Outcome::Failed(Failure { message, hints: vec!["ask for more".into()] })
+        Outcome::Failed(Failure { message, hints: vec!["ask for more".into()], log: Vec::new() })
     }
 
     #[test]
     fn equal_failures_of_a_large_plan_are_told_once() {
         let (plan, names) = accounts(100);
         let mut outcomes: Vec<_> = names.iter().map(|at| (at.clone(), quota(at))).collect();
-        let other = Failure { message: "permission denied".into(), hints: Vec::new() };
+        let other = Failure { message: "permission denied".into(), hints: Vec::new(), log: Vec::new() };
         outcomes[7].1 = Outcome::Failed(other);
-        let report = Report { outcomes, interrupted: false };
+        let report = Report { outcomes, interrupted: false, ..Report::default() };
         insta::assert_snapshot!(report_human(&plan, &report, Detail::Grouped, &Style::PLAIN), @r"
         Not complete: applied 0, failed 100, skipped 0.
 
@@ -169,7 +184,7 @@ mod tests {
         let (plan, names) = accounts(201);
         let left = names.iter().skip(16).map(|at| (at.clone(), Outcome::Skipped(Skipped::Interrupted)));
         let done = names.iter().take(16).map(|at| (at.clone(), Outcome::Applied));
-        let report = Report { outcomes: done.chain(left).collect(), interrupted: true };
+        let report = Report { outcomes: done.chain(left).collect(), interrupted: true, ..Report::default() };
         insta::assert_snapshot!(report_human(&plan, &report, Detail::Grouped, &Style::PLAIN), @r"
         Interrupted: applied 16, failed 0, skipped 185.
 
@@ -186,8 +201,12 @@ mod tests {
     fn a_small_plan_is_reported_in_full() {
         let (plan, names) = accounts(40);
         let outcomes = names.iter().map(|at| (at.clone(), quota(at))).collect();
-        let text =
-            report_human(&plan, &Report { outcomes, interrupted: false }, Detail::Grouped, &Style::PLAIN);
+        let text = report_human(
+            &plan,
+            &Report { outcomes, interrupted: false, ..Report::default() },
+            Detail::Grouped,
+            &Style::PLAIN,
+        );
         assert_eq!(text.matches("hint: ask for more").count(), 40);
     }
 
@@ -197,7 +216,7 @@ mod tests {
             (address(&format!("run_service/s-{at}")), Outcome::Skipped(Skipped::Needs(address(need))))
         };
         let told = |outcomes: Vec<Each>| {
-            let report = Report { outcomes, interrupted: false };
+            let report = Report { outcomes, interrupted: false, ..Report::default() };
             let ended = skipped(&report, true);
             ended.iter().map(|ended| (ended.count, ended.reasons.clone())).collect::<Vec<_>>()
         };

@@ -108,6 +108,7 @@ impl Progress {
         let (word, tone) = match outcome {
             Outcome::Applied => ("", face.tone),
             Outcome::Failed(_) => ("failed", Tone::Error),
+            Outcome::RolledBack(_) => ("rolled back", Tone::Error),
             Outcome::Skipped(_) => ("skipped", Tone::Warning),
             Outcome::Unknown => ("unknown", Tone::Warning),
         };

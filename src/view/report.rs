@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::grouping::Detail;
-use super::human::no_changes;
-use super::json::{FORMAT_VERSION, plan_json, set};
+use super::human::{no_changes, note_in_words};
+use super::json::{FORMAT_VERSION, note_json, plan_json, set};
 use super::outcomes::{Ended, failed, skipped, why_skipped};
 use super::rows::lines_of_names;
 use super::style::{Style, Tone, counted, printable};
@@ -37,6 +37,7 @@ pub fn report_human(plan: &Plan, report: &Report, detail: Detail, style: &Style)
     text.extend(failed(report, grouped).iter().map(|ended| failure(ended, style)));
     text.push_str(&not_started(&skipped(report, grouped), style));
     text.push_str(&unknown(plan, report, style));
+    text.push_str(&notes(report, style));
     text.push_str(&existing(plan, report));
     let next = next_steps(plan, report);
     if !next.is_empty() {
@@ -67,15 +68,24 @@ pub(super) fn headline_in_words(plan: &Plan, report: &Report) -> (&'static str, 
     }
     let tally = Tally::of(report);
     let mut text = format!("applied {applied}, failed {}, skipped {}", tally.failed, tally.skipped);
+    if tally.rolled_back > 0 {
+        let _ = write!(text, ", rolled back {}", tally.rolled_back);
+    }
     if tally.unknown > 0 {
         let _ = write!(text, ", unknown {}", tally.unknown);
     }
-    (if report.interrupted { "Interrupted" } else { "Not complete" }, text)
+    let word = match report.interrupted {
+        true => "Interrupted",
+        false if report.only_rolled_back() => "Rolled back",
+        false => "Not complete",
+    };
+    (word, text)
 }
 
 #[derive(Clone, Copy, Default)]
 struct Tally {
     failed: usize,
+    rolled_back: usize,
     skipped: usize,
     unknown: usize,
 }
@@ -86,6 +96,7 @@ impl Tally {
             match outcome {
                 Outcome::Applied => {}
                 Outcome::Failed(_) => tally.failed += 1,
+                Outcome::RolledBack(_) => tally.rolled_back += 1,
                 Outcome::Skipped(_) => tally.skipped += 1,
                 Outcome::Unknown => tally.unknown += 1,
             }
@@ -96,7 +107,8 @@ impl Tally {
 
 fn failure(ended: &Ended<'_>, style: &Style) -> String {
     let subject = printable(&format!("{}{}", ended.first, ended.and_others()));
-    let mut text = format!("\n{}: {subject}\n", style.paint(Tone::Error, "failed"));
+    let word = if ended.rolled_back { "rolled back" } else { "failed" };
+    let mut text = format!("\n{}: {subject}\n", style.paint(Tone::Error, word));
     for message in &ended.reasons {
         let _ = writeln!(text, "  {}", style.fill(&printable(message), 2, 2));
     }
@@ -104,7 +116,25 @@ fn failure(ended: &Ended<'_>, style: &Style) -> String {
         let hint = style.fill(&printable(hint), 8, 4);
         let _ = writeln!(text, "  {}: {hint}", style.paint(Tone::Hint, "hint"));
     }
-    text + &others(ended, 2, style)
+    text + &last_lines(ended, style) + &others(ended, 2, style)
+}
+
+fn last_lines(ended: &Ended<'_>, style: &Style) -> String {
+    if ended.log.is_empty() {
+        return String::new();
+    }
+    let lines = ended.log.iter().map(|line| format!("    {}\n", style.paint(Tone::Faint, &printable(line))));
+    format!("  its last lines:\n{}", lines.collect::<String>())
+}
+
+/// What nobody judged, and the like.
+fn notes(report: &Report, style: &Style) -> String {
+    let told = report.notes.iter().map(|note| {
+        let (address, text) = note_in_words(note);
+        style.labelled(Tone::Hint, "note", &format!("{address}{text}"))
+    });
+    let told: String = told.collect();
+    if told.is_empty() { told } else { format!("\n{told}") }
 }
 
 fn not_started(skipped: &[Ended<'_>], style: &Style) -> String {
@@ -203,7 +233,7 @@ pub(super) fn next_steps(plan: &Plan, report: &Report) -> Vec<String> {
     let done = if plan.destroy { "what is gone stays so" } else { "what is applied stays" };
     let has = |wanted: fn(&Outcome) -> bool| report.outcomes.iter().any(|(_, outcome)| wanted(outcome));
     let mut steps = Vec::new();
-    if has(|outcome| matches!(outcome, Outcome::Failed(_))) {
+    if has(|outcome| matches!(outcome, Outcome::Failed(_) | Outcome::RolledBack(_))) {
         steps.push(format!("mend what failed, then {again}: {done}, the rest follows"));
     } else if report.interrupted
         && !report.all_applied()
@@ -219,7 +249,7 @@ pub(super) fn next_steps(plan: &Plan, report: &Report) -> Vec<String> {
 
 /// The report and its plan as one document.
 pub fn report_json(plan: &Plan, report: &Report) -> Value {
-    let Report { outcomes, interrupted } = report;
+    let Report { outcomes, interrupted, notes } = report;
     let tally = Tally::of(report);
     json!({
         "format_version": FORMAT_VERSION,
@@ -229,9 +259,11 @@ pub fn report_json(plan: &Plan, report: &Report) -> Value {
         "summary": {
             "applied": report.applied(),
             "failed": tally.failed,
+            "rolled_back": tally.rolled_back,
             "skipped": tally.skipped,
             "unknown": tally.unknown,
         },
+        "notes": notes.iter().map(note_json).collect::<Vec<_>>(),
         "interrupted": interrupted,
     })
 }
@@ -239,9 +271,8 @@ pub fn report_json(plan: &Plan, report: &Report) -> Value {
 fn outcome_json(address: &Address, outcome: &Outcome) -> Value {
     match outcome {
         Outcome::Applied => json!({"address": address, "outcome": "applied"}),
-        Outcome::Failed(Failure { message, hints }) => {
-            json!({"address": address, "outcome": "failed", "message": message, "hints": hints})
-        }
+        Outcome::Failed(failure) => failure_json(address, "failed", failure),
+        Outcome::RolledBack(failure) => failure_json(address, "rolled_back", failure),
         Outcome::Skipped(why) => {
             let mut document =
                 json!({"address": address, "outcome": "skipped", "message": why_skipped(why).join("; ")});
@@ -257,6 +288,11 @@ fn outcome_json(address: &Address, outcome: &Outcome) -> Value {
         }
         Outcome::Unknown => json!({"address": address, "outcome": "unknown"}),
     }
+}
+
+fn failure_json(address: &Address, outcome: &str, failure: &Failure) -> Value {
+    let Failure { message, hints, log } = failure;
+    json!({"address": address, "outcome": outcome, "message": message, "hints": hints, "log": log})
 }
 
 fn service_json(service: Service<'_>) -> Value {

@@ -28,11 +28,11 @@ fn human(plan: &Plan) -> String {
 
 fn report(outcomes: Vec<(&str, Outcome)>) -> Report {
     let outcomes = outcomes.into_iter().map(|(at, outcome)| (address(at), outcome)).collect();
-    Report { outcomes, interrupted: false }
+    Report { outcomes, interrupted: false, ..Report::default() }
 }
 
 fn failed(message: &str, hint: &str) -> Outcome {
-    Outcome::Failed(Failure { message: message.into(), hints: vec![hint.into()] })
+    Outcome::Failed(Failure { message: message.into(), hints: vec![hint.into()], log: Vec::new() })
 }
 
 #[test]
@@ -478,16 +478,17 @@ fn full_plan() -> Plan {
 fn release() -> Release {
     Release {
         service: address("run_service/api"),
-        url: Some("https://api.example.com".into()),
         sha: Some("abc1234".into()),
         migrations: vec![Migration {
             job: address("run_job/migrate-shared"),
             source: "migrations.shared".into(),
             needs: vec![address("run_job/migrate-first")],
+            digest: "d".into(),
         }],
         health: Some(Health { path: "/health".into(), attempts: 10, interval: 2, successes: 3 }),
         smoke: vec![Smoke {
             name: "ready".into(),
+            service: "api".into(),
             method: "GET".into(),
             path: "/ready".into(),
             headers: BTreeMap::from([("x-key".into(), "not shown".into())]),
@@ -499,6 +500,8 @@ fn release() -> Release {
         }],
         unreachable: Some("its ingress is internal".into()),
         caller: Some("ci@p.iam.gserviceaccount.com".into()),
+        open: false,
+        opened_by: Some(address("run_grant/api")),
     }
 }
 
@@ -688,7 +691,7 @@ proptest! {
             delete("run_service/old", "delete", before.clone()),
         ]);
         plan.show_env = vec!["A".into()];
-        let everything = Report { outcomes: vec![(Address { kind: "k".into(), name: "n".into() }, Outcome::Applied)], interrupted: false };
+        let everything = Report { outcomes: vec![(Address { kind: "k".into(), name: "n".into() }, Outcome::Applied)], interrupted: false, ..Report::default() };
         let text = format!("{}{}", plan_json(&plan), report_json(&plan, &everything));
         let shown: Vec<_> = [&before, &after].iter().flat_map(|spec| {
             ["/env/A", "/sidecars/proxy/env/A"].map(|at| spec.pointer(at).and_then(Value::as_str).map(str::to_owned))

@@ -7,6 +7,7 @@
 mod agent_army;
 mod architecture;
 mod bad_input;
+mod bad_releases;
 mod blows;
 mod build;
 mod clients;

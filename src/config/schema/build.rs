@@ -71,4 +71,9 @@ pub(crate) struct ImageTagsKeys {
     #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"))]
     #[schemars(extend("errorMessage" = "a tag: letters, digits, dots, dashes and underscores, at most 128"))]
     pub(crate) deploy: Option<String>,
+    /// Tag that follows the image that serves: it moves last, once a release has the traffic. It may not be the same as `deploy`.
+    /// Default: none.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"))]
+    #[schemars(extend("errorMessage" = "a tag: letters, digits, dots, dashes and underscores, at most 128"))]
+    pub(crate) alias: Option<String>,
 }

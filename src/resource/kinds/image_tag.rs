@@ -1,7 +1,7 @@
 //! Tags on the images that serve (Artifact Registry v1), so that people see them and no cleanup deletes them.
 //!
 //! `PACKAGE:serving-ENV` follows the service whose key is PACKAGE once its rollout is done; whoever else runs an image
-//! of that package has a tag of its own, `serving-ENV.KEY`. Where tags are immutable none can follow anything; then what
+//! of that package has a tag of its own, `serving-ENV.KEY`. `PACKAGE:ALIAS` (`image_tags.alias`) follows it in the same way. Where tags are immutable none can follow anything; then what
 //! was pushed with a tag keeps it, and cleanup deletes only what has none.
 //!
 //! All tags of the registry are observed, and all images by their digests; what is not ours is read only for what it
@@ -16,6 +16,7 @@ use super::repository::{self, Repository};
 use super::run_job::RunJob;
 use super::run_service::RunService;
 use crate::config::Environment;
+use crate::config::model::Registry;
 use crate::gcp::{Gcp, GcpError, Tag};
 use crate::resource::{
     Address, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Owner, Place, Scope, Settle,
@@ -103,6 +104,32 @@ fn wanted(env: &Environment, facts: &Facts, user: &User) -> Option<(String, Stri
     Some((format!("{}:{tag}", image.package), digest))
 }
 
+/// The alias of each image that a service runs: of the service with the image's name, else of the first one that runs it.
+fn aliases(
+    env: &Environment,
+    facts: &Facts,
+    registry: &Registry,
+    alias: &str,
+) -> BTreeMap<String, Declared<Spec>> {
+    let mut found = BTreeMap::new();
+    let of_services = users(env, facts).into_iter().filter(|user| env.services.contains_key(&user.key));
+    for user in of_services {
+        let Some((tag, digest)) = wanted(env, facts, &user) else { continue };
+        let package = parts(&tag).0.to_owned();
+        let own = package == user.key;
+        let repository = registry.repository.clone();
+        let spec = Spec { repository, digest, uploaded: None, used_by: vec![user.address] };
+        let name = format!("{package}:{alias}");
+        let declared = Declared::new(&name, "image_tags.alias", spec);
+        if own {
+            found.insert(name, declared);
+        } else {
+            found.entry(name).or_insert(declared);
+        }
+    }
+    found
+}
+
 impl Kind for ImageTag {
     const NAME: &'static str = "image_tag";
     const API: &'static str = "artifactregistry.googleapis.com";
@@ -126,7 +153,13 @@ impl Kind for ImageTag {
             });
             declared.spec.used_by.push(user.address);
         }
+        let aliases = env.alias_tag.as_ref().map(|alias| aliases(env, facts, registry, alias));
+        found.extend(aliases.into_iter().flatten());
         found.into_values().collect()
+    }
+
+    fn intend(env: &Environment, facts: &mut Facts) {
+        facts.alias_tag.clone_from(&env.alias_tag);
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
@@ -187,7 +220,9 @@ impl Kind for ImageTag {
     }
 
     fn owner(observed: &Observed<Spec>, facts: &Facts) -> Owner {
-        if is_of(parts(&observed.name).1, &facts.own.environment) { Owner::Ours } else { Owner::Foreign }
+        let tag = parts(&observed.name).1;
+        let ours = is_of(tag, &facts.own.environment) || facts.alias_tag.as_deref() == Some(tag);
+        if ours { Owner::Ours } else { Owner::Foreign }
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {

@@ -5,11 +5,20 @@ use super::run_service::{self, RunService};
 use crate::config::Environment;
 use crate::config::model::Access;
 use crate::gcp::PolicyOf;
-use crate::resource::{Declared, Facts, Kind, Layer};
+use crate::resource::{Address, Declared, Facts, Kind, Layer};
 
 pub struct RunGrant;
 
 const INVOKER: &str = "roles/run.invoker";
+
+/// The grant that lets everybody call a service, by its Cloud Run name.
+pub fn public(service: &str, project: &str) -> Address {
+    Address { kind: <RunGrant as Grant>::NAME.to_owned(), name: everybody(service).name(project) }
+}
+
+fn everybody(service: &str) -> Spec {
+    Spec::new(service, INVOKER, "allUsers")
+}
 
 impl Grant for RunGrant {
     const NAME: &'static str = "run_grant";
@@ -28,7 +37,7 @@ impl Grant for RunGrant {
     fn declare(env: &Environment, _: &Facts) -> Vec<Declared<Spec>> {
         let public = env.services.iter().filter(|(_, service)| service.access == Access::Public);
         let declared = public.map(|(key, service)| {
-            let spec = Spec::new(&service.name, INVOKER, "allUsers");
+            let spec = everybody(&service.name);
             Declared::new(spec.name(&env.project.id), format!("services.{key}.allow_unauthenticated"), spec)
         });
         declared.collect()

@@ -14,6 +14,7 @@ use crate::view::fields::sides;
 use crate::view::grouping::{Detail, Entry, entries, reasons, waiting};
 use crate::view::human::note_in_words;
 use crate::view::redact::redacted;
+use crate::view::releases::releases;
 use crate::view::rows::{Wording, path};
 use crate::view::settings::{inline, settings};
 use crate::view::style::counted;
@@ -42,6 +43,14 @@ pub fn notes_section(plan: &Plan) -> Section {
         Item::line(&format!("about {kind}"), 5, &format!("{}{}", code(&address), after(&text)))
     });
     Section::new("Notes", items.collect())
+}
+
+/// What services go through before they get traffic.
+pub fn releases_section(plan: &Plan) -> Section {
+    let items = releases(plan).map(|(address, text)| {
+        Item::line("release", 4, &format!("{}: {}", code(&address.to_string()), prose(&text)))
+    });
+    Section::new("Releases", items.collect())
 }
 
 /// Text that follows a name and begins with what joins the two.

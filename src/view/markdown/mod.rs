@@ -44,6 +44,7 @@ fn plan_within(plan: &Plan, limit: usize) -> String {
     };
     let mut sections = vec![changes::waiting_section(plan)];
     sections.extend(changes::sections(plan, Wording::Plan));
+    sections.push(changes::releases_section(plan));
     sections.push(changes::notes_section(plan));
     assemble(&head(plan, &headline), &sections, limit)
 }
@@ -69,9 +70,11 @@ pub fn report_markdown(plan: &Plan, report: &Report) -> String {
     let steps = steps.iter().map(|step| Item::line("steps", 0, &prose(step))).collect();
     let mut sections = vec![
         Section::new("Failed", outcomes(&failed(report, grouped), 0)),
+        last_lines(report),
         Section::new("May be half done", half_done(report)),
         Section::new("Skipped", outcomes(&skipped(report, grouped), 1)),
         Section::new("Next", steps),
+        remarks(report),
         existing(plan, report),
     ];
     let planned = changes::sections(plan, Wording::Plan).into_iter();
@@ -102,13 +105,39 @@ fn head(plan: &Plan, headline: &str) -> String {
 fn outcomes(ended: &[Ended<'_>], rank: u8) -> Vec<Item> {
     let items = ended.iter().map(|ended| {
         let hints = ended.hints.iter().map(|hint| format!("hint: {hint}"));
-        let mut lines: Vec<_> = ended.reasons.iter().cloned().chain(hints).map(|line| prose(&line)).collect();
+        let back = ended.rolled_back.then(|| "rolled back".to_owned());
+        let mut lines: Vec<_> = back
+            .into_iter()
+            .chain(ended.reasons.iter().cloned())
+            .chain(hints)
+            .map(|line| prose(&line))
+            .collect();
         lines.extend(ended.others.as_ref().map(|others| format!("alike: {}", codes(others))));
         let (address, more) = (code(&ended.first.to_string()), ended.and_others());
         let item = Item::line(&ended.first.kind, rank, &format!("{address}{more}: {}", lines.join("<br>")));
         Item { count: ended.count, ..item }
     });
     items.collect()
+}
+
+/// What failed revisions said last.
+fn last_lines(report: &Report) -> Section {
+    let failed = report.outcomes.iter().filter_map(|(address, outcome)| match outcome {
+        Outcome::Failed(failure) | Outcome::RolledBack(failure) if !failure.log.is_empty() => {
+            let lines: Vec<_> = failure.log.iter().map(|line| code(line)).collect();
+            Some(Item::line("log", 0, &format!("{}:<br>{}", code(&address.to_string()), lines.join("<br>"))))
+        }
+        _ => None,
+    });
+    Section::new("Last lines", failed.collect())
+}
+
+/// What is worth knowing of what was applied.
+fn remarks(report: &Report) -> Section {
+    let told = report.notes.iter().map(|note| {
+        Item::line("note", 2, &format!("{}: {}", code(&note.address.to_string()), prose(&note.text)))
+    });
+    Section::new("Notes", told.collect())
 }
 
 fn half_done(report: &Report) -> Vec<Item> {

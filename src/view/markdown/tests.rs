@@ -166,14 +166,18 @@ fn drift_has_its_own_words() {
 
 #[test]
 fn a_report_says_what_failed_and_what_to_do() {
-    let failure = Failure { message: "permission denied".into(), hints: vec!["grant `roles/x`".into()] };
+    let failure = Failure {
+        message: "permission denied".into(),
+        hints: vec!["grant `roles/x`".into()],
+        log: Vec::new(),
+    };
     let outcomes = vec![
         (address("secret/database-url-dev"), Outcome::Failed(failure)),
         (address("run_service/worker-dev"), Outcome::Skipped(Skipped::Blocked("do a; do b".into()))),
         (address("run_service/api-dev"), Outcome::Applied),
         (address("run_grant/api-dev:invoker:allUsers"), Outcome::Unknown),
     ];
-    let text = report_markdown(&sample(), &Report { outcomes, interrupted: false });
+    let text = report_markdown(&sample(), &Report { outcomes, interrupted: false, ..Report::default() });
     let (own, _) = text.split_once("#### Planned").unwrap();
     insta::assert_snapshot!(own, @r"
     ### Not complete: applied 1, failed 1, skipped 1, unknown 1 (agent-army/dev)
@@ -487,9 +491,9 @@ proptest! {
         plan.place.region.clone_from(&names[1]);
         plan.place.ownership.environment.clone_from(&names[2]);
         plan.target.clone_from(&names[3]);
-        let failure = Failure { message: message.clone(), hints: vec![message.clone()] };
+        let failure = Failure { message: message.clone(), hints: vec![message.clone()], log: Vec::new() };
         let outcomes = plan.changes.iter().map(|change| (change.address.clone(), Outcome::Failed(failure.clone())));
-        let report = Report { outcomes: outcomes.collect(), interrupted: false };
+        let report = Report { outcomes: outcomes.collect(), interrupted: false, ..Report::default() };
         let refusals = plan.changes.iter().map(|change| Refusal {
             address: change.address.clone(),
             why: message.clone(),

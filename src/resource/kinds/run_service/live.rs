@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::spec::{NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, ServiceContainer, Spec};
+use super::releases::{self, Outcome};
+use super::spec::{COMPLETE, NEWEST_SERVES, NO_IAM_CHECK, ProbeSpec, READY, ServiceContainer, Spec};
 use super::{metrics, v2};
 use crate::gcp::GcpError;
 use crate::resource::kinds::container::live::{
@@ -28,6 +29,7 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         let name = container["name"].as_str().ok_or_else(|| reader.missing("name of a container"))?;
         Ok((name.to_owned(), container_spec(&reader, container, volumes)?))
     });
+    let (last_release, last_trouble) = last_release(doc);
     let mut spec = Spec {
         main: container_spec(&reader, main, volumes)?,
         sidecars: sidecars.collect::<Result<_, GcpError>>()?,
@@ -47,6 +49,9 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         image_replaces: doc["annotations"][IMAGE_REPLACES].as_str().map(str::to_owned),
         traffic: traffic(doc),
         newest_revision: newest_revision(doc),
+        last_release,
+        last_trouble,
+        migrations: Vec::new(),
     };
     metrics::recognize(&mut spec, &text_or(&main["name"], metrics::MAIN));
     Ok(spec)
@@ -145,6 +150,22 @@ fn traffic(doc: &Value) -> String {
     let mut serving: Vec<_> = serving.collect();
     serving.sort_unstable();
     if serving.is_empty() { "nothing".to_owned() } else { serving.join(", ") }
+}
+
+/// How the release of the newest revision ended, in a word and in a sentence.
+fn last_release(doc: &Value) -> (String, Option<String>) {
+    let newest = short(&doc["latestCreatedRevision"]);
+    let Some(record) = releases::of(doc, &newest) else { return (COMPLETE.to_owned(), None) };
+    let reason = record.reason.unwrap_or_else(|| "no reason is on record".to_owned());
+    let (word, trouble) = match record.outcome {
+        Outcome::Begun => ("cut off", format!("the release of {newest} was cut off; apply goes on with it")),
+        Outcome::Failed => ("failed", format!("the last release failed: {reason}; apply releases it again")),
+        Outcome::RolledBack => {
+            ("rolled back", format!("{newest} was rolled back: {reason}; apply releases it again"))
+        }
+        Outcome::Serving | Outcome::Other(_) => return (COMPLETE.to_owned(), None),
+    };
+    (word.to_owned(), Some(trouble))
 }
 
 fn newest_revision(doc: &Value) -> String {

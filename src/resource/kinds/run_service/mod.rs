@@ -2,7 +2,9 @@
 
 mod live;
 mod metrics;
+pub mod release;
 pub mod releases;
+pub mod revisions;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -12,17 +14,29 @@ mod write;
 use serde_json::{Value, json};
 
 pub use spec::Spec;
+pub use write::{all_traffic_to, serving, with_candidate};
+
+use releases::{Outcome, Record};
 
 use super::container::{self, documents};
 use super::{project_grant, secret, secret_grant, service_account};
 use crate::config::{Environment, host};
-use crate::gcp::{Gcp, GcpError, Service};
+use crate::gcp::{ErrorKind, Gcp, GcpError, Service};
 use crate::resource::{
     Address, Answers, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Place,
     RunningImage, Scope, Settle,
 };
 
 pub struct RunService;
+
+/// Tag of the revision that is being released: it is reached at a URL of its own and gets no traffic by that.
+pub const TAG: &str = "candidate";
+
+/// Most characters of a service's name and a tag together (Cloud Run, "Setting tags").
+pub const SERVICE_AND_TAG: usize = 46;
+
+/// How often a write of a release is made anew because somebody else wrote in between.
+const AMENDS: usize = 5;
 
 /// `projects/P/locations/R/services/NAME`.
 pub fn full_name(project: &str, region: &str, service: &str) -> String {
@@ -47,7 +61,9 @@ impl Kind for RunService {
     }
 
     fn references(_: &str, spec: &Spec) -> Vec<Address> {
-        container::needs(&spec.service_account, spec.secret_ids(), spec.images())
+        let mut needs = container::needs(&spec.service_account, spec.secret_ids(), spec.images());
+        needs.extend(spec.migrations.iter().cloned());
+        needs
     }
 
     fn answers(place: &Place, name: &str) -> Answers {
@@ -72,8 +88,9 @@ impl Kind for RunService {
     fn field_policy(pointer: &str) -> FieldPolicy {
         let field = pointer.trim_start_matches('/').split('/').next().unwrap_or_default();
         match field {
-            "traffic" => FieldPolicy::Traffic,
+            "traffic" | "last_release" => FieldPolicy::Traffic,
             "image_replaces" => FieldPolicy::Record,
+            "last_trouble" | "migrations" => FieldPolicy::Unseen,
             "v2" if !pointer.starts_with("/v2/template.") => FieldPolicy::InPlace,
             field if SERVICE_FIELDS.contains(&field) => FieldPolicy::InPlace,
             _ => FieldPolicy::Revision,
@@ -106,29 +123,35 @@ impl Kind for RunService {
             let instead_of = service.spec.image_replaces.clone();
             (service.name.clone(), RunningImage { image, instead_of })
         }));
+        facts.troubled.extend(
+            observed
+                .iter()
+                .filter_map(|service| Some((service.name.clone(), service.spec.last_trouble.clone()?))),
+        );
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
-        let doc = first(name, spec, place);
+        let mut doc = first(name, spec, place);
         let revision = revision(&doc).to_owned();
+        releases::put(&mut doc, begun(gcp, &revision, spec));
         let created = gcp.create_object::<Service>(&place.project, &place.region, name, doc).await;
         let full_name = full_name(&place.project, &place.region, name);
-        Ok(rollout(name, &ready(gcp, &full_name, &revision, created).await?))
+        Ok(rollout(name, ready(gcp, &full_name, name, &revision, created).await?))
     }
 
     async fn update(gcp: &Gcp, place: &Place, edit: Edit<'_, Spec>) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, edit.name);
         let (live, doc) = edited(gcp, place, &full_name, &edit).await?;
         if doc == live {
-            return Ok(rollout(edit.name, &live)); // only the traffic is to move
+            return Ok(rollout(edit.name, newest(&live).unwrap_or_default().to_owned())); // only the traffic is to move
         }
         let (body, mask) = write::patch(&live, &doc);
         let patched = gcp.patch_object::<Service>(&full_name, body, &mask).await;
-        let patched = ready(gcp, &full_name, revision(&doc), patched).await?;
-        if touches(&edit, FieldPolicy::Revision) || touches(&edit, FieldPolicy::Traffic) {
-            return Ok(rollout(edit.name, &patched));
+        if touches(&edit, FieldPolicy::Revision) {
+            return Ok(rollout(edit.name, ready(gcp, &full_name, edit.name, revision(&doc), patched).await?));
         }
-        Ok(Settle::Done)
+        let newest = newest(&patched?).unwrap_or_default().to_owned();
+        if touches(&edit, FieldPolicy::Traffic) { Ok(rollout(edit.name, newest)) } else { Ok(Settle::Done) }
     }
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
@@ -180,7 +203,9 @@ async fn edited(
     write::manage(&mut doc, edit.after, place, revises);
     if revises {
         write::name_revision(&mut doc, edit.name, live["generation"].as_str().unwrap_or_default());
-        doc["traffic"] = write::hold_traffic(&live, revision(&doc));
+        let revision = revision(&doc).to_owned();
+        doc["traffic"] = write::hold_traffic(&live, edit.name, &revision);
+        releases::put(&mut doc, begun(gcp, &revision, edit.after));
     }
     Ok((live, doc))
 }
@@ -189,55 +214,127 @@ fn touches(edit: &Edit<'_, Spec>, policy: FieldPolicy) -> bool {
     edit.fields.iter().any(|pointer| RunService::field_policy(pointer) == policy)
 }
 
-/// The service once its newest revision is ready. A revision that failed only because access that was granted a
-/// moment ago is not known yet is tried again under another name: Cloud Run never retries it.
+/// The record of a release that begins.
+fn begun(gcp: &Gcp, revision: &str, spec: &Spec) -> Record {
+    let image = &spec.main.common.image;
+    Record {
+        revision: revision.to_owned(),
+        digest: image.split_once('@').map_or(image.as_str(), |(_, digest)| digest).to_owned(),
+        sha: None,
+        who: gcp.actor().to_owned(),
+        when: gcp.timestamp(),
+        outcome: Outcome::Begun,
+        reason: None,
+        migrations: Vec::new(),
+        more: serde_json::Map::new(),
+    }
+}
+
+/// The name of the newest revision once Cloud Run has made up its mind about it, whatever it is: the rollout judges. A
+/// revision that failed only because access that was granted a moment ago is not known yet is tried again under another
+/// name: Cloud Run never retries it.
 async fn ready(
     gcp: &Gcp,
     full_name: &str,
-    revision: &str,
+    service: &str,
+    first: &str,
     mut outcome: Result<Value, GcpError>,
-) -> Result<Value, GcpError> {
+) -> Result<String, GcpError> {
     let mut patience = gcp.patience();
+    let mut revision = first.to_owned();
     for attempt in 2_u32.. {
         match outcome {
+            Ok(_) => return Ok(revision),
             Err(error) if gcp.access_is_on_its_way(&error) => {
                 patience.pause("granted access to take effect").await?;
             }
-            other => return other,
+            Err(error) if matches!(error.kind, ErrorKind::RevisionFailed { .. }) => return Ok(revision),
+            Err(error) => return Err(error),
         }
         let live = gcp.object::<Service>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
         let mut doc = live.clone();
-        doc["template"]["revision"] = write::renamed(revision, attempt).into();
-        doc["traffic"] = write::hold_traffic(&live, self::revision(&doc));
+        let next = write::renamed(first, attempt);
+        doc["template"]["revision"] = next.as_str().into();
+        doc["traffic"] = write::hold_traffic(&live, service, &next);
+        releases::rename(&mut doc, &revision, &next);
         let (body, mask) = write::patch(&live, &doc);
         outcome = gcp.patch_object::<Service>(full_name, body, &mask).await;
+        revision = next;
     }
-    outcome
+    Ok(revision)
 }
 
-/// Sends all traffic of a service to one of its revisions, by name. The last step of a rollout.
-pub async fn shift_traffic(gcp: &Gcp, place: &Place, service: &str, revision: &str) -> Result<(), GcpError> {
+/// The document of a service; an error when there is none.
+pub async fn document(gcp: &Gcp, place: &Place, service: &str) -> Result<Value, GcpError> {
     let full_name = full_name(&place.project, &place.region, service);
-    let live = gcp.object::<Service>(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))?;
-    if live::serves_only(&live, revision) {
-        return Ok(());
-    }
-    // Another run made a newer one meanwhile: taking the traffic back from it would undo that run.
-    if newest(&live) != Some(revision) {
-        return Err(GcpError::moved(&full_name));
-    }
-    let traffic = write::all_traffic_to(revision);
-    let body = json!({"name": live["name"], "etag": live["etag"], "traffic": traffic});
-    gcp.patch_object::<Service>(&full_name, body, &["traffic"]).await?;
-    Ok(())
+    gcp.object::<Service>(&full_name).await?.ok_or_else(|| GcpError::moved(&full_name))
 }
 
-fn rollout(service: &str, doc: &Value) -> Settle {
-    Settle::Rollout { service: service.to_owned(), revision: newest(doc).unwrap_or_default().to_owned() }
+/// Changes traffic and records of a service, which make no revision: reads it, lets `change` say what is to be, and writes
+/// that unless it is so already. Starts anew where somebody else wrote in between. Answers the service as it is then.
+///
+/// # Errors
+/// Those of `change`, and of Google. That the newest revision is not ready is none: it does not concern the write.
+pub async fn amend(
+    gcp: &Gcp,
+    place: &Place,
+    service: &str,
+    change: impl Fn(&mut Value) -> Result<(), GcpError> + Send + Sync,
+) -> Result<Value, GcpError> {
+    let full_name = full_name(&place.project, &place.region, service);
+    for again in 1.. {
+        let live = document(gcp, place, service).await?;
+        let mut doc = live.clone();
+        change(&mut doc)?;
+        let (body, mask) = write::patch(&live, &doc);
+        if mask.is_empty() {
+            return Ok(live);
+        }
+        match gcp.patch_object::<Service>(&full_name, body, &mask).await {
+            Err(error) if error.kind == ErrorKind::Conflict && again < AMENDS => {}
+            Err(error) if matches!(error.kind, ErrorKind::RevisionFailed { .. }) => break,
+            other => return other,
+        }
+    }
+    document(gcp, place, service).await
 }
 
-fn newest(doc: &Value) -> Option<&str> {
-    doc["latestCreatedRevision"].as_str().and_then(|name| name.rsplit('/').next())
+/// Whether the service sends everything to one of its revisions, and is asked to.
+pub fn serves_only(doc: &Value, revision: &str) -> bool {
+    live::serves_only(doc, revision)
+}
+
+/// Sends all traffic of a service to one of its revisions, by name, and says in its record that it serves.
+///
+/// # Errors
+/// When there is a newer revision: another run made it meanwhile, and taking the traffic back from it would undo that run.
+pub async fn shift_traffic(
+    gcp: &Gcp,
+    place: &Place,
+    service: &str,
+    revision: &str,
+    record: impl Fn(&mut Value) + Send + Sync,
+) -> Result<Value, GcpError> {
+    amend(gcp, place, service, |doc| {
+        if newest(doc) != Some(revision) {
+            return Err(GcpError::moved(doc["name"].as_str().unwrap_or(service)));
+        }
+        if !live::serves_only(doc, revision) {
+            doc["traffic"] = write::all_traffic_to(revision);
+        }
+        record(doc);
+        Ok(())
+    })
+    .await
+}
+
+fn rollout(service: &str, revision: String) -> Settle {
+    Settle::Rollout { service: service.to_owned(), revision }
+}
+
+/// Short name of the newest revision.
+pub fn newest(doc: &Value) -> Option<&str> {
+    Some(revisions::short(&doc["latestCreatedRevision"])).filter(|name| !name.is_empty())
 }
 
 fn revision(doc: &Value) -> &str {

@@ -63,6 +63,19 @@ pub enum Outcome {
     Other(String),
 }
 
+impl Outcome {
+    /// The word that stands in the record.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Begun => "begun",
+            Self::Serving => "serving",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Other(word) => word,
+        }
+    }
+}
+
 /// The records of a service's document, newest first, without those that cannot be read.
 pub fn read(doc: &Value) -> Vec<Record> {
     entries(doc).into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect()
@@ -85,16 +98,30 @@ pub fn put(doc: &mut Value, record: Record) {
 
 /// Says what became of the release of a revision; of one without a record nothing is said.
 pub fn conclude(doc: &mut Value, revision: &str, outcome: Outcome, reason: Option<&str>) {
-    let concluded = |entry: Value| match serde_json::from_value::<Record>(entry.clone()) {
-        Ok(record) if record.revision == revision => {
-            let reason = reason.map(str::to_owned);
-            let record = bounded(Record { outcome: outcome.clone(), reason, ..record });
-            serde_json::to_value(record).unwrap_or(entry)
+    amend(doc, revision, |record| {
+        record.outcome = outcome.clone();
+        record.reason = reason.map(str::to_owned);
+    });
+}
+
+/// The release goes on with a revision of another name.
+pub fn rename(doc: &mut Value, from: &str, to: &str) {
+    amend(doc, from, |record| to.clone_into(&mut record.revision));
+}
+
+/// Changes the record of a revision, if there is one.
+pub fn amend(doc: &mut Value, revision: &str, change: impl Fn(&mut Record)) {
+    let amended = |entry: Value| match serde_json::from_value::<Record>(entry.clone()) {
+        Ok(mut record) if record.revision == revision => {
+            change(&mut record);
+            serde_json::to_value(bounded(record)).unwrap_or(entry)
         }
         _ => entry,
     };
-    let entries = entries(doc).into_iter().map(concluded).collect();
-    write(doc, entries);
+    let entries: Vec<_> = entries(doc).into_iter().map(amended).collect();
+    if !entries.is_empty() {
+        write(doc, entries);
+    }
 }
 
 fn entries(doc: &Value) -> Vec<Value> {

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::metrics::{self, MetricsSpec};
-use super::{live, v2};
+use super::{live, release, v2};
 use crate::config::Environment;
 use crate::config::model::{self, Access, ProbeAction};
 use crate::resource::kinds::container::{ContainerSpec, Findings, VpcSpec, sorted, vpc};
 use crate::resource::kinds::{images, service_account};
-use crate::resource::{Declared, Facts};
+use crate::resource::{Address, Declared, Facts};
 
 /// Everything about a service that deployer manages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,14 @@ pub struct Spec {
     pub traffic: String,
     /// `ready`, or why the newest revision is not.
     pub newest_revision: String,
+    /// `complete`, or how the release of the newest revision ended instead.
+    pub last_release: String,
+    /// The same in a sentence; nothing for one that is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_trouble: Option<String>,
+    /// Jobs that its releases run first; the YAML alone knows them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<Address>,
 }
 
 /// A container with what only those of services have.
@@ -90,6 +98,7 @@ pub struct ProbeSpec {
 pub const NO_IAM_CHECK: &str = "no_iam_check";
 pub const NEWEST_SERVES: &str = "100% newest";
 pub const READY: &str = "ready";
+pub const COMPLETE: &str = "complete";
 
 impl Spec {
     /// Ids of the secrets that any container uses, with repetitions.
@@ -134,10 +143,15 @@ pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Ser
         image_replaces: chosen.replaces,
         traffic: NEWEST_SERVES.to_owned(),
         newest_revision: READY.to_owned(),
+        last_release: COMPLETE.to_owned(),
+        last_trouble: None,
+        migrations: release::migrations(env, key).into_iter().map(|migration| migration.job).collect(),
     };
     let mut declared = Declared::new(&service.name, format!("services.{key}"), spec);
     declared.refused = chosen.refused.or_else(|| service.metrics.as_ref().and_then(metrics::refusal));
-    findings.tell(declared.protected(service.protect))
+    let mut declared = findings.tell(declared.protected(service.protect));
+    declared.notes.extend(facts.troubled.get(&service.name).cloned());
+    declared
 }
 
 fn container(findings: &mut Findings<'_>, container: &model::Container) -> ServiceContainer {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::live;
 use super::metrics::{self, MetricsSpec};
-use super::spec::{NEWEST_SERVES, ProbeSpec, READY, ServiceContainer, Spec};
+use super::spec::{COMPLETE, NEWEST_SERVES, ProbeSpec, READY, ServiceContainer, Spec};
 use super::write;
 use super::{RunService, full_name, shift_traffic};
 use crate::gcp::{ErrorKind, Gcp, Options, Service};
@@ -120,6 +120,7 @@ prop_compose! {
             ingress: ingress.into(), access, labels, vpc,
             v2: audience.map(|a| ("customAudiences".to_owned(), json!([a]))).into_iter().collect(),
             image_replaces: None, traffic: NEWEST_SERVES.into(), newest_revision: READY.into(),
+            last_release: COMPLETE.into(), last_trouble: None, migrations: Vec::new(),
         }
     }
 }
@@ -247,8 +248,14 @@ fn traffic_is_held_by_name_while_a_candidate_starts() {
     let live = json!({"trafficStatuses": [
         {"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "revision": "x/revisions/api-1", "percent": 100},
         {"revision": "api-0", "tag": "old"}]});
-    assert_eq!(write::hold_traffic(&live, "api-2"), write::all_traffic_to("api-1"));
-    assert_eq!(write::hold_traffic(&json!({}), "api-2"), write::all_traffic_to("api-2"));
+    let held = write::all_traffic_to("api-1").as_array().unwrap().clone();
+    let with_candidate = write::with_candidate(held.clone(), "api", "api-2");
+    assert_eq!(with_candidate[1]["tag"], "candidate");
+    assert_eq!(with_candidate[1].get("percent"), None);
+    assert_eq!(write::hold_traffic(&live, "api", "api-2"), with_candidate);
+    assert_eq!(write::hold_traffic(&json!({}), "api", "api-2"), write::all_traffic_to("api-2"));
+    // There is no room for the tag.
+    assert_eq!(write::hold_traffic(&live, &"a".repeat(40), "api-2"), json!(held));
 }
 
 #[test]
@@ -313,7 +320,7 @@ async fn what_moved_since_the_plan_is_neither_deleted_nor_robbed_of_its_traffic(
     let spec = plain_spec();
     RunService::create(&gcp, &sandboxed(), "api", &spec).await.unwrap();
 
-    let late = shift_traffic(&gcp, &sandboxed(), "api", "api-00000000").await.unwrap_err();
+    let late = shift_traffic(&gcp, &sandboxed(), "api", "api-00000000", |_| {}).await.unwrap_err();
     assert_eq!(late.kind, ErrorKind::Conflict, "another run made the newest revision: {late}");
 
     let other = Spec { timeout: "1s".into(), ..spec.clone() };

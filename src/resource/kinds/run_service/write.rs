@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::live::IMAGE_REPLACES;
 use super::spec::{ProbeSpec, ServiceContainer, Spec};
-use super::{metrics, v2};
+use super::{SERVICE_AND_TAG, TAG, metrics, v2};
 use crate::config::model::Metrics;
 use crate::resource::Place;
 use crate::resource::kinds::container::write::{self, Volumes, list, set, set_or_remove, short_digest};
@@ -137,20 +137,31 @@ pub fn all_traffic_to(revision: &str) -> Value {
     json!([{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": revision, "percent": 100}])
 }
 
-/// Traffic that stays where it is, by revision name, while `candidate` starts. Where nothing serves yet
+/// Traffic that stays where it is, by revision name, while `candidate` starts behind a tag. Where nothing serves yet
 /// there is nothing to hold, and the candidate is the target.
-pub fn hold_traffic(live: &Value, candidate: &str) -> Value {
+pub fn hold_traffic(live: &Value, service: &str, candidate: &str) -> Value {
+    let held = serving(live);
+    if held.is_empty() { all_traffic_to(candidate) } else { with_candidate(held, service, candidate) }
+}
+
+/// Targets with the candidate behind its tag, without traffic; without a tag where the service's name leaves no room.
+pub fn with_candidate(mut targets: Vec<Value>, service: &str, candidate: &str) -> Value {
+    if service.len() + TAG.len() <= SERVICE_AND_TAG {
+        let kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
+        targets.push(json!({"type": kind, "revision": candidate, "tag": TAG}));
+    }
+    targets.into()
+}
+
+/// The targets that get traffic now, by revision name.
+pub fn serving(live: &Value) -> Vec<Value> {
     let statuses = live["trafficStatuses"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let held: Vec<_> = statuses
-        .iter()
-        .filter(|status| number(&status["percent"]) > 0)
-        .filter_map(|status| {
-            let revision = status["revision"].as_str()?.rsplit('/').next()?;
-            let kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
-            Some(json!({"type": kind, "revision": revision, "percent": status["percent"]}))
-        })
-        .collect();
-    if held.is_empty() { all_traffic_to(candidate) } else { held.into() }
+    let held = statuses.iter().filter(|status| number(&status["percent"]) > 0).filter_map(|status| {
+        let revision = status["revision"].as_str()?.rsplit('/').next()?;
+        let kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
+        Some(json!({"type": kind, "revision": revision, "percent": status["percent"]}))
+    });
+    held.collect()
 }
 
 /// The body and the mask that turn `live` into `doc`: whole top-level fields, because a mask cannot reach

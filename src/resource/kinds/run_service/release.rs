@@ -1,0 +1,85 @@
+//! How the YAML wants services to be released. Pure.
+
+use super::{RunService, SERVICE_AND_TAG, TAG};
+use crate::config::Environment;
+use crate::config::model::{Access, Service};
+use crate::plan::{Migration, Release};
+use crate::resource::kinds::run_job::RunJob;
+use crate::resource::kinds::{run_grant, service_account};
+use crate::resource::{Address, Facts};
+
+/// Fewest and most characters of what is taken for a commit in `--tag`.
+const SHA: std::ops::RangeInclusive<usize> = 7..=40;
+
+/// A release of each service, in the order of the files.
+pub fn declare(env: &Environment, facts: &Facts) -> Vec<Release> {
+    env.services.iter().map(|(key, service)| release(env, facts, key, service)).collect()
+}
+
+fn release(env: &Environment, facts: &Facts, key: &str, service: &Service) -> Release {
+    let deploy = env.github.as_ref().and_then(|github| github.identity.as_ref()?.deploy.as_ref());
+    let smoke = env.smoke.iter().filter(|smoke| smoke.service == key);
+    Release {
+        service: Address::of::<RunService>(&service.name),
+        sha: facts.release_tag.clone().filter(|tag| is_sha(tag)),
+        migrations: migrations(env, key),
+        health: service.health.clone(),
+        smoke: smoke.cloned().collect(),
+        unreachable: unreachable(service),
+        caller: deploy.map(|account| service_account::email(account, &env.project.id)),
+        open: match service.access {
+            Access::NoIamCheck | Access::Public => true,
+            Access::Private => false,
+        },
+        opened_by: (service.access == Access::Public)
+            .then(|| run_grant::public(&service.name, &env.project.id)),
+    }
+}
+
+fn is_sha(tag: &str) -> bool {
+    SHA.contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The jobs that the service's new revisions wait for, each after those that it needs.
+pub fn migrations(env: &Environment, key: &str) -> Vec<Migration> {
+    let wanted = env.migrations().into_iter();
+    let wanted = wanted.filter(|(_, job)| job.before.iter().any(|service| service == key));
+    let mut ordered: Vec<(&str, Migration)> = Vec::new();
+    for (own, job) in wanted {
+        let needs = ordered.iter().filter(|(done, _)| job.needs.iter().any(|need| need == done));
+        let migration = Migration {
+            job: Address::of::<RunJob>(&job.name),
+            source: job.path.clone(),
+            needs: needs.map(|(_, migration)| migration.job.clone()).collect(),
+            digest: String::new(),
+        };
+        ordered.push((own, migration));
+    }
+    ordered.into_iter().map(|(_, migration)| migration).collect()
+}
+
+/// Why deployer cannot ask the service for anything.
+fn unreachable(service: &Service) -> Option<String> {
+    if service.ingress != "all" {
+        return Some(format!("its ingress is `{}`, and deployer is outside", service.ingress));
+    }
+    if service.v2.as_ref().is_some_and(|patch| patch["defaultUriDisabled"] == true) {
+        return Some("it has no URL of its own (`defaultUriDisabled`)".to_owned());
+    }
+    if service.name.len() + TAG.len() > SERVICE_AND_TAG {
+        let most = SERVICE_AND_TAG - TAG.len();
+        return Some(format!("its name has more than {most} characters, which leaves no room for a tag"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_commits_are_commits() {
+        assert!(is_sha("abc1234") && is_sha(&"a".repeat(40)));
+        assert!(!is_sha("v1.2.3") && !is_sha("abc") && !is_sha(&"a".repeat(41)));
+    }
+}
