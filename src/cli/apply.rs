@@ -88,19 +88,10 @@ async fn apply_environment(args: &Args, global: &Global, out: &Out) -> Result<Ex
         return Err(CliError::user("--max-age is about saved plans, and this plan is made now"));
     }
     let session = Session::open(&args.subject, global, &args.reach, out).await?;
-    let result = beside_local_services(args, &session, out).await;
+    let work = plan_and_apply(&session, &args.selection, args.auto_approve, out);
+    let result = beside::local_services(&session, args.selection.layer, out, work).await;
     session.close().await;
     result
-}
-
-/// What `local.services` asks for runs as long as the apply does, unless it runs already.
-async fn beside_local_services(args: &Args, session: &Session, out: &Out) -> Result<Exit, CliError> {
-    let servers = beside::started(session, args.selection.layer, out).await?;
-    let applied = plan_and_apply(session, &args.selection, args.auto_approve, out).await;
-    let stopped = servers.stop().await;
-    let exit = applied?;
-    stopped?;
-    Ok(exit)
 }
 
 /// Builds what is missing, plans, shows, asks, and carries out.

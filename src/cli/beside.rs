@@ -14,9 +14,25 @@ impl From<LocalError> for CliError {
     }
 }
 
-/// Starts the servers that the environment asks for and that no other `deployer` runs, and delivers their URLs. Nothing
-/// where the session is not on the sandbox, nor for a layer that has no secrets.
-pub async fn started(session: &Session, layer: Option<Layer>, out: &Out) -> Result<Servers, CliError> {
+/// Does `work` beside the servers of the environment, which end with it. Nothing runs where the session is not on the
+/// sandbox.
+pub async fn local_services<T>(
+    session: &Session,
+    layer: Option<Layer>,
+    out: &Out,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let servers = started(session, layer, out).await?;
+    let done = work.await;
+    let stopped = servers.stop().await;
+    let done = done?;
+    stopped?;
+    Ok(done)
+}
+
+/// Starts the servers that the environment asks for and that no other `deployer` runs, and delivers their URLs, unless the
+/// layer has no secrets.
+async fn started(session: &Session, layer: Option<Layer>, out: &Out) -> Result<Servers, CliError> {
     if !session.connection.on_sandbox {
         return Ok(Servers::default());
     }

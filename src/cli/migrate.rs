@@ -2,10 +2,11 @@
 
 use super::carrying_out;
 use super::session::{Reach, Session};
-use super::{CliError, Exit, Global};
+use super::{CliError, Exit, Global, beside};
 use crate::apply::execution::{self, Said, Standing};
 use crate::config::model::Job;
 use crate::gcp::{ErrorKind, Gcp};
+use crate::resource::Layer;
 use crate::resource::Place;
 use crate::view::style::counted;
 use crate::view::{MigrationRow, MigrationState, MigrationsAnswer, Out};
@@ -34,7 +35,13 @@ pub struct Args {
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
-    let done = migrations(args, &session, out).await;
+    let work = migrations(args, &session, out);
+    let done = if args.status {
+        work.await
+    } else {
+        // What was delivered before still holds: a migration changes no secret.
+        beside::local_services(&session, Some(Layer::Release), out, work).await
+    };
     session.close().await;
     let answer = done?;
     out.migrations(&answer);

@@ -1,11 +1,12 @@
 //! `deployer run ENV JOB`: executes a job, follows its logs and ends with its status.
 
 use super::session::{Reach, Session};
-use super::{CliError, Exit, Global};
+use super::{CliError, Exit, Global, beside};
 use crate::apply::execution::{self, Said};
 use crate::config::Environment;
 use crate::config::model::Job;
 use crate::gcp::{ErrorKind, Run};
+use crate::resource::Layer;
 use crate::view::{Out, RunAnswer};
 
 /// Run a job, follow its logs and end with its status
@@ -36,7 +37,9 @@ pub struct Args {
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
-    let done = executed(args, &session, out).await;
+    // What was delivered before still holds: a run changes no secret.
+    let layer = Some(Layer::Release);
+    let done = beside::local_services(&session, layer, out, executed(args, &session, out)).await;
     session.close().await;
     let answer = done?;
     out.ran(&answer);

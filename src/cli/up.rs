@@ -61,7 +61,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         }
         Some(address) => {
             port.keep(address.port());
-            serve(&session, out).await
+            beside::local_services(&session, None, out, watched(&session, out)).await
         }
     };
     session.close().await;
@@ -84,18 +84,9 @@ fn lives_on_sandbox(args: &Args, root: &Path) -> Result<bool, CliError> {
         .hint(format!("rehearse it: deployer up {name} --sandbox")))
 }
 
-/// Starts, applies, and watches until it is asked to end. What was started ends with it.
-async fn serve(session: &Session, out: &Out) -> Result<Exit, CliError> {
-    let servers = beside::started(session, None, out).await?;
-    let result = watched(session, out).await;
-    let stopped = servers.stop().await;
-    let exit = result?;
-    stopped?;
-    Ok(exit)
-}
-
+/// Applies, and watches until it is asked to end.
 async fn watched(session: &Session, out: &Out) -> Result<Exit, CliError> {
-    let number = session.planner().project_number().await?;
+    let number = session.place().await?.project_number;
     let mut watch = Watch::new(session);
     let applied = apply::plan_and_apply(session, &Selection::default(), true, out).await?;
     if applied == Exit::Interrupted {

@@ -1,28 +1,27 @@
 //! What services say and which revisions serve, asked for again and again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::session::Session;
-use crate::gcp::{Gcp, GcpError, LogEntry, LogSource, Service};
+use crate::gcp::{Gcp, GcpError, LogSource, Service, Tail};
 use crate::view::Out;
 
 /// Time between two looks. On a sandbox they cost nothing.
 const EVERY: Duration = Duration::from_millis(500);
-/// An entry may come to light later than others of a later time.
-const LATE: SignedDuration = SignedDuration::from_secs(5);
 
-/// Services with their logs and revisions, and what was shown of them.
+/// Services and jobs with their logs and revisions, and what was shown of them.
 pub struct Watch {
     project: String,
     region: String,
-    /// Cloud Run's names, with the keys in the YAML.
+    /// Cloud Run's names of services, with the keys in the YAML.
     services: BTreeMap<String, String>,
-    since: Timestamp,
-    shown: BTreeSet<(Timestamp, String)>,
+    /// The same of services and jobs.
+    keys: BTreeMap<String, String>,
+    tails: Vec<Tail>,
     states: BTreeMap<String, String>,
     trouble: Option<String>,
 }
@@ -31,13 +30,22 @@ impl Watch {
     /// Shows what is said from now on.
     pub fn new(session: &Session) -> Self {
         let env = &session.env;
-        let services = env.services.iter().map(|(key, service)| (service.name.clone(), key.clone()));
+        let services: BTreeMap<_, _> =
+            env.services.iter().map(|(key, service)| (service.name.clone(), key.clone())).collect();
+        let jobs: BTreeMap<_, _> =
+            env.jobs.iter().map(|(key, job)| (job.name.clone(), key.clone())).collect();
+        let names = |keys: &BTreeMap<String, String>| keys.keys().cloned().collect::<Vec<_>>();
+        let sources = [LogSource::Services(names(&services)), LogSource::Jobs(names(&jobs))];
+        let there = [!services.is_empty(), !jobs.is_empty()];
+        let sources = sources.into_iter().zip(there).filter(|(_, there)| *there);
+        let tails = sources.map(|(source, _)| Tail::new(source, Some(Timestamp::now()))).collect();
+        let keys = services.clone().into_iter().chain(jobs).collect();
         Self {
             project: env.project.id.clone(),
             region: env.region.clone(),
-            services: services.collect(),
-            since: Timestamp::now(),
-            shown: BTreeSet::new(),
+            services,
+            keys,
+            tails,
             states: BTreeMap::new(),
             trouble: None,
         }
@@ -61,43 +69,23 @@ impl Watch {
     }
 
     async fn look(&mut self, gcp: &Gcp, out: &Out) -> Result<(), GcpError> {
-        if self.services.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<_> = self.services.keys().cloned().collect();
-        for entry in self.entries(gcp, names).await? {
-            let key = self.services.get(&entry.owner).map_or(entry.owner.as_str(), String::as_str);
-            out.service_says(key, self.width(), &entry);
+        let width = self.keys.values().map(|key| key.chars().count()).max().unwrap_or_default();
+        for tail in &mut self.tails {
+            for entry in tail.news(gcp, &self.project, &self.region).await? {
+                let key = self.keys.get(&entry.owner).map_or(entry.owner.as_str(), String::as_str);
+                out.says(key, width, &entry);
+            }
         }
         for live in gcp.list_objects::<Service>(&self.project, &self.region).await? {
             let name = live["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
             let Some((name, key)) = self.services.get_key_value(name) else { continue };
             let state = state(&live);
             if self.states.get(name) != Some(&state) {
-                out.service_is(key, self.width(), &state);
+                out.service_is(key, width, &state);
                 self.states.insert(name.clone(), state);
             }
         }
         Ok(())
-    }
-
-    /// The entries that were not shown yet.
-    async fn entries(&mut self, gcp: &Gcp, names: Vec<String>) -> Result<Vec<LogEntry>, GcpError> {
-        let source = LogSource::Services(names);
-        let found = gcp.entries_since(&self.project, &self.region, &source, self.since).await?;
-        let id = |entry: &LogEntry| (entry.time, entry.id.clone());
-        let new: Vec<_> = found.into_iter().filter(|entry| !self.shown.contains(&id(entry))).collect();
-        self.shown.extend(new.iter().map(id));
-        if let Some(newest) = self.shown.last().map(|(time, _)| *time) {
-            self.since = self.since.max(newest.saturating_sub(LATE).unwrap_or(newest));
-            let since = self.since;
-            self.shown.retain(|(time, _)| *time >= since);
-        }
-        Ok(new)
-    }
-
-    fn width(&self) -> usize {
-        self.services.values().map(|key| key.chars().count()).max().unwrap_or_default()
     }
 }
 

@@ -66,7 +66,7 @@ fn agent_army_is_read_as_written() {
     let place = environment.sources.find("services.api.min_instances").unwrap();
     assert_eq!((place.file.to_str().unwrap(), place.line), ("environments/production.yaml", 8));
     let probe = api.main.startup_probe.as_ref().unwrap();
-    assert_eq!((probe.period_seconds, probe.timeout_seconds, probe.failure_threshold), (10, 5, 12));
+    assert_eq!((probe.period_seconds, probe.timeout_seconds, probe.failure_threshold), (1, 1, 120));
     assert_eq!(api.main.liveness_probe.as_ref().unwrap().period_seconds, 10);
     let dev = load(root(), "dev", &Inputs::default()).unwrap().environment;
     assert_eq!(dev.target, model::Target::Sandbox);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use super::logs;
 use super::out::Out;
 use super::report::services;
 use super::style::{Tone, printable};
@@ -26,7 +27,7 @@ impl Out {
         }
         let Some(sandbox) = sandbox else {
             let name = &plan.place.ownership.environment;
-            return self.text(&format!("Nothing runs now. `deployer up {name}` serves them until Ctrl-C.\n"));
+            return self.text(&format!("not running: deployer up {name}\n"));
         };
         let urls = services.iter().filter_map(|service| service.url.as_deref());
         let urls: Vec<_> = urls.map(|url| here(url, sandbox)).collect();
@@ -61,14 +62,12 @@ impl Out {
         self.status("Ending what runs. Data stay in .deployer/sandbox until `deployer sandbox reset`.");
     }
 
-    /// One entry of a service's log, `width` columns for the services' names.
-    pub fn service_says(&self, service: &str, width: usize, entry: &LogEntry) {
+    /// One entry of the log of a service or job, `width` columns for their names.
+    pub fn says(&self, service: &str, width: usize, entry: &LogEntry) {
         let style = self.style();
-        let tone = match entry.severity.as_str() {
-            "WARNING" => Tone::Warning,
-            "ERROR" | "CRITICAL" | "ALERT" | "EMERGENCY" => Tone::Error,
-            _ if entry.own => Tone::Plain,
-            _ => Tone::Faint,
+        let tone = match logs::tone(&entry.severity) {
+            Tone::Plain if !entry.own => Tone::Faint,
+            tone => tone,
         };
         let mut text = String::new();
         for line in entry.text.lines() {
@@ -123,7 +122,7 @@ mod tests {
     #[test]
     fn each_line_of_a_log_bears_the_name_of_its_service() {
         let (out, stdout, _) = captured::out(Format::Human);
-        out.service_says("api", 6, &entry("ERROR", "one\ntwo\u{1b}[2J"));
+        out.says("api", 6, &entry("ERROR", "one\ntwo\u{1b}[2J"));
         out.service_is("worker", 6, "w-1 serves");
         insta::assert_snapshot!(stdout.text(), @r"
         api    | one

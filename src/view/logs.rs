@@ -40,7 +40,8 @@ pub(super) fn entry_json(entry: &LogEntry) -> Value {
     })
 }
 
-fn tone(severity: &str) -> Tone {
+/// How lines of a severity look.
+pub(super) fn tone(severity: &str) -> Tone {
     match severity {
         "WARNING" => Tone::Warning,
         "ERROR" | "CRITICAL" | "ALERT" | "EMERGENCY" => Tone::Error,
