@@ -41,7 +41,7 @@ const JOB: &[&str] = &["build", "buckets", "cloud_sql", "image_target", "prune"]
 const VOLUME: &[&str] = &["bucket"];
 const GITHUB: &[&str] = &["workflows", "environments"];
 const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
-const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group"];
+const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group", "on_failure"];
 const SMOKE: &[&str] = &["url", "from", "version"];
 
 impl Level {

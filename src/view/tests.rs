@@ -534,11 +534,12 @@ fn what_a_smoke_check_sends_is_not_told() {
 
 #[test]
 fn every_key_of_the_report_is_documented_and_no_other() {
-    let report = report(vec![
+    let mut report = report(vec![
         ("secret/a", failed("no", "hint")),
         ("run_service/api", Outcome::Applied),
         ("secret/b", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
     ]);
+    report.notes.push(note("run_service/api", "was not judged"));
     let found = emitted(&report_json(&full_plan(), &report));
     let own = found.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
     assert_eq!(own, documented("The report of apply"));
