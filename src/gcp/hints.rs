@@ -146,6 +146,7 @@ fn role_for(wanted: &str) -> &'static str {
         "iam" if reads || does(&["getIamPolicy"]) => "roles/iam.serviceAccountViewer",
         "iam" if does(&["getOpenIdToken"]) => "roles/iam.serviceAccountOpenIdTokenCreator",
         "iam" => "roles/iam.serviceAccountAdmin",
+        "iamcredentials" => "roles/iam.serviceAccountOpenIdTokenCreator",
         "logging" => "roles/logging.viewer",
         "serviceusage" if reads => "roles/serviceusage.serviceUsageViewer",
         "serviceusage" => "roles/serviceusage.serviceUsageAdmin",
