@@ -336,7 +336,7 @@ fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
 
     What exists now:
       service agent-army-api-dev  https://agent-army-api-dev-123456789012.us-central1.run.app
-    The sandbox does not run containers yet: these URLs do not answer.
+    Nothing keeps running on the sandbox after this: these URLs do not answer.
     ");
     let mut real = service_plan();
     real.target = "google".into();
