@@ -20,6 +20,8 @@ pub enum Exit {
     RolledBack,
     /// 130: the user pressed Ctrl-C.
     Interrupted,
+    /// The exit status of a job that was run.
+    Job(u8),
 }
 
 impl Exit {
@@ -30,6 +32,7 @@ impl Exit {
             Self::Pending => 2,
             Self::RolledBack => 3,
             Self::Interrupted => 130,
+            Self::Job(status) => status,
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Executions of jobs: started, waited for by their own resource while their logs are told, and judged. And migrations,
 //! of which a release runs each once.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::gcp::{ErrorKind, Gcp, GcpError, Job, LogEntry, LogSource, Run};
+use crate::gcp::{ErrorKind, Gcp, GcpError, Job, LogEntry, LogSource, Run, Tail};
 use crate::resource::Place;
 use crate::resource::kinds::run_job;
 
@@ -65,8 +64,6 @@ const ANNOTATION: &str = "deployer/release";
 
 /// Looks for log lines after an execution has ended: they can be read some seconds after they were written.
 const LAST_LOOKS: u32 = 5;
-/// Entries of about the same time can come later than their neighbours.
-const LATE: SignedDuration = SignedDuration::from_secs(10);
 /// Looks in a row that may fail for passing troubles; each was repeated by the client already.
 const TROUBLES: u32 = 10;
 
@@ -154,7 +151,7 @@ pub async fn run(gcp: &Gcp, place: &Place, job: &str, run: &Run, said: &Said) ->
 /// # Errors
 /// When it cannot be seen; then it goes on unseen.
 pub async fn follow(gcp: &Gcp, place: &Place, execution: &str, said: &Said) -> Result<Execution, GcpError> {
-    let mut tail = Tail::of(execution, said);
+    let mut told = Told::of(execution, said);
     let mut patience = gcp.patience().endless();
     let mut troubles = 0;
     let ended = loop {
@@ -162,11 +159,11 @@ pub async fn follow(gcp: &Gcp, place: &Place, execution: &str, said: &Said) -> R
             Ok(Some(doc)) => {
                 troubles = 0;
                 let seen = Execution::read(&doc);
-                tail.begin(seen.created);
+                told.tail.begin(seen.created);
                 if seen.state != State::Running {
                     break seen;
                 }
-                tail.look(gcp, place).await;
+                told.look(gcp, place).await;
                 patience.pause(&progress(&doc)).await?;
             }
             Ok(None) => return Err(gone(execution)),
@@ -179,7 +176,7 @@ pub async fn follow(gcp: &Gcp, place: &Place, execution: &str, said: &Said) -> R
     };
     let mut patience = gcp.patience();
     for _ in 0..LAST_LOOKS {
-        tail.look(gcp, place).await;
+        told.look(gcp, place).await;
         patience.pause("its last lines").await?;
     }
     with_ending(gcp, execution, ended).await
@@ -208,47 +205,34 @@ fn progress(doc: &Value) -> String {
     }
 }
 
-/// What of an execution's logs has been told.
-struct Tail<'a> {
-    source: LogSource,
-    since: Option<Timestamp>,
-    told: BTreeSet<(Timestamp, String)>,
+/// The log of an execution, as far as it has been told.
+struct Told<'a> {
+    tail: Tail,
     said: &'a Said,
     unreadable: bool,
 }
 
-impl<'a> Tail<'a> {
+impl<'a> Told<'a> {
     fn of(execution: &str, said: &'a Said) -> Self {
         let job = execution.split("/executions/").next().unwrap_or_default();
         let source =
             LogSource::Execution { job: last(job).to_owned(), execution: last(execution).to_owned() };
-        Self { source, since: None, told: BTreeSet::new(), said, unreadable: false }
-    }
-
-    fn begin(&mut self, created: Option<Timestamp>) {
-        self.since = self.since.or(created);
+        Self { tail: Tail::new(source, None), said, unreadable: false }
     }
 
     /// Tells what is new. Logs that cannot be read are told once, and stop nothing.
     async fn look(&mut self, gcp: &Gcp, place: &Place) {
-        let Some(since) = self.since.filter(|_| !self.unreadable) else { return };
-        let entries = match gcp.entries_since(&place.project, &place.region, &self.source, since).await {
-            Ok(entries) => entries,
-            Err(error) if error.is_passing() => return,
+        if self.unreadable {
+            return;
+        }
+        match self.tail.news(gcp, &place.project, &place.region).await {
+            Ok(entries) => entries.iter().for_each(|entry| (self.said)(entry)),
+            Err(error) if error.is_passing() => {}
             Err(error) => {
                 self.unreadable = true;
                 gcp.tell(&error.to_string());
-                return;
-            }
-        };
-        let Some(newest) = entries.iter().map(|entry| entry.time).max() else { return };
-        for entry in &entries {
-            if self.told.insert((entry.time, entry.id.clone())) {
-                (self.said)(entry);
             }
         }
-        self.since = Some(newest.checked_sub(LATE).unwrap_or(since).max(since));
-        self.told.retain(|(time, _)| Some(*time) >= self.since);
     }
 }
 
@@ -293,11 +277,13 @@ pub async fn migrate(
 /// The executions of a job for a release, newest first.
 async fn of_release(gcp: &Gcp, job: &str, digest: &str) -> Result<Vec<Value>, GcpError> {
     let mut found = gcp.executions(job).await?;
-    found.retain(|execution| {
-        let whole = &execution["annotations"][ANNOTATION];
-        execution["labels"][LABEL] == label(digest) && (whole.is_null() || whole == digest)
-    });
+    found.retain(|execution| is_of(execution, digest));
     Ok(found)
+}
+
+fn is_of(execution: &Value, digest: &str) -> bool {
+    let whole = &execution["annotations"][ANNOTATION];
+    execution["labels"][LABEL] == label(digest) && (whole.is_null() || whole == digest)
 }
 
 fn label(digest: &str) -> &str {
@@ -343,30 +329,39 @@ async fn marked(gcp: &Gcp, job: &str, digest: &str) -> Result<Value, GcpError> {
     gcp.patch_object::<Job>(job, doc, &[]).await
 }
 
-/// The digest that a job's migration is known by: that of the release it was marked with last, or of its template, which
-/// says what runs.
-pub fn digest_of(job: &Value) -> String {
-    match job["template"]["annotations"][ANNOTATION].as_str() {
-        Some(digest) => digest.to_owned(),
-        None => hex::encode(Sha256::digest(job["template"]["template"].to_string().as_bytes())),
-    }
+/// How the migration of a job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is known by: the digest of the release that marked the job last, or of what the job runs where no release
+    /// has marked it as it is.
+    pub digest: String,
+    /// Its newest execution for that.
+    pub newest: Option<Execution>,
 }
 
-/// The executions of a job (Cloud Run name) for what it is known by, newest first, and the digest of that; `None` when
-/// there is no such job.
+/// How the migration of a job (Cloud Run name) stands; `None` when there is no such job.
 ///
 /// # Errors
-/// Where they cannot be read.
-pub async fn migrations_of(
-    gcp: &Gcp,
-    place: &Place,
-    job: &str,
-) -> Result<Option<(String, Option<Execution>)>, GcpError> {
+/// Where that cannot be read.
+pub async fn standing(gcp: &Gcp, place: &Place, job: &str) -> Result<Option<Standing>, GcpError> {
     let full_name = run_job::full_name(&place.project, &place.region, job);
-    let Some(doc) = gcp.object::<Job>(&full_name).await? else { return Ok(None) };
-    let digest = digest_of(&doc);
-    let newest = of_release(gcp, &full_name, &digest).await?.first().map(Execution::read);
-    Ok(Some((digest, newest)))
+    let (doc, executions) = futures::try_join!(gcp.object::<Job>(&full_name), gcp.executions(&full_name))?;
+    Ok(doc.map(|doc| stands(&doc, &executions)))
+}
+
+fn stands(job: &Value, executions: &[Value]) -> Standing {
+    let newest = |digest: &str| executions.iter().find(|execution| is_of(execution, digest));
+    let image = |task: &Value| task["containers"][0]["image"].clone();
+    let task = &job["template"]["template"];
+    if let Some(digest) = job["template"]["annotations"][ANNOTATION].as_str() {
+        let newest = newest(digest);
+        if newest.is_none_or(|newest| image(&newest["template"]) == image(task)) {
+            return Standing { digest: digest.to_owned(), newest: newest.map(Execution::read) };
+        }
+    }
+    let digest = hex::encode(Sha256::digest(task.to_string().as_bytes()));
+    let newest = newest(&digest).map(Execution::read);
+    Standing { digest, newest }
 }
 
 fn failed_now(job: &str, ended: &Execution) -> GcpError {
@@ -462,11 +457,23 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_known_by_its_release_or_else_by_what_it_runs() {
-        let job = |image: &str| json!({"template": {"template": {"containers": [{"image": image}]}}});
-        assert_ne!(digest_of(&job("a")), digest_of(&job("b")));
-        let mut marked = job("a");
-        marked["template"]["annotations"][ANNOTATION] = json!("f00");
-        assert_eq!(digest_of(&marked), "f00");
+    fn a_migration_is_known_by_its_release_or_else_by_what_it_runs() {
+        let job = |image: &str, mark: Option<&str>| {
+            let mut job = json!({"template": {"template": {"containers": [{"image": image}]}}});
+            if let Some(mark) = mark {
+                job["template"]["annotations"][ANNOTATION] = json!(mark);
+            }
+            job
+        };
+        let own = |image: &str| stands(&job(image, None), &[]).digest;
+        assert_ne!(own("a"), own("b"));
+        let done = json!({"name": "x", "labels": {LABEL: "f00"}, "annotations": {ANNOTATION: "f00"},
+            "template": {"containers": [{"image": "a"}]}});
+        let found = stands(&job("a", Some("f00")), std::slice::from_ref(&done));
+        assert_eq!((found.digest.as_str(), found.newest.is_some()), ("f00", true));
+        // Another image came without a release: what was run is not what is there.
+        let found = stands(&job("b", Some("f00")), &[done]);
+        assert_eq!((found.digest, found.newest), (own("b"), None));
+        assert_eq!(stands(&job("b", Some("f00")), &[]).digest, "f00", "a release that has not run it yet");
     }
 }

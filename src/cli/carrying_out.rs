@@ -38,7 +38,19 @@ fn approved(connection: &Connection, plan: &Plan, given: bool, out: &Out) -> Res
         (_, false) => (format!("Apply these changes to {name}? Only `yes` is accepted: "), "yes"),
     };
     let verb = if plan.destroy { "destroy" } else { "apply" };
-    match out.ask(&question) {
+    ask(out, &question, expected, verb)
+}
+
+/// Asks for a yes, unless it was given or nothing can be broken.
+pub fn confirmed(connection: &Connection, question: &str, given: bool, out: &Out) -> Result<(), CliError> {
+    if given || connection.on_sandbox {
+        return Ok(());
+    }
+    ask(out, &format!("{question} Only `yes` is accepted: "), "yes", "go on")
+}
+
+fn ask(out: &Out, question: &str, expected: &str, verb: &str) -> Result<(), CliError> {
+    match out.ask(question) {
         Answer::Text(text) if text.trim() == expected => Ok(()),
         Answer::Text(_) => Err(CliError::user("not approved: nothing was changed")),
         Answer::NobodyThere => Err(CliError::user("nobody can be asked here: nothing was changed")

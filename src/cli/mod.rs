@@ -8,13 +8,17 @@ mod completions;
 mod destroy;
 mod drift;
 mod interrupts;
+mod logs;
+mod migrate;
 mod plan;
 mod plan_file;
+mod run;
 mod sandbox;
 mod schema;
 mod secrets;
 mod session;
 mod show;
+mod status;
 mod tenants;
 mod validate;
 
@@ -69,6 +73,10 @@ enum Verb {
     Drift(drift::Args),
     Destroy(destroy::Args),
     Build(build::Args),
+    Status(status::Args),
+    Logs(logs::Args),
+    Run(run::Args),
+    Migrate(migrate::Args),
     Validate(validate::Args),
     Schema(schema::Args),
     Secrets(secrets::Args),
@@ -105,6 +113,10 @@ async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Drift(args) => drift::run(&args, global, out).await,
         Verb::Destroy(args) => destroy::run(&args, global, out).await,
         Verb::Build(args) => build::run(&args, global, out).await,
+        Verb::Status(args) => status::run(&args, global, out).await,
+        Verb::Logs(args) => logs::run(&args, global, out).await,
+        Verb::Run(args) => run::run(&args, global, out).await,
+        Verb::Migrate(args) => migrate::run(&args, global, out).await,
         Verb::Validate(args) => validate::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,

@@ -1,7 +1,7 @@
 //! What the verbs have in common: the environment, a way to its target (`Connection`), and a plan.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
@@ -16,7 +16,7 @@ use crate::plan::{self, Plan, Purpose};
 use crate::planner::{Planner, Release};
 use crate::resource::kinds::images;
 use crate::resource::registry::Registry;
-use crate::resource::{Address, Layer};
+use crate::resource::{Address, Layer, Ownership, Place};
 use crate::view::Out;
 
 /// The variable that stands in for `--endpoint`.
@@ -167,8 +167,16 @@ impl Connection {
             actor: actor(),
             ..Options::default()
         };
-        let out = out.clone();
-        let gcp = Gcp::connect(options).await?.telling(Arc::new(move |text: &str| out.status(text)));
+        let (out, last) = (out.clone(), Mutex::new(String::new()));
+        // What takes long is told again and again in the same words.
+        let tell = move |text: &str| {
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if *last != text {
+                text.clone_into(&mut last);
+                out.status(text);
+            }
+        };
+        let gcp = Gcp::connect(options).await?.telling(Arc::new(tell));
         let (registry, interrupts) = (Registry::standard(), global.interrupts.clone());
         Ok(Self { registry, gcp, target: aim.to_string(), interrupts, on_sandbox, embedded })
     }
@@ -233,6 +241,27 @@ impl Session {
             number: self.number,
             target: &self.connection.target,
         }
+    }
+
+    /// Where everything of the environment is. Asks for the project's number only where nobody said it.
+    pub async fn place(&self) -> Result<Place, CliError> {
+        let project_number = match self.number {
+            Some(number) => number,
+            None => self.planner().project_number().await?,
+        };
+        let ownership = Ownership::new(&self.env.system, &self.env.name);
+        let (project, region) = (self.env.project.id.clone(), self.env.region.clone());
+        Ok(Place { project, project_number, region, ownership })
+    }
+
+    /// The sandbox runs in this very process, and ends with it.
+    pub fn on_own_sandbox(&self) -> bool {
+        self.connection.embedded.is_some()
+    }
+
+    /// What is said of such a sandbox.
+    pub fn not_running(&self) -> String {
+        format!("not running: deployer up {}", self.env.name)
     }
 
     /// Observes everything at once and compares it with what is declared.

@@ -30,6 +30,7 @@ pub(crate) mod scalars;
 mod schema;
 mod shape;
 mod tree;
+mod work;
 
 #[cfg(test)]
 mod golden;

@@ -3,7 +3,9 @@
 //! Google takes sixty of these requests a minute in a project (quota "read requests"), and an entry can be read some seconds
 //! after it was written.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::api::{Api, Method};
@@ -142,6 +144,48 @@ impl Gcp {
     }
 }
 
+/// Entries of about the same time can be readable later than their neighbours.
+const LATE: SignedDuration = SignedDuration::from_secs(10);
+
+/// Logs from a time on, each entry once.
+#[derive(Debug)]
+pub struct Tail {
+    source: LogSource,
+    since: Option<Timestamp>,
+    told: BTreeSet<(Timestamp, String)>,
+}
+
+impl Tail {
+    /// Without a time there is nothing new until [`Tail::begin`] says one.
+    pub fn new(source: LogSource, since: Option<Timestamp>) -> Self {
+        Self { source, since, told: BTreeSet::new() }
+    }
+
+    /// Where it begins, unless it has begun.
+    pub fn begin(&mut self, since: Option<Timestamp>) {
+        self.since = self.since.or(since);
+    }
+
+    /// Entries that were shown otherwise.
+    pub fn know(&mut self, entries: &[LogEntry]) {
+        self.told.extend(entries.iter().map(|entry| (entry.time, entry.id.clone())));
+    }
+
+    /// What has become readable since the last call, in the order of their times.
+    pub async fn news(&mut self, gcp: &Gcp, project: &str, region: &str) -> Result<Vec<LogEntry>, GcpError> {
+        let Some(since) = self.since else { return Ok(Vec::new()) };
+        let mut entries = gcp.entries_since(project, region, &self.source, since).await?;
+        let newest = entries.iter().map(|entry| entry.time).max();
+        entries.retain(|entry| self.told.insert((entry.time, entry.id.clone())));
+        if let Some(late) = newest.and_then(|newest| newest.checked_sub(LATE).ok()) {
+            let since = since.max(late);
+            self.told.retain(|(time, _)| *time >= since);
+            self.since = Some(since);
+        }
+        Ok(entries)
+    }
+}
+
 fn list(project: &str, filter: String, order: &str, size: usize, token: Option<&str>) -> Request {
     let mut body = json!({
         "resourceNames": [format!("projects/{project}")],
@@ -277,6 +321,25 @@ mod tests {
         let filter = server.requests()[0].json()["filter"].as_str().unwrap().to_owned();
         assert!(filter.ends_with("timestamp>=\"2026-11-21T10:00:00.5Z\""), "{filter}");
         assert!(filter.contains("labels.\"run.googleapis.com/execution_name\"=\"m-x\""), "{filter}");
+    }
+
+    #[tokio::test]
+    async fn a_tail_tells_each_entry_once_and_late_ones_too() {
+        let page = |entries: Vec<Value>| Answer::json(200, json!({ "entries": entries }));
+        let server = Server::start(vec![
+            page(vec![entry(20, "a"), entry(40, "c")]),
+            page(vec![entry(35, "b"), entry(40, "c")]),
+        ])
+        .await;
+        let gcp = server.gcp().await;
+        let mut tail = Tail::new(api(), None);
+        assert!(tail.news(&gcp, "p", "l").await.unwrap().is_empty(), "it has not begun");
+        tail.begin("2026-11-21T10:00:00Z".parse().ok());
+        assert_eq!(tail.news(&gcp, "p", "l").await.unwrap().len(), 2);
+        let late = tail.news(&gcp, "p", "l").await.unwrap();
+        assert_eq!((late.len(), late[0].text.as_str()), (1, "b"));
+        let filter = server.requests()[1].json()["filter"].as_str().unwrap().to_owned();
+        assert!(filter.ends_with("timestamp>=\"2026-11-21T10:00:30Z\""), "{filter}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use error::{ErrorKind, GcpError};
 pub use executions::Run;
 pub(crate) use google_cloud_run_v2::model::{Job, Service};
 pub use identities::{Identity, is_deleted};
-pub use logging::{LogEntry, LogSource};
+pub use logging::{LogEntry, LogSource, Tail};
 pub(crate) use objects::Object as RunObject;
 pub use operation::Patience;
 pub use payload::Payload;

@@ -28,6 +28,17 @@ pub fn error_human(error: &CliError, style: &Style) -> String {
     }
 }
 
+/// The same in one line, without what to do about it.
+pub fn error_line(error: &CliError) -> String {
+    match error {
+        CliError::User { message, .. } | CliError::Refused { message, .. } => message.clone(),
+        CliError::Google(error) => error.to_string(),
+        CliError::Plan(error) => error.to_string(),
+        CliError::Interrupted { perhaps_changed } => interrupted(*perhaps_changed).to_owned(),
+        CliError::Config(found) => found.to_string(),
+    }
+}
+
 /// The same as `{"format_version", "error": {"message", "hints", ...}}`.
 pub fn error_json(error: &CliError) -> Value {
     match error {

@@ -4,6 +4,7 @@ mod live;
 mod metrics;
 pub mod release;
 pub mod releases;
+pub mod revisions;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -334,7 +335,7 @@ fn rollout(service: &str, revision: String) -> Settle {
 
 /// Short name of the newest revision.
 pub fn newest(doc: &Value) -> Option<&str> {
-    doc["latestCreatedRevision"].as_str().and_then(|name| name.rsplit('/').next())
+    Some(revisions::short(&doc["latestCreatedRevision"])).filter(|name| !name.is_empty())
 }
 
 fn revision(doc: &Value) -> &str {

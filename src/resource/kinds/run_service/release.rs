@@ -42,18 +42,11 @@ fn is_sha(tag: &str) -> bool {
 
 /// The jobs that the service's new revisions wait for, each after those that it needs.
 pub fn migrations(env: &Environment, key: &str) -> Vec<Migration> {
-    let mut left: Vec<_> = env
-        .jobs
-        .iter()
-        .filter(|(_, job)| job.migration && job.before.iter().any(|service| service == key))
-        .collect();
-    let mut ordered: Vec<(&String, Migration)> = Vec::new();
-    // No circle gets past validation; what would be left of one keeps its order.
-    while !left.is_empty() {
-        let waits = |needs: &[String]| needs.iter().any(|need| left.iter().any(|(other, _)| *other == need));
-        let at = left.iter().position(|(_, job)| !waits(&job.needs)).unwrap_or_default();
-        let (own, job) = left.remove(at);
-        let needs = ordered.iter().filter(|(done, _)| job.needs.contains(done));
+    let wanted = env.migrations().into_iter();
+    let wanted = wanted.filter(|(_, job)| job.before.iter().any(|service| service == key));
+    let mut ordered: Vec<(&str, Migration)> = Vec::new();
+    for (own, job) in wanted {
+        let needs = ordered.iter().filter(|(done, _)| job.needs.iter().any(|need| need == done));
         let migration = Migration {
             job: Address::of::<RunJob>(&job.name),
             source: job.path.clone(),

@@ -63,6 +63,19 @@ pub enum Outcome {
     Other(String),
 }
 
+impl Outcome {
+    /// The word that stands in the record.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Begun => "begun",
+            Self::Serving => "serving",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Other(word) => word,
+        }
+    }
+}
+
 /// The records of a service's document, newest first, without those that cannot be read.
 pub fn read(doc: &Value) -> Vec<Record> {
     entries(doc).into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect()
