@@ -60,6 +60,23 @@ pub fn asked(args: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
     Some(ExitCode::from(2))
 }
 
+/// Every process below this one. Only Linux tells; elsewhere the process group has to do.
+pub(crate) fn descendants(above: u32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut todo = vec![above.to_string()];
+    while let Some(process) = todo.pop() {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            for child in children.split_whitespace() {
+                found.extend(child.parse::<i32>());
+                todo.push(child.to_owned());
+            }
+        }
+    }
+    found
+}
+
 #[cfg(unix)]
 mod unix {
     use std::io::Read as _;
@@ -74,7 +91,7 @@ mod unix {
     use nix::unistd::Pid;
     use serde_json::{Value, json};
 
-    use super::Orders;
+    use super::{Orders, descendants};
 
     /// How often memory is looked at.
     const LOOK: Duration = Duration::from_millis(100);
@@ -149,7 +166,7 @@ mod unix {
 
     /// Ends whatever has left the process group.
     fn sweep() {
-        while let children = descendants()
+        while let children = descendants(std::process::id())
             && !children.is_empty()
         {
             for child in children {
@@ -160,23 +177,6 @@ mod unix {
         }
     }
 
-    /// Every process below the guard. Only Linux tells; elsewhere the process group has to do.
-    fn descendants() -> Vec<i32> {
-        let mut found = Vec::new();
-        let mut todo = vec![std::process::id().to_string()];
-        while let Some(process) = todo.pop() {
-            let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { continue };
-            for thread in threads.flatten() {
-                let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-                for child in children.split_whitespace() {
-                    found.extend(child.parse::<i32>());
-                    todo.push(child.to_owned());
-                }
-            }
-        }
-        found
-    }
-
     /// Bytes of memory that the processes below the guard have resident.
     fn resident() -> u64 {
         let of = |process: &i32| {
@@ -184,7 +184,7 @@ mod unix {
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
             line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
         };
-        descendants().iter().filter_map(of).sum::<u64>() * 1024
+        descendants(std::process::id()).iter().filter_map(of).sum::<u64>() * 1024
     }
 }
 

@@ -178,12 +178,6 @@ impl Rollout<'_> {
                 Err(error) if error.is_refusal() && self.gcp.granted_lately() => {
                     patience.pause("granted access to take effect").await?;
                 }
-                Err(error) if error.is_refusal() => {
-                    let role = "roles/iam.serviceAccountOpenIdTokenCreator";
-                    return Err(error.with_hint(format!(
-                        "{role} on {caller} lets you call the candidate of a private service as that account"
-                    )));
-                }
                 other => return other,
             }
         }

@@ -42,7 +42,7 @@ const VOLUME: &[&str] = &["bucket"];
 const GITHUB: &[&str] = &["workflows", "environments"];
 const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
 const LOCAL_SERVICE: &[&str] = &["ports", "env", "data", "health", "one_shot"];
-const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group"];
+const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group", "on_failure"];
 const SMOKE: &[&str] = &["url", "from", "version"];
 
 impl Level {

@@ -336,7 +336,7 @@ fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
 
     What exists now:
       service agent-army-api-dev  https://agent-army-api-dev-123456789012.us-central1.run.app
-    The sandbox does not run containers yet: these URLs do not answer.
+    Nothing keeps running on the sandbox after this: these URLs do not answer.
     ");
     let mut real = service_plan();
     real.target = "google".into();
@@ -534,11 +534,12 @@ fn what_a_smoke_check_sends_is_not_told() {
 
 #[test]
 fn every_key_of_the_report_is_documented_and_no_other() {
-    let report = report(vec![
+    let mut report = report(vec![
         ("secret/a", failed("no", "hint")),
         ("run_service/api", Outcome::Applied),
         ("secret/b", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
     ]);
+    report.notes.push(note("run_service/api", "was not judged"));
     let found = emitted(&report_json(&full_plan(), &report));
     let own = found.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
     assert_eq!(own, documented("The report of apply"));

@@ -21,7 +21,17 @@ services:
 
 const MANIFEST: &str = "[package]\nname = \"tiny\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
 const LOCK: &str = "version = 4\n\n[[package]]\nname = \"tiny\"\nversion = \"0.1.0\"\n";
-const MAIN: &str = "fn main() {\n    println!(\"hello\");\n}\n";
+/// Answers every request on the port that it is told.
+const MAIN: &str = r#"use std::io::{Read, Write};
+fn main() {
+    let port: u16 = std::env::var("PORT").unwrap().parse().unwrap();
+    for stream in std::net::TcpListener::bind(("127.0.0.1", port)).unwrap().incoming() {
+        let mut stream = stream.unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+    }
+}
+"#;
 const IMAGE: &str = "us-central1-docker.pkg.dev/agent-army-example/shop/api";
 
 const REPOSITORY: &str =

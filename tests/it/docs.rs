@@ -133,6 +133,7 @@ async fn every_command_is_in_the_readme() {
 async fn every_flag_of_the_readme_exists() {
     let mut known = String::new();
     for verb in [
+        "up",
         "plan",
         "apply",
         "show",

@@ -280,7 +280,7 @@ async fn plain_apply_runs_the_database_as_long_as_it_needs_it() {
     assert!(plan.stdout.contains("secret_value/database-url-dev  version 1 (local)"), "{plan}");
     let done = deployer(&place, "apply dev").ok().await;
     assert!(done.stderr.contains("into secret/database-url-dev as version 1"), "{done}");
-    assert!(done.stdout.contains("not running: deployer up dev\n"), "{done}");
+    assert!(done.stdout.contains("after this: `deployer up dev` serves"), "{done}");
     let homes = place.sandbox_state().join("local");
     assert!(private_servers::Home::claim(&homes, "dev-db").unwrap().is_some(), "somebody still has it");
     // Planning starts nothing, and a second apply has nothing to deliver.

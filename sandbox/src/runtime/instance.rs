@@ -44,6 +44,10 @@ impl Instance {
         launch.env.insert("PORT".to_owned(), port.number.to_string());
         let (source, memory) = (launch.source.clone(), launch.memory);
         machine.logs.platform(&source, "INFO", "Starting new instance.", machine.now());
+        for sidecar in &serving.sidecars {
+            let text = format!("Sandbox: the container '{sidecar}' beside the main one is not started.");
+            machine.logs.platform(&source, "WARNING", &text, machine.now());
+        }
         let probe = |value| Probe::read(value, serving.port, port.number);
         let startup = probe(&serving.startup);
         let (liveness, readiness) = (probe(&serving.liveness), probe(&serving.readiness));
@@ -58,7 +62,7 @@ impl Instance {
         let outcome = tokio::select! {
             biased;
             ended = instance.process.ended() => Err(instance.ended_early(&ended, &startup)),
-            probed = startup.until_success(machine.options.second) => probed.map_err(|why| Self::not_healthy(&startup, &why)),
+            probed = startup.until_success(machine.options.second) => probed.map_err(|why| instance.not_healthy(&startup, &why)),
         };
         match outcome {
             Ok(()) => {
@@ -96,8 +100,16 @@ impl Instance {
         format!("The container {} {before}.", ended.words(self.memory))
     }
 
-    fn not_healthy(startup: &Probe, why: &str) -> String {
-        let mend = "It may listen on another port, or need more time than its startup probe gives it.";
+    fn not_healthy(&self, startup: &Probe, why: &str) -> String {
+        let slow = "It may need more time than its startup probe gives it.";
+        let mend = match self.process.ports() {
+            Some(ports) if ports.is_empty() => format!("It listens on no port. {slow}"),
+            Some(ports) if !ports.contains(&startup.port) => {
+                let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+                format!("It listens on port {} instead.", ports.join(", "))
+            }
+            _ => slow.to_owned(),
+        };
         match startup.ask {
             Ask::Tcp => format!(
                 "The container started but did not listen on the port that the variable PORT={} names: {why}. {mend}",

@@ -10,6 +10,7 @@ pub(crate) mod front;
 mod grpc;
 pub mod image;
 mod instance;
+mod listening;
 pub(crate) mod logs;
 mod machine;
 pub(crate) mod metadata;

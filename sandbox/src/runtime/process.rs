@@ -1,6 +1,6 @@
 //! One process of an instance: put into a folder of its own, started below a guard, heard, and ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::Machine;
 use super::image::{self, Image};
+use super::listening;
 use super::logs::Source;
 use crate::guard::Orders;
 use crate::server::lock;
@@ -148,6 +149,8 @@ pub(crate) struct Process {
     /// Closing it tells the guard to end the instance.
     pipe: Mutex<Option<ChildStdin>>,
     ended: watch::Receiver<Option<Ended>>,
+    /// The process id of its guard.
+    guard: u32,
 }
 
 impl Process {
@@ -196,7 +199,7 @@ impl Process {
         #[cfg(unix)]
         guard.process_group(0);
         let mut guard = spawn(guard).await?;
-        let pipe = guard.stdin.take();
+        let (pipe, id) = (guard.stdin.take(), guard.id().unwrap_or_default());
         let mut readers = Vec::new();
         readers.extend(
             guard
@@ -222,7 +225,12 @@ impl Process {
             drop(alive);
             let _ = tell.send(Some(Ended::read(&said)));
         });
-        Ok(Self { pipe: Mutex::new(pipe), ended })
+        Ok(Self { pipe: Mutex::new(pipe), ended, guard: id })
+    }
+
+    /// The ports that it listens on, where the system tells.
+    pub(crate) fn ports(&self) -> Option<BTreeSet<u16>> {
+        listening::ports(self.guard)
     }
 
     /// Resolves when the process, and all that it started, has ended.

@@ -52,10 +52,12 @@ pub(crate) struct SmokeKeys {
     /// Headers of the request. Never a secret: they stand in plans.
     pub(crate) headers: Option<Named<String>>,
     /// Body of the request: text, or anything else to be sent as JSON. Never a secret.
+    #[schemars(extend("type" = ["string", "number", "boolean", "object", "array"]))]
     pub(crate) body: Option<Value>,
     /// Status of the answer, or a list of those that will do. Default: `200`.
     pub(crate) expect: Option<Expect>,
     /// What the answer has to have in it as JSON: objects may have more fields.
+    #[schemars(extend("type" = ["string", "number", "boolean", "object", "array"]))]
     pub(crate) json: Option<Value>,
     /// Text that the answer has to have in it.
     pub(crate) text: Option<String>,

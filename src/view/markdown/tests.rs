@@ -204,7 +204,7 @@ fn a_report_says_what_failed_and_what_to_do() {
     #### What exists now
 
     * `api-dev`: <https://api-dev-123456789012.us-central1.run.app>
-    * The sandbox does not run containers yet: these URLs do not answer.
+    * Nothing keeps running on the sandbox after this: these URLs do not answer.
     ");
 }
 

@@ -36,7 +36,9 @@ impl Cloud {
     /// In memory, a free port, and the project of this repository's environments.
     pub fn options() -> Options {
         let projects = vec![ProjectSeed { id: PROJECT.to_owned(), number: Some(PROJECT_NUMBER) }];
-        Options { projects, ..Options::default() }
+        let guard = Some(env!("CARGO_BIN_EXE_deployer").into());
+        let runtime = gcp_sandbox::runtime::Options { guard, ..gcp_sandbox::runtime::Options::default() };
+        Options { projects, runtime, ..Options::default() }
     }
 
     pub async fn start(options: Options) -> Self {

@@ -33,6 +33,8 @@ pub(crate) struct Serving {
     pub(crate) startup: Value,
     pub(crate) liveness: Value,
     pub(crate) readiness: Value,
+    /// Names of containers beside it, which the sandbox does not start.
+    pub(crate) sidecars: Vec<String>,
 }
 
 /// The container that gets the requests of a revision, or the only one of a task.
@@ -40,6 +42,12 @@ fn main_container(template: &Value) -> &Value {
     let containers = list(template, "containers");
     let serving = containers.iter().find(|container| !list(container, "ports").is_empty());
     serving.or(containers.first()).unwrap_or(&Value::Null)
+}
+
+/// Instances share the machine's ports, so that containers beside the main one would meet those of other instances.
+fn sidecars(template: &Value, main: &Value) -> Vec<String> {
+    let beside = list(template, "containers").iter().filter(|container| !std::ptr::eq(*container, main));
+    beside.map(|container| text(container, "name").to_owned()).collect()
 }
 
 /// What runs for `template`, which belongs to the service or job `owner`; `None` for a stand-in. `name` is the full name
@@ -87,6 +95,7 @@ pub(crate) fn serving(world: &World, revision: &str) -> Result<Serving, Failure>
         startup: container["startupProbe"].clone(),
         liveness: container["livenessProbe"].clone(),
         readiness: container["readinessProbe"].clone(),
+        sidecars: sidecars(doc, container),
     })
 }
 

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::stage::{PARENT, Stage, is_alive, stage};
 
-fn job(mode: &str, more: &Value) -> Value {
+fn job(mode: &str, further: &Value) -> Value {
     let mut template =
         json!({"maxRetries": 0, "containers": [{"image": "app", "env": [{"name": "MODE", "value": mode}]}]});
-    template.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    template.as_object_mut().unwrap().extend(further.as_object().cloned().unwrap_or_default());
     json!({"template": {"template": template}})
 }
 

@@ -55,6 +55,7 @@ async fn a_process_that_listens_elsewhere_fails_the_revision() {
     let (ready, _) = failure_of(with(app("wrong-port"), "startupProbe", quick_tcp())).await;
     let message = ready["message"].as_str().unwrap();
     assert!(message.contains("did not listen on the port") && message.contains("listening"), "{message}");
+    assert!(message.contains("It listens on port ") && message.contains(" instead."), "{message}");
 }
 
 #[tokio::test]
@@ -62,6 +63,7 @@ async fn a_process_that_hangs_fails_the_revision() {
     let (ready, _) = failure_of(with(app("hang"), "startupProbe", quick_tcp())).await;
     let message = ready["message"].as_str().unwrap();
     assert!(message.contains("waiting for a lock"), "{message}");
+    assert!(message.contains("It listens on no port."), "{message}");
 }
 
 #[tokio::test]

@@ -156,7 +156,8 @@ impl Kind for RunService {
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, name);
-        let is_planned = |live: &_| Ok(live::spec(live)? == *spec);
+        // How its last release ended says nothing about what is deleted.
+        let is_planned = |live: &_| Ok(live::spec(live)?.with_record_of(spec) == *spec);
         documents::delete::<Service>(gcp, place, &full_name, is_planned).await?;
         Ok(Settle::Done)
     }

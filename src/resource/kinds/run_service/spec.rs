@@ -50,6 +50,7 @@ pub struct Spec {
     /// `ready`, or why the newest revision is not.
     pub newest_revision: String,
     /// `complete`, or how the release of the newest revision ended instead.
+    #[serde(default = "complete")]
     pub last_release: String,
     /// The same in a sentence; nothing for one that is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +101,17 @@ pub const NEWEST_SERVES: &str = "100% newest";
 pub const READY: &str = "ready";
 pub const COMPLETE: &str = "complete";
 
+fn complete() -> String {
+    COMPLETE.to_owned()
+}
+
 impl Spec {
+    /// The same as if its last release had ended as the other one's.
+    pub fn with_record_of(self, other: &Self) -> Self {
+        let Self { last_release, last_trouble, .. } = other.clone();
+        Self { last_release, last_trouble, ..self }
+    }
+
     /// Ids of the secrets that any container uses, with repetitions.
     pub fn secret_ids(&self) -> impl Iterator<Item = &str> {
         let containers = std::iter::once(&self.main).chain(self.sidecars.values());
