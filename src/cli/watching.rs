@@ -70,11 +70,14 @@ impl Watch {
 
     async fn look(&mut self, gcp: &Gcp, out: &Out) -> Result<(), GcpError> {
         let width = self.keys.values().map(|key| key.chars().count()).max().unwrap_or_default();
+        let mut entries = Vec::new();
         for tail in &mut self.tails {
-            for entry in tail.news(gcp, &self.project, &self.region).await? {
-                let key = self.keys.get(&entry.owner).map_or(entry.owner.as_str(), String::as_str);
-                out.says(key, width, &entry);
-            }
+            entries.extend(tail.news(gcp, &self.project, &self.region).await?);
+        }
+        entries.sort_by_key(|entry| entry.time);
+        for entry in entries {
+            let key = self.keys.get(&entry.owner).map_or(entry.owner.as_str(), String::as_str);
+            out.says(key, width, &entry);
         }
         for live in gcp.list_objects::<Service>(&self.project, &self.region).await? {
             let name = live["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default();

@@ -27,7 +27,9 @@ impl Out {
         }
         let Some(sandbox) = sandbox else {
             let name = &plan.place.ownership.environment;
-            return self.text(&format!("Nothing keeps running on the sandbox after this: `deployer up {name}` serves these URLs.\n"));
+            return self.text(&format!(
+                "Nothing keeps running on the sandbox after this: `deployer up {name}` serves these URLs.\n"
+            ));
         };
         let urls = services.iter().filter_map(|service| service.url.as_deref());
         let urls: Vec<_> = urls.map(|url| here(url, sandbox)).collect();

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{Run, Workplace};
+use crate::support::{Run, Workplace, repository};
 
 const BASE: &str = r#"deployer: v1
 environment: base
@@ -59,8 +60,8 @@ fn main() {
 }
 "#;
 
-/// What comes comes much sooner, also on a busy machine.
-const EVENTUALLY: Duration = Duration::from_mins(3);
+/// What comes comes much sooner; tenant-api may have to be compiled first.
+const EVENTUALLY: Duration = Duration::from_mins(20);
 
 fn place() -> Workplace {
     Workplace::with(&[
@@ -181,11 +182,15 @@ fn port_of(url: &str) -> u16 {
     url.rsplit(':').next().unwrap().parse().unwrap()
 }
 
-/// The answer to `GET /`, as a browser gets it: names below `localhost` are this machine. A grant takes a moment to be seen.
-async fn answer(url: &str) -> Answer {
+/// A client that resolves the URL's host as a browser does: names below `localhost` are this machine.
+fn client(url: &str) -> reqwest::Client {
     let host = url.strip_prefix("http://").unwrap().split(':').next().unwrap();
     let here = ([127, 0, 0, 1], port_of(url)).into();
-    let client = reqwest::Client::builder().no_proxy().resolve(host, here).build().unwrap();
+    reqwest::Client::builder().no_proxy().resolve(host, here).build().unwrap()
+}
+
+/// The answer with 200. A grant takes a moment to be seen, and until then there is 403.
+async fn until_answered(client: &reqwest::Client, url: &str) -> String {
     let mut asked = tokio::time::interval(Duration::from_millis(20));
     let asking = async {
         loop {
@@ -197,7 +202,11 @@ async fn answer(url: &str) -> Answer {
             assert_eq!(answer.status(), 403, "{}", answer.text().await.unwrap());
         }
     };
-    let text = timeout(EVENTUALLY, asking).await.unwrap();
+    timeout(EVENTUALLY, asking).await.unwrap()
+}
+
+async fn answer(url: &str) -> Answer {
+    let text = until_answered(&client(url), &format!("{url}/")).await;
     let mut words = text.split(' ');
     let mut word = || words.next().unwrap().to_owned();
     Answer { process: word().parse().unwrap(), word: word(), database: word() }
@@ -348,4 +357,51 @@ async fn command_runs_in_place_of_an_image() {
 fn open_to_all(folder: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The way from one folder to another, both absolute.
+fn way(from: &Path, to: &Path) -> String {
+    let up = from.components().skip(1).map(|_| "..");
+    let down = to.components().skip(1).map(|part| part.as_os_str().to_str().unwrap());
+    up.chain(down).collect::<Vec<_>>().join("/")
+}
+
+/// What README shows first: this repository's own `dev`, that is tenant-api, built here. What was compiled before is kept in
+/// the target folder of these tests.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_dev_of_this_repository_comes_up() {
+    let place = Workplace::empty();
+    for name in ["base", "dev"] {
+        let file = format!("environments/{name}.yaml");
+        place.write(&file, &std::fs::read_to_string(repository().join(&file)).unwrap());
+    }
+    let context = way(&place.root().canonicalize().unwrap(), repository());
+    let build = "build: {builder: cargo, package: tenant-api,";
+    place.edit("environments/base.yaml", build, &format!("{build} context: \"{context}\","));
+    let target = Path::new(env!("CARGO_BIN_EXE_deployer")).parent().unwrap().parent().unwrap();
+    let run = deployer(&place, &format!("up dev --port {}", free_port())).env("CARGO_TARGET_DIR", target);
+    let mut up = Up::start(&run);
+    let url = up.url().await;
+    let (client, asked) = (client(&url), format!("{url}/health/ready"));
+    let ready = until_answered(&client, &asked).await;
+    up.says(" serves").await;
+    // README shows what is shown.
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let shown = |after: &str| readme.split(after).nth(1).unwrap().split("```").next().unwrap().to_owned();
+    for line in shown("$ cargo run -- up dev\n").lines().filter(|line| *line != "...") {
+        let line = line.replace(":8787", &format!(":{}", port_of(&url)));
+        // Revisions are named after what is in them.
+        let line = line.split("-dev-da000fd9").next().unwrap();
+        assert!(up.seen.contains(line), "{line:?} of README is not in:\n{}", up.seen);
+    }
+    assert!(shown("/health/ready\n").starts_with(&format!("{ready}\n")), "{ready}");
+    // The schemas are there: a tenant can be made, and asks for a login.
+    let tenants = client.post(format!("{url}/api/v1/tenants")).json(&json!({"slug": "acme", "name": "Acme"}));
+    let made = tenants.send().await.unwrap();
+    assert_eq!(made.status(), 201, "{}", made.text().await.unwrap());
+    let done = deployer(&place, "plan dev --detailed-exitcode").env("CARGO_TARGET_DIR", target).ok().await;
+    assert!(done.stdout.contains("No changes. dev matches its YAML."), "{done}");
+    up.signal("-INT");
+    assert_eq!(up.ended().await, 0);
+    forget(&place).await;
 }
