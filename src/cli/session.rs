@@ -206,6 +206,31 @@ pub struct Session {
 impl Session {
     /// Loads the environment and connects to its target; starts the sandbox when that is the target.
     pub async fn open(name: &str, global: &Global, reach: &Reach, out: &Out) -> Result<Self, CliError> {
+        let (mut session, needs_number) = Self::begin(name, global, reach, out).await?;
+        if needs_number {
+            let number = session.planner().project_number().await?;
+            let inputs = Inputs { project_number: Some(number), ..Inputs::default() };
+            session.env = config::load(&session.root, name, &inputs)?.environment;
+            session.others = self::others(&session.root, name, Some(number))?;
+            session.number = Some(number);
+            session.settle();
+        }
+        Ok(session)
+    }
+
+    /// The same without a request: where the YAML uses the project's number and does not say it, values lack it. For verbs
+    /// that need names only, and no time to lose.
+    pub async fn open_at_once(
+        name: &str,
+        global: &Global,
+        reach: &Reach,
+        out: &Out,
+    ) -> Result<Self, CliError> {
+        Ok(Self::begin(name, global, reach, out).await?.0)
+    }
+
+    /// The session, and whether the YAML needs the project's number and does not say it.
+    async fn begin(name: &str, global: &Global, reach: &Reach, out: &Out) -> Result<(Self, bool), CliError> {
         let root = root(global)?;
         let mut loaded = config::load(&root, name, &Inputs::default())?;
         let aim = Aim::of(reach, &loaded.environment)?;
@@ -218,18 +243,17 @@ impl Session {
         let others = others(&root, name, project.number)?;
         let number = project.number;
         let reach = reach.words();
+        let needs_number = loaded.needs_project_number;
         let mut session = Self { connection, env: loaded.environment, number, reach, root, others };
-        if loaded.needs_project_number {
-            let number = session.planner().project_number().await?;
-            let inputs = Inputs { project_number: Some(number), ..Inputs::default() };
-            session.env = config::load(&session.root, name, &inputs)?.environment;
-            session.others = self::others(&session.root, name, Some(number))?;
-            session.number = Some(number);
+        session.settle();
+        Ok((session, needs_number))
+    }
+
+    /// A rehearsal is on the sandbox, whatever the YAML says.
+    fn settle(&mut self) {
+        if self.connection.on_sandbox {
+            self.env.target = Target::Sandbox;
         }
-        if session.connection.on_sandbox {
-            session.env.target = Target::Sandbox;
-        }
-        Ok(session)
     }
 
     pub fn planner(&self) -> Planner<'_> {

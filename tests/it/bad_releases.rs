@@ -34,7 +34,7 @@ smoke:
 "#;
 
 /// The fixture, compiled once.
-fn fixture() -> &'static PathBuf {
+pub fn fixture() -> &'static PathBuf {
     static FIXTURE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, program) = FIXTURE.get_or_init(|| {
         let folder = tempfile::TempDir::with_prefix("deployer-fixture-").unwrap();
