@@ -20,7 +20,8 @@ use crate::resource::{Address, Answers};
 pub(super) const NO_URL: &str = "(the name is too long for a predictable URL)";
 
 /// What is true of every URL on the sandbox.
-pub(super) const NO_ANSWER: &str = "Nothing keeps running on the sandbox after this: these URLs do not answer.";
+pub(super) const NO_ANSWER: &str =
+    "Nothing keeps running on the sandbox after this: these URLs do not answer.";
 
 /// A service that this run made or changed.
 pub(super) struct Service<'a> {
