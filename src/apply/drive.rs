@@ -10,9 +10,8 @@ use super::Failure;
 use super::rollout::{Asked, Gates, Seen, Step, next, seen};
 use super::smoke::{healthy, passed};
 use crate::apply::execution::{Said, migrate};
-use crate::config::rollout::Health;
 use crate::gcp::{Gcp, GcpError, LogSource, Visit, Visited};
-use crate::plan::Release;
+use crate::plan::{Health, Release};
 use crate::resource::Place;
 use crate::resource::kinds::run_service::{self, releases};
 

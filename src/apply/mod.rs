@@ -3,6 +3,7 @@
 mod drive;
 pub mod execution;
 mod executor;
+pub mod rollback;
 pub mod rollout;
 pub mod server_check;
 mod smoke;

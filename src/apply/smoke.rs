@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::config::rollout::Smoke;
 use crate::gcp::Visited;
+use crate::plan::Smoke;
 
 /// Characters of an answer that a message repeats.
 const SHOWN: usize = 120;

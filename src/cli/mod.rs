@@ -13,6 +13,7 @@ mod logs;
 mod migrate;
 mod plan;
 mod plan_file;
+mod rollback;
 mod run;
 mod sandbox;
 mod schema;
@@ -81,6 +82,7 @@ enum Verb {
     Status(status::Args),
     Logs(logs::Args),
     Run(run::Args),
+    Rollback(rollback::Args),
     Migrate(migrate::Args),
     Validate(validate::Args),
     Schema(schema::Args),
@@ -121,6 +123,7 @@ async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Build(args) => build::run(&args, global, out).await,
         Verb::Status(args) => status::run(&args, global, out).await,
         Verb::Logs(args) => logs::run(&args, global, out).await,
+        Verb::Rollback(args) => rollback::run(&args, global, out).await,
         Verb::Run(args) => run::run(&args, global, out).await,
         Verb::Migrate(args) => migrate::run(&args, global, out).await,
         Verb::Validate(args) => validate::run(&args, global, out),

@@ -256,7 +256,7 @@ impl Session {
         Self::open_at(name, global, reach, 0, out).await
     }
 
-    /// The same with the port of the sandbox that is started.
+    /// The same with the port of the sandbox that is started; 0 for any.
     pub async fn open_at(
         name: &str,
         global: &Global,
@@ -264,6 +264,37 @@ impl Session {
         port: u16,
         out: &Out,
     ) -> Result<Self, CliError> {
+        let (mut session, needs_number) = Self::begin(name, global, reach, port, out).await?;
+        if needs_number {
+            let number = session.planner().project_number().await?;
+            let inputs = Inputs { project_number: Some(number), ..Inputs::default() };
+            session.env = config::load(&session.root, name, &inputs)?.environment;
+            session.others = self::others(&session.root, name, Some(number))?;
+            session.number = Some(number);
+            session.settle();
+        }
+        Ok(session)
+    }
+
+    /// The same without a request: where the YAML uses the project's number and does not say it, values lack it. For verbs
+    /// that need names only, and no time to lose.
+    pub async fn open_at_once(
+        name: &str,
+        global: &Global,
+        reach: &Reach,
+        out: &Out,
+    ) -> Result<Self, CliError> {
+        Ok(Self::begin(name, global, reach, 0, out).await?.0)
+    }
+
+    /// The session, and whether the YAML needs the project's number and does not say it.
+    async fn begin(
+        name: &str,
+        global: &Global,
+        reach: &Reach,
+        port: u16,
+        out: &Out,
+    ) -> Result<(Self, bool), CliError> {
         let root = root(global)?;
         let mut loaded = config::load(&root, name, &Inputs::default())?;
         let aim = Aim::of(reach, &loaded.environment)?;
@@ -275,18 +306,17 @@ impl Session {
         let number = loaded.environment.project.number;
         let others = others(&root, name, number)?;
         let reach = reach.words();
+        let needs_number = loaded.needs_project_number;
         let mut session = Self { connection, env: loaded.environment, number, reach, root, others };
-        if loaded.needs_project_number {
-            let number = session.planner().project_number().await?;
-            let inputs = Inputs { project_number: Some(number), ..Inputs::default() };
-            session.env = config::load(&session.root, name, &inputs)?.environment;
-            session.others = self::others(&session.root, name, Some(number))?;
-            session.number = Some(number);
+        session.settle();
+        Ok((session, needs_number))
+    }
+
+    /// A rehearsal is on the sandbox, whatever the YAML says.
+    fn settle(&mut self) {
+        if self.connection.on_sandbox {
+            self.env.target = Target::Sandbox;
         }
-        if session.connection.on_sandbox {
-            session.env.target = Target::Sandbox;
-        }
-        Ok(session)
     }
 
     pub fn planner(&self) -> Planner<'_> {

@@ -345,6 +345,8 @@ pub struct Job {
     pub manual: bool,
     /// It runs before new revisions get traffic.
     pub migration: bool,
+    /// What served before it ran can serve after it; a rollback past one that says no is refused.
+    pub backward_compatible: bool,
     /// Keys in `Environment::jobs` of the migrations that must have succeeded first.
     pub needs: Vec<String>,
     /// Keys of the services whose new revisions wait for this migration; empty for other jobs.

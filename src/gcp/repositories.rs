@@ -27,6 +27,11 @@ const IMAGES: Method = Method::read(
     "GET",
     "artifactregistry.projects.locations.repositories.dockerImages.list",
 );
+const IMAGE: Method = Method::read(
+    Api::ArtifactRegistry,
+    "GET",
+    "artifactregistry.projects.locations.repositories.dockerImages.get",
+);
 const GET_TAG: Method = Method::read(
     Api::ArtifactRegistry,
     "GET",
@@ -183,6 +188,18 @@ impl Gcp {
             other => other?,
         };
         images.into_iter().map(|image| image.read(&doing)).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Whether a repository (resource name) has an image: its package as people write it, and its digest.
+    pub async fn has_image(&self, repository: &str, package: &str, digest: &str) -> Result<bool, GcpError> {
+        let doing = format!("read image {package}@{digest}");
+        let package = package.replace('/', "%2F");
+        let path = format!("v1/{repository}/dockerImages/{package}@{digest}");
+        match self.rest(&doing, Request::new(&IMAGE, path)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The digest that a tag points to; `None` when there is no such tag.

@@ -23,6 +23,7 @@ mod progress;
 mod redact;
 mod releases;
 mod report;
+mod rollbacks;
 mod rows;
 mod secrets;
 mod settings;
@@ -49,6 +50,7 @@ pub use markdown::{drift_markdown, error_markdown, plan_markdown, report_markdow
 pub use out::{Answer, Format, Out};
 pub use progress::Progress;
 pub use report::{report_human, report_json};
+pub use rollbacks::{CandidateRow, RollbackAnswer, RolledBack};
 pub use status::{Drift, Released, ServiceStatus, Serving, StatusAnswer, Trouble};
 pub use style::{Color, Style};
 pub use tenants::{TenantEdit, TenantRow, TenantSecret};

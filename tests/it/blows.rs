@@ -6,7 +6,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::rig::{Rig, Running, cloud_from, nothing_twice_or_lost, sure_writes};
+use crate::rig::{Rig, Running, cloud_with, nothing_twice_or_lost, sure_writes};
 use crate::support::{Run, Workplace};
 
 /// Cases that run side by side.
@@ -55,6 +55,8 @@ fn cases(writes: usize, sure: usize, blows: &'static [Blow]) -> Vec<Case> {
 pub struct Scene {
     pub state: TempDir,
     pub place: fn() -> Workplace,
+    /// How the sandbox is.
+    pub options: fn() -> gcp_sandbox::Options,
     /// Of deployer, with its words.
     pub command: String,
     /// Environments that are as their YAML says once the command was run to its end.
@@ -75,7 +77,7 @@ pub struct Blows {
 
 impl Scene {
     pub async fn rig(&self, copy: &TempDir) -> Rig {
-        let rig = Rig::of((self.place)(), cloud_from(self.state.path(), copy).await);
+        let rig = Rig::of((self.place)(), cloud_with((self.options)(), self.state.path(), copy).await);
         self.edits.iter().for_each(|(from, to)| rig.edit(from, to));
         rig
     }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::blows::{AT_ONCE, Blow, Scene};
 use crate::rig::{Running, deployed, nothing_twice_or_lost};
-use crate::support::{ENVIRONMENTS, Workplace, service_path};
+use crate::support::{Cloud, ENVIRONMENTS, Workplace, service_path};
 
 /// Moves that change a running service: another shape, a variable that becomes a secret, the public shut out.
 const UPDATE: [(&str, &str); 4] = [
@@ -24,6 +24,7 @@ async fn update() -> Scene {
     Scene {
         state: deployed(Workplace::agent_army, &["dev"]).await,
         place: Workplace::agent_army,
+        options: Cloud::options,
         command: "apply dev --auto-approve".to_owned(),
         settled: vec!["dev"],
         edits: &UPDATE,
@@ -36,6 +37,7 @@ async fn first_apply(index: usize) {
     let scene = Scene {
         state: deployed(Workplace::shop, &ENVIRONMENTS[..index]).await,
         place: Workplace::shop,
+        options: Cloud::options,
         command: format!("apply {} --auto-approve", ENVIRONMENTS[index]),
         settled: ENVIRONMENTS[..=index].to_vec(),
         edits: &[],

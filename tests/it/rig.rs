@@ -68,9 +68,13 @@ impl Rig {
 
 /// A sandbox with a copy of the state that the folder `state` holds; it keeps its own in `copy`.
 pub async fn cloud_from(state: &Path, copy: &TempDir) -> Cloud {
+    cloud_with(Cloud::options(), state, copy).await
+}
+
+/// The same with other options.
+pub async fn cloud_with(options: gcp_sandbox::Options, state: &Path, copy: &TempDir) -> Cloud {
     copy_folder(state, copy.path());
-    let options = gcp_sandbox::Options { state: Some(copy.path().to_owned()), ..Cloud::options() };
-    Cloud::start(options).await
+    Cloud::start(gcp_sandbox::Options { state: Some(copy.path().to_owned()), ..options }).await
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -88,8 +92,17 @@ fn copy_folder(from: &Path, to: &Path) {
 
 /// The state after these environments were applied.
 pub async fn deployed(place: fn() -> Workplace, environments: &[&str]) -> TempDir {
+    deployed_with(Cloud::options(), place, environments).await
+}
+
+/// The same with other options of the sandbox.
+pub async fn deployed_with(
+    options: gcp_sandbox::Options,
+    place: fn() -> Workplace,
+    environments: &[&str],
+) -> TempDir {
     let state = TempDir::new().unwrap();
-    let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..Cloud::options() };
+    let options = gcp_sandbox::Options { state: Some(state.path().to_owned()), ..options };
     let rig = Rig::of(place(), Cloud::start(options).await);
     for environment in environments {
         rig.apply_to(environment).ok().await;

@@ -49,7 +49,7 @@ struct Written {
 
 enum Kind {
     Job { manual: bool, args_from: Vec<String>, tasks: u32, parallelism: u32 },
-    Migration { needs: Vec<String>, before: Option<Vec<String>> },
+    Migration { needs: Vec<String>, before: Option<Vec<String>>, backward_compatible: bool },
 }
 
 impl Kind {
@@ -96,7 +96,11 @@ fn written(
         Written { path: join("jobs", &key), key, common: keys.common, kind }
     });
     let migrations = in_file_order(migrations, root, "migrations").into_iter().map(|(key, keys)| {
-        let kind = Kind::Migration { needs: keys.needs.unwrap_or_default(), before: keys.before };
+        let kind = Kind::Migration {
+            needs: keys.needs.unwrap_or_default(),
+            before: keys.before,
+            backward_compatible: keys.backward_compatible.unwrap_or(true),
+        };
         Written { path: join("migrations", &key), key, common: keys.common, kind }
     });
     jobs.chain(migrations).collect()
@@ -204,6 +208,7 @@ fn resolve_job(written: Written, around: &Around<'_>, findings: &mut Findings) -
         (None, None) => around.pattern.replace("${name}", &base),
     };
     let borrows = common.image.is_none() && service.is_some();
+    let backward_compatible = !matches!(kind, Kind::Migration { backward_compatible: false, .. });
     let before = before(&path, &common, &kind, around, findings);
     let (manual, args_from, tasks, parallelism) = match kind {
         Kind::Job { manual, args_from, tasks, parallelism } => (manual, args_from, tasks, parallelism),
@@ -227,6 +232,7 @@ fn resolve_job(written: Written, around: &Around<'_>, findings: &mut Findings) -
         parallelism,
         manual,
         migration,
+        backward_compatible,
         needs: Vec::new(),
         before,
         tenant: slug.map(str::to_owned),

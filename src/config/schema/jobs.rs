@@ -30,6 +30,8 @@ pub(crate) struct MigrationKeys {
     pub(crate) needs: Option<Vec<String>>,
     /// Services whose new revisions wait for it. Default: the `service`.
     pub(crate) before: Option<Vec<String>>,
+    /// What served before it ran can still serve after it; with `false`, `deployer rollback` refuses to go back past it. Default: `true`.
+    pub(crate) backward_compatible: Option<bool>,
     #[serde(flatten)]
     pub(crate) common: JobCommon,
 }

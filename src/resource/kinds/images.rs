@@ -61,6 +61,36 @@ fn split(text: &str, at: char) -> (&str, Option<&str>) {
     text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
+/// Where an image of Artifact Registry lies that is named by its digest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Id of the project.
+    pub project: String,
+    /// `projects/P/locations/L/repositories/R`
+    pub repository: String,
+    /// With its slashes.
+    pub package: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: String,
+}
+
+/// Where an image lies; `None` for one of another registry, or without a digest.
+pub fn locate(image: &str) -> Option<Located> {
+    let (name, digest) = image.split_once('@')?;
+    let (host, path) = name.split_once('/')?;
+    let location = host.strip_suffix("-docker.pkg.dev")?;
+    let (mut project, mut path) = path.split_once('/').map(|(project, path)| (project.to_owned(), path))?;
+    // A project under a domain takes two parts.
+    if project.contains('.') {
+        let (id, rest) = path.split_once('/')?;
+        (project, path) = (format!("{project}:{id}"), rest);
+    }
+    let (id, package) = path.split_once('/')?;
+    let repository = format!("projects/{project}/locations/{location}/repositories/{id}");
+    let package = package.split_once(':').map_or(package, |(package, _)| package).to_owned();
+    Some(Located { project, repository, package, digest: digest.to_owned() })
+}
+
 /// The repository that an image of any Artifact Registry lies in. One of another project that has the name of ours
 /// makes no difference but to the order of things.
 pub fn repository(image: &str) -> Option<Address> {
@@ -328,6 +358,16 @@ mod tests {
 
     fn of(digest: &str) -> String {
         format!("{PREFIX}/front@{digest}")
+    }
+
+    #[test]
+    fn an_image_is_located_by_its_digest_alone() {
+        let found = locate("us-central1-docker.pkg.dev/example.com/p/shop/web/api:v1@sha256:0").unwrap();
+        assert_eq!(found.project, "example.com:p");
+        assert_eq!(found.repository, "projects/example.com:p/locations/us-central1/repositories/shop");
+        assert_eq!((found.package.as_str(), found.digest.as_str()), ("web/api", "sha256:0"));
+        assert_eq!(locate("us-docker.pkg.dev/p/shop/api:v1"), None);
+        assert_eq!(locate("docker.io/library/redis@sha256:0"), None);
     }
 
     #[test]

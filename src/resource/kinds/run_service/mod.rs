@@ -300,6 +300,27 @@ pub async fn amend(
     document(gcp, place, service).await
 }
 
+/// The service as it would be with all traffic at one of its revisions, by name.
+pub fn with_all_traffic(live: &Value, revision: &str) -> Value {
+    let mut doc = live.clone();
+    doc["traffic"] = write::all_traffic_to(revision);
+    doc
+}
+
+/// Writes what differs between a service as it was read and as it is to be; traffic and annotations make no revision. That
+/// the newest revision is not ready does not concern it.
+///
+/// # Errors
+/// [`ErrorKind::Conflict`] when it changed since it was read.
+pub async fn rewrite(gcp: &Gcp, live: &Value, doc: &Value) -> Result<(), GcpError> {
+    let name = live["name"].as_str().unwrap_or_default();
+    let (body, mask) = write::patch(live, doc);
+    match gcp.patch_object::<Service>(name, body, &mask).await {
+        Err(error) if matches!(error.kind, ErrorKind::RevisionFailed { .. }) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// Whether the service sends everything to one of its revisions, and is asked to.
 pub fn serves_only(doc: &Value, revision: &str) -> bool {
     live::serves_only(doc, revision)
