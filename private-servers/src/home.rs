@@ -173,8 +173,8 @@ fn make(path: &Path, account: &Account) -> Result<(), StartError> {
 fn remove_orphans(homes: &Path) {
     for home in fs::read_dir(homes).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let Ok(pointer) = fs::read_to_string(home.join(OF)) else { continue };
-        let pointed = fs::read_to_string(&pointer).is_ok_and(|target| Path::new(&target) == home);
-        if !pointed {
+        let is_home = fs::read_to_string(&pointer).is_ok_and(|target| Path::new(&target) == home);
+        if !is_home {
             let _ = fs::remove_dir_all(&home);
         }
     }

@@ -88,7 +88,7 @@ async fn apply_environment(args: &Args, global: &Global, out: &Out) -> Result<Ex
         return Err(CliError::user("--max-age is about saved plans, and this plan is made now"));
     }
     let session = Session::open(&args.subject, global, &args.reach, out).await?;
-    let work = plan_and_apply(&session, &args.selection, args.auto_approve, out);
+    let work = Box::pin(plan_and_apply(&session, &args.selection, args.auto_approve, out));
     let result = beside::local_services(&session, args.selection.layer, out, work).await;
     session.close().await;
     result

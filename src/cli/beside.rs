@@ -63,7 +63,7 @@ async fn deliver(
         .iter()
         .filter_map(|delivery| Some((env.secrets.get(&delivery.alias)?.id.clone(), delivery)))
         .collect();
-    make(session, secrets.iter().map(|(id, _)| id), out).await?;
+    make(session, secrets.iter().map(|(id, _)| id.as_str()), out).await?;
     let gcp = &session.connection.gcp;
     let state = sandbox_state(&session.root);
     let mut known = Delivered::read(&state);
@@ -89,8 +89,8 @@ async fn deliver(
 }
 
 /// Makes the secrets that are not there: the plan of the rest takes the version that is about to be added.
-async fn make(session: &Session, ids: impl Iterator<Item = &String>, out: &Out) -> Result<(), CliError> {
-    let target = ids.map(|id| Address::of::<Secret>(id)).collect();
+async fn make(session: &Session, ids: impl Iterator<Item = &str>, out: &Out) -> Result<(), CliError> {
+    let target = ids.map(Address::of::<Secret>).collect();
     let selection = Selection { target, ..Selection::default() };
     let plan = session.plan(&selection).await?;
     if plan.is_empty() {

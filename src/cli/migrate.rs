@@ -35,7 +35,7 @@ pub struct Args {
 
 pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
-    let work = migrations(args, &session, out);
+    let work = Box::pin(migrations(args, &session, out));
     let done = if args.status {
         work.await
     } else {

@@ -39,7 +39,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
     let session = Session::open(&args.environment, global, &args.reach, out).await?;
     // What was delivered before still holds: a run changes no secret.
     let layer = Some(Layer::Release);
-    let done = beside::local_services(&session, layer, out, executed(args, &session, out)).await;
+    let done = beside::local_services(&session, layer, out, Box::pin(executed(args, &session, out))).await;
     session.close().await;
     let answer = done?;
     out.ran(&answer);

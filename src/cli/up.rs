@@ -61,7 +61,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         }
         Some(address) => {
             port.keep(address.port());
-            beside::local_services(&session, None, out, watched(&session, out)).await
+            beside::local_services(&session, None, out, Box::pin(watched(&session, out))).await
         }
     };
     session.close().await;

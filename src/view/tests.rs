@@ -328,7 +328,7 @@ fn service_plan() -> Plan {
 }
 
 #[test]
-fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
+fn a_report_says_what_exists_now_and_whether_that_answers() {
     let all = ["secret/a", "run_service/agent-army-api-dev", "run_grant/x"];
     let report = report(all.iter().map(|at| (*at, Outcome::Applied)).collect());
     insta::assert_snapshot!(report_human(&service_plan(), &report, Detail::Grouped, &Style::PLAIN), @r"
@@ -336,11 +336,17 @@ fn a_report_says_what_exists_now_and_that_the_sandbox_does_not_answer() {
 
     What exists now:
       service agent-army-api-dev  https://agent-army-api-dev-123456789012.us-central1.run.app
-    Nothing keeps running on the sandbox after this: these URLs do not answer.
     ");
+    let served = |plan: &Plan, sandbox: Option<&str>| {
+        let (out, stdout, _) = captured::out(Format::Human);
+        out.served(plan, &report, sandbox.map(|address| address.parse().unwrap()));
+        stdout.text()
+    };
+    insta::assert_snapshot!(served(&service_plan(), None), @"Nothing keeps running on the sandbox after this: `deployer up dev` serves these URLs.");
+    insta::assert_snapshot!(served(&service_plan(), Some("127.0.0.1:8787")), @"On this machine: http://agent-army-api-dev-123456789012.us-central1.run.app.localhost:8787");
     let mut real = service_plan();
     real.target = "google".into();
-    assert!(!report_human(&real, &report, Detail::Grouped, &Style::PLAIN).contains("sandbox"));
+    assert_eq!(served(&real, None), "");
 }
 
 #[test]

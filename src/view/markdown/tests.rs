@@ -204,7 +204,6 @@ fn a_report_says_what_failed_and_what_to_do() {
     #### What exists now
 
     * `api-dev`: <https://api-dev-123456789012.us-central1.run.app>
-    * Nothing keeps running on the sandbox after this: these URLs do not answer.
     ");
 }
 
