@@ -186,7 +186,7 @@ impl Kind for SecretValue {
 /// The value of a secret of `local.services` comes from a running server, and from no plan.
 fn nobody_delivered(id: &str) -> GcpError {
     let message = "it gets the URL of a local service, which nobody has delivered";
-    GcpError::new(&format!("add a version to secret {id}"), ErrorKind::Other, message.to_owned()).with_hint(
+    GcpError::new(format!("add a version to secret {id}"), ErrorKind::Other, message).with_hint(
         "apply the environment itself and not a saved plan; where `deployer up` runs, start it anew",
     )
 }
