@@ -156,6 +156,15 @@ impl Cloud {
                 match collection.as_str() {
                     // What was done, and not what there is.
                     "operations" | "run.revisions" => {}
+                    // Cloud Run makes their names up: they are counted.
+                    "run.executions" | "run.tasks" => {
+                        let job = name.split("/executions/").next().unwrap_or_default();
+                        let count = all
+                            .iter()
+                            .filter(|known| known.starts_with(&format!("{collection} {job} #")))
+                            .count();
+                        all.insert(format!("{collection} {job} #{count}"));
+                    }
                     "iam.policies" => all.extend(members(doc).map(|member| format!("{name}: {member}"))),
                     _ => assert!(all.insert(format!("{collection} {name}"))),
                 }
