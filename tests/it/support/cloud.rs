@@ -150,7 +150,7 @@ impl Cloud {
     /// The name of everything that exists, and every grant: equal where nothing was made twice and nothing is lost.
     pub async fn inventory(&self) -> BTreeSet<String> {
         let state = self.state().await;
-        let mut all = BTreeSet::new();
+        let mut all: BTreeSet<String> = BTreeSet::new();
         for (collection, docs) in state.as_object().unwrap() {
             for (name, doc) in docs.as_object().unwrap() {
                 match collection.as_str() {
