@@ -1,7 +1,7 @@
 //! The I/O of a rollout: looks, asks, waits, shifts and records as `rollout` says.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -42,14 +42,23 @@ pub(super) enum Ended {
     Refused(Failure),
 }
 
-/// Runs the migrations of a release, in their order; what one of them says is told as what is waited for.
-pub(super) async fn migrations(gcp: &Gcp, place: &Place, release: &Release) -> Result<(), GcpError> {
+/// Runs the migrations of a release, in their order; what one of them says is told as what is waited for, and the last of
+/// it again when it fails.
+pub(super) async fn migrations(gcp: &Gcp, place: &Place, release: &Release) -> Result<(), Failure> {
     for migration in &release.migrations {
         let job = &migration.job.name;
         gcp.tell(&format!("migration {job}"));
-        let (told, name) = (gcp.clone(), job.clone());
-        let said: Said = Arc::new(move |entry| told.tell(&format!("{name}: {}", entry.text)));
-        migrate(gcp, place, job, &migration.digest, false, &said).await?;
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (told, name, heard) = (gcp.clone(), job.clone(), Arc::clone(&lines));
+        let said: Said = Arc::new(move |entry| {
+            told.tell(&format!("{name}: {}", entry.text));
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push(entry.text.clone());
+        });
+        migrate(gcp, place, job, &migration.digest, false, &said).await.map_err(|error| {
+            let mut log = std::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
+            log.drain(..log.len().saturating_sub(LINES));
+            Failure { log, ..Failure::from(error) }
+        })?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use futures::stream::{self, StreamExt};
 
 use super::drive::{self, Ended, Rollout};
-use super::{Event, Failure, Interrupt, Observer, Outcome, Report, Skipped};
+use super::{Event, Interrupt, Observer, Outcome, Report, Skipped};
 use crate::gcp::{Gcp, GcpError};
 use crate::plan::{Action, Change, Note, Plan, Release};
 use crate::resource::erased::AnyKind;
@@ -97,11 +97,7 @@ impl Run<'_> {
         self.observer.on(Event::Started(change));
         let outcome = match self.carry_out(change).await {
             Ok(outcome) => outcome,
-            Err(error) => Outcome::Failed(Failure {
-                message: error.to_string(),
-                hints: error.hints.clone(),
-                log: Vec::new(),
-            }),
+            Err(error) => Outcome::Failed(error.into()),
         };
         self.observer.on(Event::Finished(change, &outcome, started.elapsed()));
         (change.address.clone(), outcome)
@@ -113,8 +109,10 @@ impl Run<'_> {
         })?;
         let gcp = &self.gcp_that_tells(change);
         let release = self.plan.release(&change.address);
-        if let Some(release) = release {
-            drive::migrations(gcp, &self.plan.place, release).await?;
+        if let Some(release) = release
+            && let Err(failure) = drive::migrations(gcp, &self.plan.place, release).await
+        {
+            return Ok(Outcome::Failed(failure));
         }
         let Settle::Rollout { service, revision } = self.effect(gcp, kind, change).await? else {
             return Ok(Outcome::Applied);

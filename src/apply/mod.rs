@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 pub use executor::apply;
 
+use crate::gcp::GcpError;
 use crate::plan::{Change, Note};
 use crate::resource::Address;
 
@@ -49,6 +50,12 @@ pub struct Failure {
     pub hints: Vec<String>,
     /// The last lines of the log of what failed, where it has one.
     pub log: Vec<String>,
+}
+
+impl From<GcpError> for Failure {
+    fn from(error: GcpError) -> Self {
+        Self { message: error.to_string(), hints: error.hints, log: Vec::new() }
+    }
 }
 
 /// Why a change was not started.

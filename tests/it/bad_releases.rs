@@ -325,7 +325,7 @@ async fn a_migration_that_fails_stops_before_anything_of_the_service_changes() {
     rig.edit("rollout:", MIGRATION);
     let done = rig.apply().fails(1).await;
     assert!(done.stdout.contains("migrate-shared-dev"), "{done}");
-    assert!(done.stderr.contains("looking for the upstream"), "{done}");
+    assert!(done.stdout.contains("looking for the upstream"), "{done}");
     let after = rig.cloud.service("api-dev").await;
     assert_eq!((&after["template"], &after["traffic"]), (&before["template"], &before["traffic"]));
     let plan = rig.deployer("plan dev --detailed-exitcode").fails(2).await;

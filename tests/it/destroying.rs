@@ -215,6 +215,7 @@ async fn a_destruction_survives_a_blow_at_every_write() {
     let scene = Scene {
         state: deployed(place, &["dev", "staging"]).await,
         place,
+        options: Cloud::options,
         command: DESTROY.to_owned(),
         settled: vec!["staging"],
         edits: &[],

@@ -150,12 +150,21 @@ impl Cloud {
     /// The name of everything that exists, and every grant: equal where nothing was made twice and nothing is lost.
     pub async fn inventory(&self) -> BTreeSet<String> {
         let state = self.state().await;
-        let mut all = BTreeSet::new();
+        let mut all: BTreeSet<String> = BTreeSet::new();
         for (collection, docs) in state.as_object().unwrap() {
             for (name, doc) in docs.as_object().unwrap() {
                 match collection.as_str() {
                     // What was done, and not what there is.
                     "operations" | "run.revisions" => {}
+                    // Cloud Run makes their names up: they are counted.
+                    "run.executions" | "run.tasks" => {
+                        let job = name.split("/executions/").next().unwrap_or_default();
+                        let count = all
+                            .iter()
+                            .filter(|known| known.starts_with(&format!("{collection} {job} #")))
+                            .count();
+                        all.insert(format!("{collection} {job} #{count}"));
+                    }
                     "iam.policies" => all.extend(members(doc).map(|member| format!("{name}: {member}"))),
                     _ => assert!(all.insert(format!("{collection} {name}"))),
                 }
