@@ -88,9 +88,8 @@ pub fn choose<'a>(candidates: &'a [Candidate], wanted: Option<&str>) -> Result<&
     };
     let name = &chosen.revision.name;
     match &chosen.fitness {
-        Fitness::Good => Ok(chosen),
         Fitness::Serving(100) => Err(refused(candidates, &format!("{name} serves already"))),
-        Fitness::Serving(_) => Ok(chosen),
+        Fitness::Good | Fitness::Serving(_) => Ok(chosen),
         Fitness::Bad(why) => Err(refused(candidates, &format!("{name} cannot serve: {why}"))),
     }
 }
@@ -109,11 +108,11 @@ fn before(candidates: &[Candidate]) -> Result<&Candidate, Refusal> {
         let (undone, now) = (&undone.revision.name, &now.revision.name);
         return Err(refused(candidates, &format!("{undone} was taken back already, and {now} serves")));
     }
-    let served = |candidate: &&Candidate| {
+    let fits = |candidate: &&Candidate| {
         candidate.fitness == Fitness::Good
             && candidate.record.as_ref().is_none_or(|record| record.outcome == Outcome::Serving)
     };
-    let earlier = candidates.iter().skip(at + 1).find(served);
+    let earlier = candidates.iter().skip(at + 1).find(fits);
     earlier.ok_or_else(|| refused(candidates, "no revision served before that could serve again"))
 }
 

@@ -115,7 +115,7 @@ async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Drift(args) => drift::run(&args, global, out).await,
         Verb::Destroy(args) => destroy::run(&args, global, out).await,
         Verb::Build(args) => build::run(&args, global, out).await,
-        Verb::Status(args) => status::run(&args, global, out).await,
+        Verb::Status(args) => Box::pin(status::run(&args, global, out)).await,
         Verb::Logs(args) => logs::run(&args, global, out).await,
         Verb::Rollback(args) => rollback::run(&args, global, out).await,
         Verb::Run(args) => run::run(&args, global, out).await,

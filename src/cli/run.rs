@@ -29,7 +29,7 @@ pub struct Args {
     tenant: Option<String>,
     /// Arguments in place of the job's own; NAME=VALUE for each of `args_from`
     #[arg(last = true, value_name = "ARGS")]
-    args: Vec<String>,
+    words: Vec<String>,
     #[command(flatten)]
     reach: Reach,
 }
@@ -46,7 +46,7 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
 async fn executed(args: &Args, session: &Session, out: &Out) -> Result<RunAnswer, CliError> {
     let env = &session.env;
     let (key, job) = find(env, &args.job, args.tenant.as_deref())?;
-    let words = job.arguments(&args.args).map_err(|why| not_so(key, job, &why))?;
+    let words = job.arguments(&args.words).map_err(|why| not_so(key, job, &why))?;
     let place = session.place().await?;
     let lines = out.job_lines();
     let said: Said = lines.said();

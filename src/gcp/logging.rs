@@ -95,7 +95,7 @@ impl Gcp {
         let mut token = None;
         while entries.len() < most {
             let size = (most - entries.len()).min(PAGE);
-            let request = list(project, source.filter(region), "timestamp desc", size, token.as_deref());
+            let request = list(project, &source.filter(region), "timestamp desc", size, token.as_deref());
             let (page, next) = self.entries_page(project, request).await?;
             entries.extend(page);
             token = next;
@@ -120,7 +120,7 @@ impl Gcp {
         let mut entries = Vec::new();
         let mut token = None;
         loop {
-            let request = list(project, filter.clone(), "timestamp asc", PAGE, token.as_deref());
+            let request = list(project, &filter, "timestamp asc", PAGE, token.as_deref());
             let (page, next) = self.entries_page(project, request).await?;
             entries.extend(page);
             if next.is_none() {
@@ -186,7 +186,7 @@ impl Tail {
     }
 }
 
-fn list(project: &str, filter: String, order: &str, size: usize, token: Option<&str>) -> Request {
+fn list(project: &str, filter: &str, order: &str, size: usize, token: Option<&str>) -> Request {
     let mut body = json!({
         "resourceNames": [format!("projects/{project}")],
         "filter": filter,

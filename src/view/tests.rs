@@ -1,5 +1,7 @@
 //! What the views say, one behaviour in each test.
 
+mod running;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;

@@ -67,14 +67,14 @@ async fn executions(rig: &Rig, job: &str) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn run_shows_what_the_job_writes_and_ends_with_its_status() {
     let rig = applied().await;
-    let done = rig.deployer("run dev report -- month=may").ok().await;
+    let done = rig.deployer("run dev report").args(["--", "month=may"]).ok().await;
     assert!(done.stdout.contains("working on one\nslow\n"), "{done}");
     assert!(done.stderr.contains("succeeded"), "{done}");
     std::fs::remove_file(rig.place.path("good")).unwrap();
-    let done = rig.deployer("run dev report -- month=may").fails(7).await;
+    let done = rig.deployer("run dev report").args(["--", "month=may"]).fails(7).await;
     assert!(done.stdout.starts_with("working on one\n"), "{done}");
     assert!(done.stderr.contains("error: ") && done.stderr.contains("status 7"), "{done}");
-    let ran = rig.deployer("run dev report --output json -- month=may").fails(7).await.json();
+    let ran = rig.deployer("run dev report --output json").args(["--", "month=may"]).fails(7).await.json();
     assert_eq!((&ran["execution"]["state"], &ran["execution"]["exit_code"]), (&json!("failed"), &json!(7)));
     let texts: Vec<_> = ran["entries"].as_array().unwrap().iter().map(|entry| &entry["text"]).collect();
     assert!(texts.contains(&&json!("working on one")), "{ran}");
@@ -83,10 +83,10 @@ async fn run_shows_what_the_job_writes_and_ends_with_its_status() {
 #[tokio::test(flavor = "multi_thread")]
 async fn arguments_of_a_run_are_for_this_run_alone() {
     let rig = applied().await;
-    rig.deployer("run dev report -- month=may").ok().await;
+    rig.deployer("run dev report").args(["--", "month=may"]).ok().await;
     let ran = executions(&rig, "report-dev").await[0]["template"]["containers"][0]["args"].take();
     assert_eq!(ran, json!(["--for=may", "--quiet"]));
-    rig.deployer("run dev sync --tenant red -- --all").ok().await;
+    rig.deployer("run dev sync --tenant red").args(["--", "--all"]).ok().await;
     let ran = executions(&rig, "sync-red-dev").await[0]["template"]["containers"][0]["args"].take();
     assert_eq!(ran, json!(["--all"]));
     rig.settled("what a run was given is no difference").await;
@@ -101,22 +101,24 @@ async fn a_run_that_cannot_be_is_told_what_could() {
         ("run dev sync", "`sync` is a job of each tenant", "add --tenant SLUG; the tenants are: red, blue"),
         ("run dev sync --tenant green", "dev has no tenant `green`", "the tenants are: red, blue"),
         ("run dev report", "its argument `month` is missing", "give it: -- month=VALUE"),
-        ("run dev report -- year=1", "`year=1` is none of its arguments", "give it: -- month=VALUE"),
     ] {
         let done = rig.deployer(words).fails(1).await;
         assert!(done.stderr.contains(message) && done.stderr.contains(hint), "{words}: {done}");
     }
+    let done = rig.deployer("run dev report").args(["--", "year=1"]).fails(1).await;
+    assert!(done.stderr.contains("`year=1` is none of its arguments"), "{done}");
     assert_eq!(rig.cloud.writes().await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_not_deployed_yet_is_told() {
-    let rig = rig().await;
-    rig.deployer("apply dev --layer foundation --auto-approve").ok().await;
-    let done = rig.deployer("run dev sync/red").fails(1).await;
+    let rig = applied().await;
+    rig.edit("  shared: {", "  next: {service: api, command: [migrate]}\n  shared: {");
+    rig.edit("  report:\n", "  later: {service: api, command: [later]}\n  report:\n");
+    let done = rig.deployer("run dev later").fails(1).await;
     assert!(done.stderr.contains("`deployer apply dev` makes what is missing"), "{done}");
     let done = rig.deployer("migrate dev --auto-approve").fails(1).await;
-    assert!(done.stderr.contains("there is no job migrate-shared-dev yet"), "{done}");
+    assert!(done.stderr.contains("there is no job migrate-next-dev yet"), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
