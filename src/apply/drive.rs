@@ -72,7 +72,7 @@ impl Rollout<'_> {
         let (gates, mut notes) = self.gates();
         let mut visitor = Visitor { door: None, url: String::new(), notes: Vec::new() };
         let mut wait = self.gcp.patience();
-        let (mut step, mut ready) = (Step::Judge, false);
+        let (mut step, mut ready, mut shifted) = (Step::Judge, false, None);
         let why = loop {
             let saw = match &step {
                 Step::Judge => {
@@ -94,11 +94,14 @@ impl Rollout<'_> {
                 Step::Probe { good, left } => self.probed(&visitor, gates, (*good, *left)).await,
                 Step::Check(index) => self.checked(&visitor, *index).await,
                 Step::Shift => {
-                    self.shift().await?;
+                    shifted = Some(self.shift().await?);
                     Seen::Shifted
                 }
                 Step::Verify { .. } => {
-                    let doc = run_service::document(self.gcp, self.place, self.service).await?;
+                    let doc = match shifted.take() {
+                        Some(doc) => doc,
+                        None => run_service::document(self.gcp, self.place, self.service).await?,
+                    };
                     if run_service::serves_only(&doc, self.revision) {
                         visitor.url = url(&doc);
                         Seen::Ready
@@ -240,7 +243,7 @@ impl Rollout<'_> {
         }
     }
 
-    async fn shift(&self) -> Result<(), GcpError> {
+    async fn shift(&self) -> Result<Value, GcpError> {
         self.gcp.tell(&format!("traffic to {}", self.revision));
         let (sha, migrations) = (&self.release.sha, &self.release.migrations);
         run_service::shift_traffic(self.gcp, self.place, self.service, self.revision, |doc| {
@@ -251,8 +254,7 @@ impl Rollout<'_> {
                 record.migrations = migrations.iter().map(|migration| migration.job.name.clone()).collect();
             });
         })
-        .await?;
-        Ok(())
+        .await
     }
 
     /// Gives the traffic back to whom it was taken from, and records why. The candidate stays behind its tag, where it can

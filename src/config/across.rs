@@ -159,10 +159,17 @@ fn run_by_turns(
 /// Registries and identities that environments share and do not agree on.
 fn shared_foundation(usable: &[(Loaded, Allowed)]) -> Vec<Between> {
     let mut registries: BTreeMap<String, (&Environment, &Registry)> = BTreeMap::new();
+    let mut aliases: BTreeMap<(String, &str), &Environment> = BTreeMap::new();
     let mut providers: BTreeMap<(&str, &str, &str), (&Environment, &Github)> = BTreeMap::new();
     let mut found = Vec::new();
     for environment in usable.iter().map(|(loaded, _)| &loaded.environment) {
         if let (Some(prefix), Some(registry)) = (environment.registry_prefix(), &environment.registry) {
+            if let Some(alias) = &environment.alias_tag {
+                let other = aliases.entry((prefix.clone(), alias)).or_insert(environment);
+                if other.name != environment.name {
+                    found.push(moved_by_turns(environment, other, alias));
+                }
+            }
             let (other, same) = registries.entry(prefix).or_insert((environment, registry));
             if let Some(field) = registry_difference(registry, same) {
                 let path = format!("registry.{field}");
@@ -185,6 +192,16 @@ fn shared_foundation(usable: &[(Loaded, Allowed)]) -> Vec<Between> {
         }
     }
     found
+}
+
+/// A tag that two environments would move.
+fn moved_by_turns(environment: &Environment, other: &Environment, alias: &str) -> Between {
+    let message =
+        format!("`{}` and `{}` would move one tag, `{alias}`, by turns", other.name, environment.name);
+    let diagnostic = Diagnostic::error("shared-alias", message)
+        .label("the same in another environment")
+        .hint("put `${env}` into it");
+    ([environment.name.clone(), other.name.clone()], placed(environment, "image_tags.alias", diagnostic))
 }
 
 /// The first field in which two declarations of one repository differ. Protection is each environment's own.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::container::{self, Names};
 use super::diagnostic::{Diagnostic, did_you_mean};
-use super::model::{Access, Environment, Generate, Metrics, Project, Secret, Service, Target, Vpc};
+use super::model::{Access, Environment, Generate, Metrics, Project, Registry, Secret, Service, Target, Vpc};
 use super::rules::is_production;
 use super::schema::{
     self, File, ImageTagsKeys, MetricsKeys, Named, RolloutKeys, SecretKeys, ServiceKeys, VpcKeys,
@@ -85,7 +85,7 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         root: context.root,
     };
     let smoke = rollout::smoke(file.smoke, &services, context.root, findings);
-    let tags = image_tags(file.image_tags, findings);
+    let tags = image_tags(file.image_tags, registry.as_ref(), findings);
     let jobs = jobs::resolve(file.jobs, file.migrations, &around, findings);
     Environment {
         name: context.environment.to_owned(),
@@ -113,8 +113,24 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
 }
 
 /// The tags of images; one that people push cannot be the one that follows what serves.
-fn image_tags(keys: Option<ImageTagsKeys>, findings: &mut Findings) -> ImageTagsKeys {
+fn image_tags(
+    keys: Option<ImageTagsKeys>,
+    registry: Option<&Registry>,
+    findings: &mut Findings,
+) -> ImageTagsKeys {
     let keys = keys.unwrap_or_default();
+    let idle = match registry {
+        None if findings.is_broken("registry") => None,
+        None => Some(("there is no `registry` whose images could bear it", "add `registry`, or remove it")),
+        Some(registry) if registry.immutable_tags => {
+            Some(("the tags of `registry` cannot be moved", "remove it, or `immutable_tags`"))
+        }
+        Some(_) => None,
+    };
+    if let Some((message, hint)) = idle.filter(|_| keys.alias.is_some()) {
+        let diagnostic = Diagnostic::error("image-tags", message).label("moves nothing").hint(hint);
+        findings.add(Part::Key, "image_tags.alias", diagnostic);
+    }
     let alias = keys.alias.as_deref();
     let taken =
         alias.is_some_and(|alias| keys.deploy.as_deref() == Some(alias) || alias.starts_with("serving-"));

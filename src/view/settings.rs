@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use crate::plan::diff;
 use crate::resource::Address;
 
-/// Settings of a new object that describe its state, not a wish.
-const STATE: [&str; 3] = ["newest_revision", "readiness", "traffic"];
+/// Settings of a new object that describe its state, not a wish, and how it is released, which is told by itself.
+const STATE: [&str; 6] = ["newest_revision", "readiness", "traffic", "last_release", "gated", "migrations"];
 
 /// Specs with up to this many settings are told in one line, when they are short.
 const FEW: usize = 4;

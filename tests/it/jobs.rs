@@ -92,11 +92,9 @@ async fn jobs_tenants_and_metrics_settle_in_one_apply() {
     let names: Vec<_> = jobs.keys().map(|name| name.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["report", "schema", "sync-blue-shoes", "sync-red"]);
     assert!(jobs.values().all(|job| job["terminalCondition"]["state"] == "CONDITION_SUCCEEDED"), "{jobs:?}");
-    assert_eq!(
-        state["run.executions"].as_object().map_or(0, serde_json::Map::len),
-        0,
-        "applying runs nothing"
-    );
+    // Applying runs the migrations of what it releases, and no other job.
+    let executions: Vec<_> = state["run.executions"].as_object().unwrap().keys().collect();
+    assert!(matches!(executions.as_slice(), [one] if one.contains("/jobs/schema/")), "{executions:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -320,3 +320,28 @@ fn the_tag_of_builds_is_read_for_builds_alone() {
     let (one, other) = (read("${git.sha}", false).unwrap(), read("v2", false).unwrap());
     assert_eq!(one.environment.digest, other.environment.digest);
 }
+
+#[test]
+fn health_is_the_default_of_probes_and_of_the_rollout() {
+    use crate::config::model::ProbeAction;
+    let text = "services: {front: {IMAGE, health: /health}, back: {IMAGE, health: /health, startup_probe: {tcp: true}, rollout: {health: {path: /ready, successes: 1}}}, idle: {IMAGE}}\nrollout: {health: {attempts: 7, interval: 3s}}\nsmoke: {version: {service: front}}\n";
+    let environment = read_services(&text.replace("IMAGE", IMAGE)).environment;
+    let front = &environment.services["front"];
+    let startup = front.main.startup_probe.as_ref().unwrap();
+    assert_eq!(startup.period_seconds * startup.failure_threshold, 240);
+    assert!(matches!(&startup.action, ProbeAction::Http { path, .. } if path == "/health"));
+    assert!(front.main.liveness_probe.is_some() && front.main.readiness_probe.is_none());
+    let health = front.health.as_ref().unwrap();
+    let told = (health.path.as_str(), health.attempts, health.interval, health.successes);
+    assert_eq!(told, ("/health", 7, 3, 3));
+    let back = &environment.services["back"];
+    assert!(matches!(back.main.startup_probe.as_ref().unwrap().action, ProbeAction::Tcp { .. }));
+    let health = back.health.as_ref().unwrap();
+    assert_eq!((health.path.as_str(), health.attempts, health.successes), ("/ready", 7, 1));
+    assert_eq!(environment.services["idle"].health, None);
+    let smoke = &environment.smoke[0];
+    assert_eq!(
+        (smoke.method.as_str(), smoke.path.as_str(), smoke.expect.as_slice()),
+        ("GET", "/health", &[200][..])
+    );
+}

@@ -51,6 +51,7 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         newest_revision: newest_revision(doc),
         last_release,
         last_trouble,
+        gated: false,
         migrations: Vec::new(),
     };
     metrics::recognize(&mut spec, &text_or(&main["name"], metrics::MAIN));

@@ -90,7 +90,7 @@ impl Kind for RunService {
         match field {
             "traffic" | "last_release" => FieldPolicy::Traffic,
             "image_replaces" => FieldPolicy::Record,
-            "last_trouble" | "migrations" => FieldPolicy::Unseen,
+            "last_trouble" | "gated" | "migrations" => FieldPolicy::Unseen,
             "v2" if !pointer.starts_with("/v2/template.") => FieldPolicy::InPlace,
             field if SERVICE_FIELDS.contains(&field) => FieldPolicy::InPlace,
             _ => FieldPolicy::Revision,
@@ -133,7 +133,12 @@ impl Kind for RunService {
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let mut doc = first(name, spec, place);
         let revision = revision(&doc).to_owned();
-        releases::put(&mut doc, begun(gcp, &revision, spec));
+        let mut record = begun(gcp, &revision, spec);
+        if !spec.gated {
+            // Where nothing more is asked it serves as soon as it is ready: that saves a write.
+            record.outcome = Outcome::Serving;
+        }
+        releases::put(&mut doc, record);
         let created = gcp.create_object::<Service>(&place.project, &place.region, name, doc).await;
         let full_name = full_name(&place.project, &place.region, name);
         Ok(rollout(name, ready(gcp, &full_name, name, &revision, created).await?))

@@ -55,6 +55,9 @@ pub struct Spec {
     /// The same in a sentence; nothing for one that is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_trouble: Option<String>,
+    /// Its releases ask more than Cloud Run's word; the YAML alone knows that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gated: bool,
     /// Jobs that its releases run first; the YAML alone knows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<Address>,
@@ -156,6 +159,7 @@ pub fn declare(env: &Environment, facts: &Facts, key: &str, service: &model::Ser
         newest_revision: READY.to_owned(),
         last_release: COMPLETE.to_owned(),
         last_trouble: None,
+        gated: service.health.is_some() || env.smoke.iter().any(|smoke| smoke.service == key),
         migrations: release::migrations(env, key).into_iter().map(|migration| migration.job).collect(),
     };
     let mut declared = Declared::new(&service.name, format!("services.{key}"), spec);

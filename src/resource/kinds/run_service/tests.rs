@@ -120,7 +120,7 @@ prop_compose! {
             ingress: ingress.into(), access, labels, vpc,
             v2: audience.map(|a| ("customAudiences".to_owned(), json!([a]))).into_iter().collect(),
             image_replaces: None, traffic: NEWEST_SERVES.into(), newest_revision: READY.into(),
-            last_release: COMPLETE.into(), last_trouble: None, migrations: Vec::new(),
+            last_release: COMPLETE.into(), last_trouble: None, gated: false, migrations: Vec::new(),
         }
     }
 }
