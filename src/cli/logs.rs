@@ -85,6 +85,9 @@ fn source(
     let jobs = env.jobs.iter().map(|(key, job)| (key, &job.name));
     let named = services.clone().chain(jobs.clone()).map(|(key, name)| (name.clone(), key.clone())).collect();
     let Some(wanted) = wanted else {
+        if env.services.is_empty() {
+            return Err(CliError::user(format!("{} declares no service", env.name)));
+        }
         return Ok((LogSource::Services(services.map(|(_, name)| name.clone()).collect()), named));
     };
     if let Some(service) = env.services.get(wanted) {

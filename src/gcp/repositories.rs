@@ -286,6 +286,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_image_is_there_or_not() {
+        let server = Server::start(vec![
+            Answer::json(200, json!({"name": "x"})),
+            Answer::json(404, refusal(404, "NOT_FOUND")),
+        ])
+        .await;
+        let gcp = server.gcp().await;
+        assert!(gcp.has_image(NAME, "web/api", "sha256:a").await.unwrap());
+        assert!(!gcp.has_image(NAME, "api", "sha256:b").await.unwrap());
+        let target = &server.requests()[0].target;
+        assert!(target.ends_with("/repositories/r/dockerImages/web%2Fapi@sha256:a"), "{target}");
+    }
+
+    #[tokio::test]
     async fn images_of_all_pages_are_read_with_their_packages_as_people_write_them() {
         let page = |id: &str, next: &str| {
             let image =

@@ -401,3 +401,25 @@ async fn the_command_to_run_again_has_the_flags_of_the_first() {
     let moved = rig.deployer("apply next.plan --auto-approve").fails(1).await;
     says(&moved, &[&format!("deployer plan {again} -o next.plan")]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_looks_for_the_image_first_and_refuses_one_that_is_gone() {
+    let rig = founded(BASE).await;
+    for (letter, tag, day) in [('a', "v1", "01-01"), ('b', "v2", "01-02")] {
+        push(&rig, "api", letter, &[tag], day).await;
+        rig.apply().args(["--tag", tag]).ok().await;
+    }
+    rig.cloud.forget_calls().await;
+    let done = rig.deployer("rollback dev api --output json").ok().await.json();
+    let methods: Vec<_> = rig.cloud.calls().await.into_iter().filter_map(|call| call.method).collect();
+    let shift = methods.iter().position(|method| method.ends_with("services.patch")).unwrap();
+    // Two reads that go together, the image, the write: three round trips.
+    assert_eq!(shift, 3, "{methods:?}");
+    assert!(methods[2].ends_with("dockerImages.get"), "{methods:?}");
+
+    let newest = done["rolled_back"]["from"][0].as_str().unwrap();
+    let version = format!("{REPOSITORY}/packages/api/versions/{}?force=true", digest('b'));
+    assert_eq!(rig.cloud.console("DELETE", &version, None).await.0, 200);
+    let gone = rig.deployer(&format!("rollback dev api --to {newest}")).fails(1).await;
+    assert!(gone.stderr.contains(&format!("the image of {newest} is gone: {}", image('b'))), "{gone}");
+}

@@ -183,3 +183,19 @@ async fn status_tells_who_serves_and_checks_what_is_off() {
     let missing = rig.deployer("status dev").ok().await;
     assert!(missing.stdout.contains("does not exist"), "{missing}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_nobody_keeps_running_is_told_so() {
+    let place = Workplace::with(&[
+        ("environments/base.yaml", &format!("{BASE}jobs:\n  tidy: {{service: api, command: [tidy]}}\n")),
+        ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
+    ]);
+    place.deployer("apply dev").ok().await;
+    let status = place.deployer("status dev --check").fails(2).await;
+    assert!(status.stdout.starts_with("not running: deployer up dev\n"), "{status}");
+    assert!(status.stdout.contains("100%  api-dev-"), "{status}");
+    let ran = place.deployer("run dev tidy").ok().await;
+    assert!(ran.stderr.contains("stand-in did nothing"), "{ran}");
+    let follows = place.deployer("logs dev --follow").fails(1).await;
+    assert!(follows.stderr.contains("error: not running: deployer up dev"), "{follows}");
+}
