@@ -286,7 +286,7 @@ impl Rollout<'_> {
         };
         let mut hints: Vec<String> = way_out(why).map(str::to_owned).into_iter().collect();
         if !first && !candidate.is_empty() {
-            hints.push(format!("it can be looked at without traffic: {candidate}"));
+            hints.push(format!("it can be looked at without traffic: {}", self.gcp.place_of(candidate, "/")));
         }
         let failure = Failure {
             message: format!("{} is not released: {}; {stays}", self.revision, why.trim_end_matches('.')),

@@ -85,7 +85,8 @@ impl Gcp {
         answer
     }
 
-    fn place_of(&self, url: &str, path: &str) -> String {
+    /// Where `path` of a service with this URL is asked for.
+    pub fn place_of(&self, url: &str, path: &str) -> String {
         match self.endpoint() {
             Endpoint::Base { url: base, loopback: true } => {
                 let host = url.split_once("://").map_or(url, |(_, host)| host);

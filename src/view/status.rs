@@ -150,12 +150,12 @@ impl ServiceStatus {
             lines.push((Tone::Plain, serving.line(now)));
         }
         if let Some(Released { revision, outcome, who, when, reason }) = &self.released {
-            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let outcome = outcome.replace('_', " ");
-            lines.push((
-                Tone::Faint,
-                format!("last release: {revision} {outcome}, by {who} {}{reason}", ago(when, now)),
-            ));
+            // Who took it back and when is the reason; who released it is something else.
+            let colon = if outcome == "rolled_back" { " " } else { ": " };
+            let reason = reason.as_ref().map(|reason| format!("{colon}{reason}")).unwrap_or_default();
+            let (when, outcome) = (ago(when, now), outcome.replace('_', " "));
+            lines
+                .push((Tone::Faint, format!("last release: {revision}, by {who} {when}: {outcome}{reason}")));
         }
         lines.extend(self.troubles.iter().map(|trouble| (Tone::Error, trouble.sentence())));
         lines
@@ -335,7 +335,7 @@ mod tests {
         api  https://api-dev-1.r.run.app
           100%  api-1  2 hours old  us-docker.pkg.dev/p/r/api@sha256:0123  commit abcdef0
             0%  api-2  2 hours old  us-docker.pkg.dev/p/r/api@sha256:0123  tag candidate  not ready
-          last release: api-2 rolled back, by ada 1 hour ago: by ada
+          last release: api-2, by ada 1 hour ago: rolled back by ada
           traffic is asked to be 100% api-2, and is 100% api-1
 
         Drift: 2 changes; deployer plan dev shows what differs.

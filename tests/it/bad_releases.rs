@@ -191,7 +191,7 @@ async fn a_start_that_hangs_leaves_what_served() {
 async fn bad_health_leaves_what_served_and_the_candidate_to_be_looked_at() {
     let says = [
         "health: GET /health answered 500: no connection to the database",
-        "it can be looked at without traffic: https://candidate---api-dev-",
+        "it can be looked at without traffic: http://127.0.0.1:",
     ];
     let (rig, _) = ends_on_the_stable_revision(("HEALTH: good", "HEALTH: bad"), &says).await;
     let service = rig.cloud.service("api-dev").await;
