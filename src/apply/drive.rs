@@ -71,7 +71,7 @@ impl Rollout<'_> {
         let first = held.iter().all(|target| target["revision"] == self.revision);
         let (gates, mut notes) = self.gates();
         let mut visitor = Visitor { door: None, url: String::new(), notes: Vec::new() };
-        let mut wait = self.gcp.patience();
+        let (mut wait, mut candidate) = (self.gcp.patience(), String::new());
         let (mut step, mut ready, mut shifted) = (Step::Judge, false, None);
         let why = loop {
             let saw = match &step {
@@ -85,6 +85,7 @@ impl Rollout<'_> {
                             if gates != Gates::default() {
                                 let doc = self.at_its_own_url(&held, first).await?;
                                 visitor = self.visitor(&doc, first).await?;
+                                candidate.clone_from(&visitor.url);
                             }
                         }
                         _ => {}
@@ -122,7 +123,6 @@ impl Rollout<'_> {
             }
             step = next(gates, &step, saw);
         };
-        let candidate = if ready { visitor.url } else { String::new() };
         self.fail(&why, &held, first, ready).await?;
         Ok(self.ended(&why, &held, first, &candidate).await)
     }

@@ -78,10 +78,12 @@ pub(super) fn headline_in_words(plan: &Plan, report: &Report) -> (&'static str, 
     if tally.unknown > 0 {
         let _ = write!(text, ", unknown {}", tally.unknown);
     }
-    let word = match report.interrupted {
-        true => "Interrupted",
-        false if report.only_rolled_back() => "Rolled back",
-        false => "Not complete",
+    let word = if report.interrupted {
+        "Interrupted"
+    } else if report.only_rolled_back() {
+        "Rolled back"
+    } else {
+        "Not complete"
     };
     (word, text)
 }
