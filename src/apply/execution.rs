@@ -141,7 +141,10 @@ fn last(name: &str) -> &str {
 /// Where it cannot be started or seen. That it failed is no error, but its [`State`].
 pub async fn run(gcp: &Gcp, place: &Place, job: &str, run: &Run, said: &Said) -> Result<Execution, GcpError> {
     let full_name = run_job::full_name(&place.project, &place.region, job);
-    let execution = gcp.run_job(&full_name, run).await?;
+    let execution = gcp.run_job(&full_name, run).await.map_err(|error| match error.may_have_happened() {
+        true => error.with_hint("it may have been started all the same: look before you run it again"),
+        false => error,
+    })?;
     gcp.tell(&format!("started {}", last(&execution)));
     follow(gcp, place, &execution, said).await
 }
@@ -302,14 +305,17 @@ async fn start(gcp: &Gcp, job: &str, digest: &str, earlier: &[Value]) -> Result<
         }
         let run = Run { args: None, etag: doc["etag"].as_str().map(str::to_owned) };
         match gcp.run_job(job, &run).await {
-            Err(error) if error.may_have_happened() => {
-                // It may run: a second one beside it would be worse than none.
+            // It may run, or somebody else's run of this release does: a second one beside it would be worse than none.
+            Err(error) if error.may_have_happened() || error.kind == ErrorKind::Conflict => {
                 let known = |found: &Value| earlier.iter().any(|old| old["name"] == found["name"]);
                 let found = of_release(gcp, job, digest).await?;
-                let ours = found.iter().find(|execution| !known(execution));
-                return ours.and_then(|ours| ours["name"].as_str()).map(str::to_owned).ok_or(error);
+                let running = found.iter().find(|execution| !known(execution));
+                match running.and_then(|running| running["name"].as_str()) {
+                    Some(running) => return Ok(running.to_owned()),
+                    None if error.may_have_happened() || again => return Err(error),
+                    None => {}
+                }
             }
-            Err(error) if error.kind == ErrorKind::Conflict && !again => {}
             other => return other,
         }
     }

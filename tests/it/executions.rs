@@ -181,6 +181,19 @@ async fn an_answer_that_was_lost_starts_no_second_execution() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_somebody_else_started_meanwhile_is_waited_for() {
+    let rig = applied().await;
+    rig.edit("VERSION: one", "VERSION: two");
+    // Ours is refused because of its etag, after another run of the same release has started it.
+    let method = "run.projects.locations.jobs.run";
+    let late = json!({"match": {"method": method}, "when": "after", "times": 1,
+        "do": {"status": 409, "message": "it changed"}});
+    rig.cloud.fault(late).await;
+    rig.apply().ok().await;
+    assert_eq!(executions(&rig, "migrate-shared-dev").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn logs_show_the_newest_lines_by_the_key_of_the_yaml() {
     let rig = applied().await;
     let done = rig.deployer("logs dev shared").ok().await;
