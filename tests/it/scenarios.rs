@@ -24,7 +24,7 @@
 //! ```
 //!
 //! In paths and arguments `{run}`, `{secrets}`, `{iam}`, `{apis}` and `{images}` stand for the project's collections at each API,
-//! `{sandbox}` for the URL of the sandbox, and `{here}` for the folder.
+//! `{sandbox}` for the URL of the sandbox, and `{here}` for the folder; in what is shown also `{port}` for the port of services.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -374,6 +374,8 @@ impl Stage {
         let mut text = text.replace(self.place.root().to_str().unwrap(), "{here}").replace('\u{1b}', "{esc}");
         if let Some(cloud) = &self.cloud {
             text = text.replace(&cloud.url(), "{sandbox}");
+            let port = cloud.url().rsplit(':').next().unwrap_or_default().to_owned();
+            text = text.replace(&format!(".localhost:{port}"), ".localhost:{port}");
         }
         let mut finished = 0;
         let mut lines = Vec::new();
