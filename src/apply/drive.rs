@@ -270,7 +270,7 @@ impl Rollout<'_> {
                     held.into()
                 };
             }
-            releases::conclude(doc, self.revision, releases::Outcome::Failed, Some(why));
+            releases::conclude(doc, self.revision, &releases::Outcome::Failed, Some(why));
             Ok(())
         })
         .await?;

@@ -184,9 +184,9 @@ fn record(doc: &mut Value, candidates: &[Candidate], to: &str, reason: &str) {
         if from.record.is_none() {
             releases::put(doc, unrecorded(&from.revision));
         }
-        releases::conclude(doc, &from.revision.name, Outcome::RolledBack, Some(reason));
+        releases::conclude(doc, &from.revision.name, &Outcome::RolledBack, Some(reason));
     }
-    releases::conclude(doc, to, Outcome::Serving, None);
+    releases::conclude(doc, to, &Outcome::Serving, None);
 }
 
 fn unrecorded(revision: &Revision) -> Record {

@@ -88,12 +88,11 @@ pub fn next(gates: Gates, step: &Step, seen: Seen) -> Step {
             Some(asked) => Step::Probe { left: asked.attempts, good: 0 },
             None => check(gates, 0),
         },
-        (Step::Judge, Seen::Failed(why)) => Step::Refuse(why),
+        (Step::Judge, Seen::Failed(why)) | (Step::Check(_), Seen::Bad(why)) => Step::Refuse(why),
         (Step::Judge, Seen::Gone) => Step::Refuse("it does not exist any more".to_owned()),
         (Step::Probe { left, good }, Seen::Good) => probed(gates, *left, good.saturating_add(1), None),
         (Step::Probe { left, .. }, Seen::Bad(why)) => probed(gates, *left, 0, Some(why)),
         (Step::Check(index), Seen::Good) => check(gates, index.saturating_add(1)),
-        (Step::Check(_), Seen::Bad(why)) => Step::Refuse(why),
         (Step::Probe { .. } | Step::Check(_), Seen::StandIn) => Step::Shift,
         (Step::Shift, Seen::Shifted) => Step::Verify { left: LOOKS },
         (Step::Verify { .. }, Seen::Ready) => match gates.health {

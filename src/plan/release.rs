@@ -65,8 +65,8 @@ pub(super) fn of_changes(declared: &[Release], changes: &[Change], desired: &[De
                 || consequences.contains(&Consequence::TrafficMoves))
     };
     let of = |change: &Change| declared.iter().find(|release| release.service == change.address).cloned();
-    let releases = changes.iter().filter(released).filter_map(of);
-    let completed = releases.map(|mut release| {
+    let found = changes.iter().filter(released).filter_map(of);
+    let completed = found.map(|mut release| {
         let opens = |grant: &Address| changes.iter().any(|change| change.address == *grant);
         release.open &= !release.opened_by.as_ref().is_some_and(opens);
         for migration in &mut release.migrations {

@@ -341,12 +341,12 @@ async fn a_migration_that_fails_stops_before_anything_of_the_service_changes() {
     rig.settled("migrated").await;
 }
 
-const IDENTITY: &str = r#"github:
+const IDENTITY: &str = "github:
   repository: octo-org/shop
   repository_id: 900000001
   owner_id: 900000002
   identity: {pool: github, provider: actions, plan: ci-plan, deploy: ci-deploy}
-rollout:"#;
+rollout:";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_private_service_is_asked_as_the_account_that_deploys() {

@@ -97,7 +97,7 @@ pub fn put(doc: &mut Value, record: Record) {
 }
 
 /// Says what became of the release of a revision; of one without a record nothing is said.
-pub fn conclude(doc: &mut Value, revision: &str, outcome: Outcome, reason: Option<&str>) {
+pub fn conclude(doc: &mut Value, revision: &str, outcome: &Outcome, reason: Option<&str>) {
     amend(doc, revision, |record| {
         record.outcome = outcome.clone();
         record.reason = reason.map(str::to_owned);
@@ -185,8 +185,8 @@ mod tests {
         let mut doc = json!({});
         put(&mut doc, record("api-1"));
         put(&mut doc, record("api-2"));
-        conclude(&mut doc, "api-2", Outcome::Failed, Some(&"x".repeat(1000)));
-        conclude(&mut doc, "api-9", Outcome::Serving, None);
+        conclude(&mut doc, "api-2", &Outcome::Failed, Some(&"x".repeat(1000)));
+        conclude(&mut doc, "api-9", &Outcome::Serving, None);
         let failed = of(&doc, "api-2").unwrap();
         assert_eq!(failed.outcome, Outcome::Failed);
         assert_eq!(failed.reason.unwrap().len(), LONGEST_REASON + 3);
@@ -200,7 +200,7 @@ mod tests {
         let mut doc = json!({"annotations": {ANNOTATION: theirs.to_string(), "x": "y"}});
         assert_eq!(of(&doc, "api-1").unwrap().outcome, Outcome::Other("paused".to_owned()));
         put(&mut doc, record("api-2"));
-        conclude(&mut doc, "api-1", Outcome::RolledBack, None);
+        conclude(&mut doc, "api-1", &Outcome::RolledBack, None);
         let kept: Value = serde_json::from_str(doc["annotations"][ANNOTATION].as_str().unwrap()).unwrap();
         assert_eq!(
             (&kept[1]["outcome"], &kept[1]["tier"], &kept[2]),

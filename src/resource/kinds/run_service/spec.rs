@@ -110,6 +110,7 @@ fn complete() -> String {
 
 impl Spec {
     /// The same as if its last release had ended as the other one's.
+    #[must_use]
     pub fn with_record_of(self, other: &Self) -> Self {
         let Self { last_release, last_trouble, .. } = other.clone();
         Self { last_release, last_trouble, ..self }
