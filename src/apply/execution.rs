@@ -141,10 +141,10 @@ fn last(name: &str) -> &str {
 /// Where it cannot be started or seen. That it failed is no error, but its [`State`].
 pub async fn run(gcp: &Gcp, place: &Place, job: &str, run: &Run, said: &Said) -> Result<Execution, GcpError> {
     let full_name = run_job::full_name(&place.project, &place.region, job);
-    let execution = gcp.run_job(&full_name, run).await.map_err(|error| match error.may_have_happened() {
-        true => error.with_hint("it may have been started all the same: look before you run it again"),
-        false => error,
-    })?;
+    let looked_for = "it may have been started all the same: look before you run it again";
+    let perhaps =
+        |error: GcpError| if error.may_have_happened() { error.with_hint(looked_for) } else { error };
+    let execution = gcp.run_job(&full_name, run).await.map_err(perhaps)?;
     gcp.tell(&format!("started {}", last(&execution)));
     follow(gcp, place, &execution, said).await
 }
