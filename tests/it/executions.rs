@@ -81,6 +81,22 @@ async fn run_shows_what_the_job_writes_and_ends_with_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn passing_trouble_of_an_execution_is_waited_out() {
+    let rig = applied().await;
+    std::fs::remove_file(rig.place.path("good")).unwrap();
+    let mut faults = Vec::new();
+    for method in ["get", "list", "tasks.list"] {
+        let method = format!("run.projects.locations.jobs.executions.{method}");
+        faults.push(rig.cloud.down_once(&method).await);
+    }
+    rig.deployer("migrate dev --status").ok().await;
+    rig.deployer("run dev report").args(["--", "month=may"]).fails(7).await;
+    for fault in &faults {
+        assert!(rig.cloud.hits(fault).await > 0, "it did not strike");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn arguments_of_a_run_are_for_this_run_alone() {
     let rig = applied().await;
     rig.deployer("run dev report").args(["--", "month=may"]).ok().await;

@@ -358,7 +358,7 @@ async fn an_answer_that_never_comes_is_given_up_and_asked_for_again() {
 }
 
 /// Methods that no scene meets, and why.
-const ELSEWHERE: [(&str, &str); 4] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     ("iam.projects.locations.workloadIdentityPools", "a collection, whose methods are put together"),
     ("iam.projects.locations.workloadIdentityPools.providers", "the same"),
     ("serviceusage.services.enable", "a permission, which a hint names"),
@@ -366,6 +366,11 @@ const ELSEWHERE: [(&str, &str); 4] = [
         "secretmanager.projects.secrets.versions.destroy",
         "when two runs make the same first value, see `races`",
     ),
+    ("run.projects.locations.jobs.run", "no scene has a migration, see `executions`"),
+    ("run.projects.locations.jobs.executions.get", "the same"),
+    ("run.projects.locations.jobs.executions.list", "the same"),
+    ("run.projects.locations.jobs.executions.tasks.list", "the same"),
+    ("run.projects.locations.services.revisions.list", "of `rollback` and `status`, see `rollback`"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

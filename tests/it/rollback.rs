@@ -80,7 +80,7 @@ async fn rollback_leads_to_what_served_before_and_the_next_plan_says_so() {
     let flat = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(flat.contains(&format!("{} was rolled back: by ada at ", second[0])), "{plan}");
     let status = rig.deployer("status dev --check").fails(2).await;
-    assert!(status.stdout.contains("rolled back, by"), "{status}");
+    assert!(status.stdout.contains("rolled back by ada at "), "{status}");
     rig.apply().ok().await;
     assert_eq!(version(&rig).await, "two", "apply releases it again");
     rig.settled("released again").await;
@@ -101,6 +101,20 @@ async fn the_traffic_is_shifted_at_most_three_round_trips_after_the_start() {
     // The two reads go together. An image of the project's own registry would be looked for between them and the write.
     assert_eq!(before, ["services.get", "services.revisions.list"], "{methods:?}");
     assert_eq!(rig.cloud.writes().await.len(), 1, "{methods:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passing_trouble_of_a_rollback_is_waited_out() {
+    let rig = released("").await;
+    let mut faults = Vec::new();
+    for method in ["services.get", "services.revisions.list"] {
+        faults.push(rig.cloud.down_once(&format!("run.projects.locations.{method}")).await);
+    }
+    rig.deployer("rollback dev").ok().await;
+    assert_eq!(version(&rig).await, "one");
+    for fault in &faults {
+        assert!(rig.cloud.hits(fault).await > 0, "it did not strike");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,9 @@ const USAGE: &str = "usage: cargo xtask COMMAND
       --keys N               API keys in the last measurement (default 1000000; 0 leaves it out)
       --seconds N            length of each measurement (default 5)
       --profile dev|release  build to measure (default release)
+  bench rollout [OPTIONS]    release, fail to release and roll back a service under load; no request may fail
+      --requests N           the fewest requests (default 100000)
+      --profile dev|release  build to measure (default release)
   discovery DOCS_DIR ENUM_NUMBERS
                              rebuild the tables in sandbox/data from Google's discovery documents and a JSON
                              file of enum numbers";
@@ -42,6 +45,10 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         ["bench", "tenant-api", rest @ ..] => {
             bench::tenant_api::run(&workspace(), rest).map(|()| ExitCode::SUCCESS)
+        }
+        #[cfg(unix)]
+        ["bench", "rollout", rest @ ..] => {
+            bench::rollout::run(&workspace(), rest).map(|()| ExitCode::SUCCESS)
         }
         ["bench", rest @ ..] => bench::run(&workspace(), rest).map(|()| ExitCode::SUCCESS),
         [bench::MEASURE, command @ ..] => bench::measure(command).map(|()| ExitCode::SUCCESS),

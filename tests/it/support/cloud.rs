@@ -109,6 +109,12 @@ impl Cloud {
         answer["id"].as_str().unwrap().to_owned()
     }
 
+    /// Answers the first call of a method with 503; gives the fault's id.
+    pub async fn down_once(&self, method: &str) -> String {
+        let act = json!({"status": 503, "message": "We are down."});
+        self.fault(json!({"match": {"method": method}, "nth": 1, "when": "before", "do": act})).await
+    }
+
     /// Resolves once the fault has struck.
     pub async fn reached(&self, fault: &str) {
         self.read(&format!("/__sandbox/faults/{fault}/reached")).await;

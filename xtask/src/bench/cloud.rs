@@ -41,13 +41,17 @@ impl Calls {
 impl Cloud {
     /// Starts a sandbox on the state folder and waits until it listens.
     pub(super) fn start(deployer: &Path, state: &Path, options: &[&str]) -> Result<Self, String> {
+        let mut sandbox = Command::new(deployer);
+        sandbox.args(["sandbox", "--port", "0", "--state"]).arg(state).args(options);
+        Self::start_as(&mut sandbox, state)
+    }
+
+    /// The same with a command that starts one on the state folder.
+    pub(super) fn start_as(command: &mut Command, state: &Path) -> Result<Self, String> {
         let published = state.join("address");
         // The one of a sandbox that was ended from outside is still there.
         let _ = std::fs::remove_file(&published);
-        let mut process = Command::new(deployer)
-            .args(["sandbox", "--port", "0", "--state"])
-            .arg(state)
-            .args(options)
+        let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -59,6 +63,10 @@ impl Cloud {
                 Err(why)
             }
         }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// The calls since its start.

@@ -5,11 +5,15 @@
 //! against a fresh sandbox process on the same state, so that quotas start full and one run cannot warm up another.
 
 mod chain;
+#[cfg(unix)] // as what sends it
+mod client;
 mod cloud;
 mod environment;
 mod options;
 mod process;
 mod report;
+#[cfg(unix)] // as the guards of the sandbox's processes are
+pub(crate) mod rollout;
 #[cfg(unix)] // as the servers are
 pub(crate) mod tenant_api;
 

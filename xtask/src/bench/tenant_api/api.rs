@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use private_servers::{Options, Postgres, Redis};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use super::client::{Connection, Request};
+use crate::bench::client::{Connection, Request};
 use crate::bench::process::succeed;
 
 /// What manages tenants of the measured API, which ends with the measurement.

@@ -5,7 +5,6 @@
 //! with the load, PostgreSQL and Redis, which share it (`cargo run --release -p xtask -- bench tenant-api` takes least for the load).
 
 mod api;
-mod client;
 mod options;
 mod report;
 
@@ -16,9 +15,9 @@ use std::time::Duration;
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
+use super::client::{Connection, Request, load, parallel};
 use super::say;
 use api::{Api, Backends, PASSWORD, PLATFORM_TOKEN};
-use client::{Connection, Request, load, parallel};
 use options::Options;
 use report::{Report, Row, Storm};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::client::Load;
+use crate::bench::client::Load;
 
 /// CPU milliseconds of one request that the bars allow: a 20th of the 0.82 ms and a 15th of the 3.8 ms that the API which
 /// this one replaces was measured with.

@@ -12,14 +12,14 @@ use tokio::task::JoinSet;
 
 /// The bytes of a request.
 #[derive(Clone)]
-pub(super) struct Request(Arc<[u8]>);
+pub(in crate::bench) struct Request(Arc<[u8]>);
 
 impl Request {
-    pub(super) fn get(path: &str, headers: &[(&str, &str)]) -> Self {
+    pub(in crate::bench) fn get(path: &str, headers: &[(&str, &str)]) -> Self {
         Self::new("GET", path, headers, "")
     }
 
-    pub(super) fn post(path: &str, headers: &[(&str, &str)], body: &Value) -> Self {
+    pub(in crate::bench) fn post(path: &str, headers: &[(&str, &str)], body: &Value) -> Self {
         Self::new("POST", path, headers, &body.to_string())
     }
 
@@ -37,22 +37,22 @@ impl Request {
 
 /// The body of an answer whose status was of the 200s.
 #[derive(Debug)]
-pub(super) struct Answer(Vec<u8>);
+pub(in crate::bench) struct Answer(Vec<u8>);
 
 impl Answer {
-    pub(super) fn json(&self) -> Result<Value, String> {
+    pub(in crate::bench) fn json(&self) -> Result<Value, String> {
         serde_json::from_slice(&self.0).map_err(|error| format!("an answer: {error}"))
     }
 }
 
 /// One connection to the server, for one request after the other.
-pub(super) struct Connection {
+pub(in crate::bench) struct Connection {
     stream: BufReader<TcpStream>,
     line: String,
 }
 
 impl Connection {
-    pub(super) async fn open(port: u16) -> Result<Self, String> {
+    pub(in crate::bench) async fn open(port: u16) -> Result<Self, String> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
         let stream = stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream));
         let stream = stream.map_err(|error| format!("port {port}: {error}"))?;
@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// Sends and waits. The error is a broken connection, or a status that is not of the 200s, with the body.
-    pub(super) async fn send(&mut self, request: &Request) -> Result<Answer, String> {
+    pub(in crate::bench) async fn send(&mut self, request: &Request) -> Result<Answer, String> {
         let (status, body) = self.exchange(request).await.map_err(|error| format!("a request: {error}"))?;
         if (200..300).contains(&status) {
             Ok(Answer(body))
@@ -106,30 +106,30 @@ fn status(line: &str) -> std::io::Result<u16> {
 
 /// What came back under load.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Load {
+pub(in crate::bench) struct Load {
     /// Of each answer, the shortest first.
     latencies: Vec<Duration>,
     took: Duration,
 }
 
 impl Load {
-    pub(super) fn of(mut latencies: Vec<Duration>, took: Duration) -> Self {
+    pub(in crate::bench) fn of(mut latencies: Vec<Duration>, took: Duration) -> Self {
         latencies.sort_unstable();
         Self { latencies, took }
     }
 
     /// Answers; at least 1, so that it can be divided by.
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub(super) fn count(&self) -> f64 {
+    pub(in crate::bench) fn count(&self) -> f64 {
         self.latencies.len().max(1) as f64
     }
 
-    pub(super) fn per_second(&self) -> f64 {
+    pub(in crate::bench) fn per_second(&self) -> f64 {
         self.count() / self.took.as_secs_f64()
     }
 
     /// Milliseconds within which this share of the answers came, in percent.
-    pub(super) fn percentile_ms(&self, percent: usize) -> f64 {
+    pub(in crate::bench) fn percentile_ms(&self, percent: usize) -> f64 {
         let place = self.latencies.len().saturating_mul(percent) / 100;
         let last = self.latencies.len().saturating_sub(1);
         self.latencies.get(place.min(last)).map_or(0.0, |latency| latency.as_secs_f64() * 1000.0)
@@ -137,7 +137,7 @@ impl Load {
 }
 
 /// Sends a request again and again from some clients, for a time. Any answer but a good one is an error.
-pub(super) async fn load(
+pub(in crate::bench) async fn load(
     port: u16,
     request: &Request,
     clients: usize,
@@ -166,7 +166,11 @@ pub(super) async fn load(
 }
 
 /// Sends each request once, from some clients.
-pub(super) async fn parallel(port: u16, requests: Arc<Vec<Request>>, clients: usize) -> Result<(), String> {
+pub(in crate::bench) async fn parallel(
+    port: u16,
+    requests: Arc<Vec<Request>>,
+    clients: usize,
+) -> Result<(), String> {
     let mut running = JoinSet::new();
     for first in 0..clients {
         let requests = Arc::clone(&requests);
