@@ -87,8 +87,8 @@ pub(crate) fn run(workspace: &Path, args: &[&str]) -> Result<(), String> {
     if failures.is_empty() {
         return Ok(());
     }
-    let told = failures.iter().take(TOLD).map(|failure| format!("\n  {failure}")).collect::<String>();
-    Err(format!("{} requests failed:{told}", failures.len()))
+    let told: Vec<&str> = failures.iter().take(TOLD).map(String::as_str).collect();
+    Err(format!("{} requests failed:\n  {}", failures.len(), told.join("\n  ")))
 }
 
 /// A system of one service, and the program that releases it.
@@ -163,7 +163,7 @@ async fn measure(place: Arc<Place>, options: &Options) -> Result<(Report, Vec<St
     let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load = tokio::spawn(constant(port, request, Arc::clone(&over), Arc::clone(&count)));
     let (wanted, done) = (options.requests, Arc::clone(&count));
-    let releases = tokio::task::spawn_blocking(move || {
+    let changes = tokio::task::spawn_blocking(move || {
         let mut report = Report::default();
         let mut version = 0;
         while report.rollbacks.is_empty() || done.load(Ordering::Relaxed) < wanted {
@@ -177,10 +177,10 @@ async fn measure(place: Arc<Place>, options: &Options) -> Result<(Report, Vec<St
         }
         Ok::<_, String>((report, cloud))
     });
-    let released = releases.await.map_err(|error| format!("the releases: {error}"));
+    let outcome = changes.await.map_err(|error| format!("the releases: {error}"));
     over.store(true, Ordering::Relaxed);
     let (load, failures) = load.await.map_err(|error| format!("the load: {error}"))?;
-    let (mut report, _cloud) = released??;
+    let (mut report, _cloud) = outcome??;
     report.load = load;
     Ok((report, failures))
 }
