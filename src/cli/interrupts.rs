@@ -46,8 +46,10 @@ impl Interrupts {
     pub async fn ending<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
         self.taken_over();
         tokio::select! {
-            done = work => done,
+            // It has to be listened for before the work begins: nobody else minds a Ctrl-C any more.
+            biased;
             Ok(()) = tokio::signal::ctrl_c() => Err(CliError::Interrupted { perhaps_changed: false }),
+            done = work => done,
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::blows::{Blow, Scene};
 use crate::rig::{Rig, deployed_with};
-use crate::support::{Cloud, Done, PROJECT_NUMBER, REGION, Workplace, repository};
+use crate::support::{Cloud, Done, PROJECT, PROJECT_NUMBER, REGION, Workplace, repository, secret_path};
 
 const BASE: &str = r#"deployer: v1
 environment: base
@@ -218,6 +218,27 @@ async fn a_missing_image_leaves_what_served() {
 async fn a_version_of_a_secret_that_is_missing_leaves_what_served() {
     let edit = ("    health: /health\n", "    health: /health\n    secrets: {KEY: \"key:7\"}\n");
     ends_on_the_stable_revision(edit, &["SECRETS_ACCESS_CHECK_FAILED"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_leaves_what_served() {
+    let rig = rig().await;
+    rig.edit("    health: /health\n", "    health: /health\n    secrets: {KEY: key}\n");
+    rig.apply().ok().await;
+    let before = rig.cloud.service("api-dev").await;
+    let stable = serving(&before)[0].to_owned();
+    let member = format!("serviceAccount:api-dev@{PROJECT}.iam.gserviceaccount.com");
+    rig.cloud.revoke(&secret_path("key"), "roles/secretmanager.secretAccessor", &member).await;
+    rig.edit("HEALTH: good", "HEALTH: fine");
+    // The layer that CI applies mends no grants.
+    let done = rig.deployer("apply dev --auto-approve --layer release").fails(3).await;
+    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("SECRETS_ACCESS_CHECK_FAILED"), "{done}");
+    assert!(flat.contains(&format!("{stable} serves as before")), "{done}");
+    assert_eq!(serving(&rig.cloud.service("api-dev").await), [stable.as_str()]);
+    rig.apply().ok().await;
+    assert_ne!(serving(&rig.cloud.service("api-dev").await), [stable.as_str()]);
+    rig.settled("granted and released again").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -358,7 +358,7 @@ async fn an_answer_that_never_comes_is_given_up_and_asked_for_again() {
 }
 
 /// Methods that no scene meets, and why.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
     ("iam.projects.locations.workloadIdentityPools", "a collection, whose methods are put together"),
     ("iam.projects.locations.workloadIdentityPools.providers", "the same"),
     ("serviceusage.services.enable", "a permission, which a hint names"),
@@ -371,6 +371,7 @@ const ELSEWHERE: [(&str, &str); 9] = [
     ("run.projects.locations.jobs.executions.list", "the same"),
     ("run.projects.locations.jobs.executions.tasks.list", "the same"),
     ("run.projects.locations.services.revisions.list", "of `rollback` and `status`, see `rollback`"),
+    ("artifactregistry.projects.locations.repositories.dockerImages.get", "of `rollback`, see `images`"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
