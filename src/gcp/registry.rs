@@ -26,8 +26,6 @@ const READ: Method = Method::read(Api::ArtifactRegistry, "GET", "artifactregistr
 const HAS: Method = Method::read(Api::ArtifactRegistry, "HEAD", "artifactregistry.docker.blobs.get");
 const SEND: Method =
     Method::write(Api::ArtifactRegistry, "PUT", "artifactregistry.docker.blobs.uploadArtifacts");
-const COPY: Method =
-    Method::write(Api::ArtifactRegistry, "PUT", "artifactregistry.docker.blobs.uploadArtifacts");
 const NAME: Method =
     Method::write(Api::ArtifactRegistry, "PUT", "artifactregistry.docker.manifests.uploadArtifacts");
 
@@ -201,7 +199,7 @@ impl Gcp {
                 .push_blob_stream(&registry.reference, bytes, &layer.digest, Some(layer.size))
                 .await
         };
-        self.registry_call(&COPY, doing, registry, send).await?;
+        self.registry_call(&SEND, doing, registry, send).await?;
         Ok(layer.size)
     }
 

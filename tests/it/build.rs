@@ -3,21 +3,18 @@
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, Done, Run, Workplace};
+use crate::support::{Cloud, Done, Run, Workplace, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-registry: {repository: shop}
+const BASE: &str = shop!(
+    r#"registry: {repository: shop}
 services:
   api:
     name: api-${env}
     port: 8080
     startup_probe: /
     build: {builder: cargo, package: tiny}
-"#;
+"#
+);
 
 const MANIFEST: &str = "[package]\nname = \"tiny\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n";
 const LOCK: &str = "version = 4\n\n[[package]]\nname = \"tiny\"\nversion = \"0.1.0\"\n";

@@ -8,14 +8,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, Workplace, service_path};
+use crate::support::{Cloud, Workplace, service_path, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-apis: [vision.googleapis.com]
+const BASE: &str = shop!(
+    r#"apis: [vision.googleapis.com]
 registry:
   repository: shop
   description: Images
@@ -86,7 +82,8 @@ jobs:
     parallelism: 1
     labels: {kind: backup}
     vpc: {connector: projects/agent-army-example/locations/us-central1/connectors/one}
-"#;
+"#
+);
 
 const DEV: &str = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
 

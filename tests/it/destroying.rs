@@ -5,15 +5,11 @@ use serde_json::{Value, json};
 
 use crate::blows::{Blow, Scene};
 use crate::rig::{Rig, deployed};
-use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path, secret_path};
+use crate::support::{Cloud, PROJECT, Run, Workplace, account_path, project_path, secret_path, shop};
 
 /// An environment with something of each kind that is deleted or revoked, and one beside it.
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-secrets:
+const BASE: &str = shop!(
+    r#"secrets:
   key: {}
   url: {id: "url-${env}"}
 tenants:
@@ -30,7 +26,8 @@ services:
     roles: [roles/cloudtrace.agent]
 jobs:
   sync: {service: front, name: "sync-${env}", command: [sync]}
-"#;
+"#
+);
 
 /// With an identity of its own for CI.
 const DEV: &str = "deployer: v1

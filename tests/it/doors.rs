@@ -8,15 +8,11 @@ use serde_json::Value;
 use crate::rig::Rig;
 use crate::support::{
     Cloud, PROJECT, Workplace, account_path, job_path, project_path, repository_path, secret_path,
-    service_path,
+    service_path, shop,
 };
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-registry: {repository: shop}
+const BASE: &str = shop!(
+    r#"registry: {repository: shop}
 secrets:
   common: {}
   own: {id: "own-${env}"}
@@ -41,7 +37,8 @@ github:
   repository_id: 900000001
   owner_id: 900000002
   identity: {pool: github, provider: actions, plan: ci-plan, deploy: ci-deploy}
-"#;
+"#
+);
 
 const STAGING: &str = "environments/staging.yaml";
 

@@ -4,20 +4,17 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, Done, PROJECT, REGION, Workplace};
+use crate::support::{Cloud, Done, PROJECT, REGION, Workplace, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-registry: {repository: shop, retention: {delete_untagged_after: 30d}}
+const BASE: &str = shop!(
+    r#"registry: {repository: shop, retention: {delete_untagged_after: 30d}}
 services:
   api: {name: "api-${env}", startup_probe: /s}
   site: {name: "site-${env}", image: us-docker.pkg.dev/cloudrun/container/hello, startup_probe: /s}
 jobs:
   backup: {service: api, name: "backup-${env}", command: [backup]}
-"#;
+"#
+);
 
 const PREFIX: &str = "us-central1-docker.pkg.dev/agent-army-example/shop";
 const REPOSITORY: &str =

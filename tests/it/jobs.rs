@@ -5,14 +5,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, PROJECT, Workplace, job_path, project_path, service_path};
+use crate::support::{Cloud, PROJECT, Workplace, job_path, project_path, service_path, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-secrets:
+const BASE: &str = shop!(
+    r#"secrets:
   database-url: {}
   ddl-url: {}
 tenants:
@@ -48,7 +44,8 @@ migrations:
     command: [migrate]
     service_account: migrator
     secrets: {DDL_URL: ddl-url}
-"#;
+"#
+);
 
 const DEV: &str = "deployer: v1\nenvironment: dev\ntarget: sandbox\n";
 

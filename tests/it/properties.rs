@@ -8,10 +8,9 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
 use crate::rig::Rig;
-use crate::support::{Cloud, Workplace};
+use crate::support::{Cloud, Workplace, shop};
 
-const HEAD: &str = "deployer: v1\nenvironment: base\nsystem: shop\n\
-    project: {id: agent-army-example, number: \"123456789012\"}\nregion: us-central1\n";
+const HEAD: &str = shop!("");
 
 /// A service: which secrets it reads, whether everybody may call it, whether it shares its account, whether it lends
 /// what it has to a job.

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use gcp_sandbox::{Clock, ManualClock};
 use tokio::sync::oneshot;
 
-use crate::support::{Cloud, Workplace};
+use crate::support::{Cloud, Workplace, shop};
 
 const SERVICES: usize = 1_000;
 
@@ -115,10 +115,7 @@ impl Observer for Told {
 }
 
 fn system() -> Workplace {
-    let mut base = "deployer: v1\nenvironment: base\nsystem: shop\n\
-        project: {id: agent-army-example, number: \"123456789012\"}\nregion: us-central1\n"
-        .to_owned();
-    base.push_str("secrets:\n");
+    let mut base = shop!("secrets:\n").to_owned();
     for n in 0..SECRETS {
         base.push_str(&SECRET.replace("NAME", &format!("k{n}")));
     }

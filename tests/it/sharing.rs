@@ -1,14 +1,10 @@
 //! What environments of one project have in common, and what only looks like it.
 
 use crate::rig::Rig;
-use crate::support::{Cloud, PROJECT, Workplace};
+use crate::support::{Cloud, PROJECT, Workplace, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-secrets:
+const BASE: &str = shop!(
+    r#"secrets:
   key: {generate: hex32}
 services:
   front:
@@ -17,7 +13,8 @@ services:
     image: us-docker.pkg.dev/cloudrun/container/hello
     env: {WHERE: "${env}"}
     secrets: {KEY: key}
-"#;
+"#
+);
 
 fn overlay(name: &str, more: &str) -> String {
     format!("deployer: v1\nenvironment: {name}\n{more}\n")

@@ -141,3 +141,30 @@ async fn the_way_to_a_tenants_keys_is_changed_by_that_tenant_only() {
     assert_eq!(changed(&app, Some(one.id), &insert).await, 1);
     assert_eq!(changed(&app, Some(one.id), "UPDATE shared.api_key_index SET hash = 'y'").await, 0);
 }
+
+/// Row-level security lets an index find only what is compared without it: by another column each request would read all keys.
+#[tokio::test]
+async fn who_is_calling_is_found_without_reading_a_whole_table() {
+    let (api, one, _) = two().await;
+    let login = api.login(&one, "second@b.com", "member").await;
+    let (_, key) = api.api_key(&login).await;
+    let owner = pool_of("owner", &api.database).await;
+    // The planner must have no other index to read from end to end.
+    for index in ["api_keys_tenant_hash", "api_keys_tenant_id"] {
+        owner.execute(format!("DROP INDEX {}.{index}", one.schema).as_str()).await.unwrap();
+    }
+    let app = pool_of("app", &api.database).await;
+    let mut transaction = app.begin().await.unwrap();
+    // These tables are small: reading them whole is what the planner would else prefer.
+    transaction.execute("SET LOCAL enable_seqscan = off").await.unwrap();
+    let by_key = format!("SELECT user_id FROM shared.caller_by_key(encode(sha256('{key}'), 'hex'))");
+    let (user,): (Option<Uuid>,) = sqlx::query_as(&by_key).fetch_one(&mut *transaction).await.unwrap();
+    assert_eq!(user, Some(login.user));
+    let by_token =
+        format!("SELECT user_id FROM shared.caller_by_token('{}', '{}', NULL)", one.id, login.user);
+    let (user,): (Option<Uuid>,) = sqlx::query_as(&by_token).fetch_one(&mut *transaction).await.unwrap();
+    assert_eq!(user, Some(login.user));
+    let read_whole = "SELECT relname::text FROM pg_stat_xact_user_tables WHERE seq_scan > 0 AND relname IN ('api_keys', 'users', 'api_key_index', 'tenants')";
+    let read: Vec<(String,)> = sqlx::query_as(read_whole).fetch_all(&mut *transaction).await.unwrap();
+    assert_eq!(read, []);
+}

@@ -13,6 +13,18 @@ pub use cloud::{
 pub use run::{Done, Run};
 pub use workplace::{ENVIRONMENTS, Workplace, repository};
 
+/// The base.yaml of a system `shop`: the lines that each such file begins with, and the rest.
+macro_rules! shop {
+    ($rest:literal) => {
+        concat!(
+            "deployer: v1\nenvironment: base\nsystem: shop\n",
+            "project: {id: agent-army-example, number: \"123456789012\"}\nregion: us-central1\n",
+            $rest
+        )
+    };
+}
+pub(crate) use shop;
+
 /// The project that the repository's environments name, and its number.
 pub const PROJECT: &str = "agent-army-example";
 /// `project.number` of the same.

@@ -5,17 +5,13 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Cloud, Run};
+use super::{Cloud, Run, shop};
 
 /// The environments of [`Workplace::shop`], in the order in which people apply them.
 pub const ENVIRONMENTS: [&str; 3] = ["dev", "staging", "production"];
 
-const SHOP: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-registry: {repository: shop}
+const SHOP: &str = shop!(
+    r#"registry: {repository: shop}
 secrets:
   database-url: {id: "database-url-${env}"}
   signing-key: {generate: hex32}
@@ -43,7 +39,8 @@ github:
   repository_id: 900000001
   owner_id: 900000002
   identity: {pool: github, provider: actions, plan: ci-plan, deploy: ci-deploy}
-"#;
+"#
+);
 
 /// The root of this repository.
 pub fn repository() -> &'static Path {
