@@ -4,6 +4,7 @@
 //! The service runs below `deployer up` in a folder of its own, as a command in place of an image; the load comes in
 //! through the sandbox's front door, over connections that stay open.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ services:
     image: us-docker.pkg.dev/cloudrun/container/hello
     access: no_iam_check
     health: /health
+    startup_probe: {tcp: true, period_seconds: 1, failure_threshold: 30}
     liveness_probe: {path: /health, period_seconds: 240}
     env: {HEALTH: good, VERSION: first}
 rollout: {health: {attempts: 2, interval: 1, successes: 2}}
@@ -126,6 +128,18 @@ impl Place {
         self.folder.path().join(".deployer/sandbox")
     }
 
+    /// Waits until the first release is on record: it serves before that.
+    fn settled(&self) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            match self.deployer(&["plan", "dev", "--detailed-exitcode"], 0) {
+                Err(error) if begun.elapsed() > SERVES_WITHIN => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+                Ok(_) => return Ok(()),
+            }
+        }
+    }
+
     /// Releases the service as this version, healthy or not.
     fn release(&self, version: usize, healthy: bool) -> Result<Duration, String> {
         let health = if healthy { "good" } else { "bad" };
@@ -155,11 +169,12 @@ impl Place {
 async fn measure(place: Arc<Place>, options: &Options) -> Result<(Report, Vec<String>), String> {
     say("the first release");
     let mut up = Command::new(&place.deployer);
-    up.args(["up", "dev", "--port", "0", "-C"]).arg(place.folder.path()).stderr(Stdio::null());
+    up.args(["up", "dev", "--port", &free_port()?, "-C"]).arg(place.folder.path()).stderr(Stdio::null());
     let cloud = Cloud::start_as(&mut up, &place.state())?;
     let port = cloud.port();
     let request = Request::get(&format!("/{HOST}/version"), &[]);
     serves(port, &request).await?;
+    place.settled()?;
     let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let load = tokio::spawn(constant(port, request, Arc::clone(&over), Arc::clone(&count)));
     let (wanted, done) = (options.requests, Arc::clone(&count));
@@ -183,6 +198,12 @@ async fn measure(place: Arc<Place>, options: &Options) -> Result<(Report, Vec<St
     let (mut report, _cloud) = outcome??;
     report.load = load;
     Ok((report, failures))
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> Result<String, String> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    bound.map(|address| address.port().to_string()).map_err(|error| format!("no free port: {error}"))
 }
 
 /// Waits for the first good answer.
