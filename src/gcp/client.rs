@@ -200,6 +200,24 @@ impl Gcp {
         self.inner.concurrency - self.inner.slots.available_permits()
     }
 
+    /// All items of a list. `send` gets the token of a page, empty for the first one, and answers its items and the token of
+    /// the next, empty after the last.
+    pub(crate) async fn all_pages<T, F, Fut>(&self, call: &Call<'_>, send: F) -> Result<Vec<T>, GcpError>
+    where
+        F: Fn(String) -> Fut,
+        Fut: Future<Output = Result<(Vec<T>, String), Failure>>,
+    {
+        let (mut all, mut token) = (Vec::new(), String::new());
+        loop {
+            let (items, next) = self.call(call, || send(token.clone())).await?;
+            all.extend(items);
+            if next.is_empty() {
+                return Ok(all);
+            }
+            token = next;
+        }
+    }
+
     /// Sends until it succeeds or repeating is no use. The error's `ambiguous` says whether any attempt may have
     /// taken effect.
     pub(crate) async fn call<T, F, Fut>(&self, call: &Call<'_>, send: F) -> Result<T, GcpError>

@@ -9,7 +9,7 @@ use super::client::{Call, Gcp};
 use super::documents::of_run;
 use super::error::{ErrorKind, GcpError};
 use super::official::failure;
-use super::settling::{found, operation, short};
+use super::settling::{found, listed_of_run, operation, short};
 
 const RUN: Method = Method::once(Api::Run, "POST", "run.projects.locations.jobs.run");
 const GET: Method = Method::read(Api::Run, "GET", "run.projects.locations.jobs.executions.get");
@@ -68,24 +68,12 @@ impl Gcp {
         let doing = format!("list the executions of job {}", short(job));
         let client = self.executions_client().await?;
         let call = Call { method: &LIST, doing: &doing, resource: job };
-        let (mut docs, mut token) = (Vec::new(), String::new());
-        loop {
-            let send = || async {
-                let request = client.list_executions().set_parent(job).set_page_token(&token);
-                self.signed(request).send().await.map_err(failure)
-            };
-            let page = match self.call(&call, send).await {
-                Err(error) if error.kind == ErrorKind::NotFound => return Ok(docs),
-                other => other?,
-            };
-            for execution in &page.executions {
-                docs.push(of_run(&doing, execution)?);
-            }
-            if page.next_page_token.is_empty() {
-                return Ok(docs);
-            }
-            token = page.next_page_token;
-        }
+        let page = |token: String| async move {
+            let request = client.list_executions().set_parent(job).set_page_token(token);
+            let page = self.signed(request).send().await.map_err(failure)?;
+            Ok((page.executions, page.next_page_token))
+        };
+        listed_of_run(&doing, self.all_pages(&call, page).await)
     }
 
     /// All tasks of an execution (resource name).
@@ -93,21 +81,12 @@ impl Gcp {
         let doing = format!("list the tasks of execution {}", short(execution));
         let client = self.tasks_client().await?;
         let call = Call { method: &TASKS, doing: &doing, resource: execution };
-        let (mut docs, mut token) = (Vec::new(), String::new());
-        loop {
-            let send = || async {
-                let request = client.list_tasks().set_parent(execution).set_page_token(&token);
-                self.signed(request).send().await.map_err(failure)
-            };
-            let page = self.call(&call, send).await?;
-            for task in &page.tasks {
-                docs.push(of_run(&doing, task)?);
-            }
-            if page.next_page_token.is_empty() {
-                return Ok(docs);
-            }
-            token = page.next_page_token;
-        }
+        let page = |token: String| async move {
+            let request = client.list_tasks().set_parent(execution).set_page_token(token);
+            let page = self.signed(request).send().await.map_err(failure)?;
+            Ok((page.tasks, page.next_page_token))
+        };
+        self.all_pages(&call, page).await?.iter().map(|task| of_run(&doing, task)).collect()
     }
 }
 

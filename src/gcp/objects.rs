@@ -92,22 +92,15 @@ impl Gcp {
         let parent = parent(project, region);
         let call = Call { method: &O::LIST, doing: &doing, resource: &parent };
         let client = O::client(self).await?;
-        let (mut docs, mut token) = (Vec::new(), String::new());
-        loop {
-            let page = self.call(&call, || O::send_list(self, client, &parent, &token)).await;
-            let (objects, next) = match page {
-                Err(error) if error.kind == ErrorKind::Unreadable => {
-                    return Err(self.unreadable_object::<O>(&call).await.unwrap_or(error));
-                }
-                other => other?,
-            };
-            for object in &objects {
-                docs.push(of_run(&doing, object)?);
+        let page = |token: String| {
+            let parent = &parent;
+            async move { O::send_list(self, client, parent, &token).await }
+        };
+        match self.all_pages(&call, page).await {
+            Err(error) if error.kind == ErrorKind::Unreadable => {
+                Err(self.unreadable_object::<O>(&call).await.unwrap_or(error))
             }
-            if next.is_empty() {
-                return Ok(docs);
-            }
-            token = next;
+            objects => objects?.iter().map(|object| of_run(&doing, object)).collect(),
         }
     }
 

@@ -7,13 +7,12 @@ use serde_json::Value;
 
 use super::api::{Api, Method};
 use super::client::{Call, Gcp};
-use super::documents::of_run;
-use super::error::{ErrorKind, GcpError};
+use super::error::GcpError;
 use super::failure::Failure;
 use super::objects::Object;
 use super::official::failure;
 use super::operation::Operation;
-use super::settling::{found, operation, short};
+use super::settling::{found, listed_of_run, operation, short};
 
 const REVISIONS: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.revisions.list");
 const REVISION: Method = Method::read(Api::Run, "GET", "run.projects.locations.services.revisions.get");
@@ -104,24 +103,12 @@ impl Gcp {
         let doing = format!("list the revisions of service {}", short(service));
         let client = self.revisions_client().await?;
         let call = Call { method: &REVISIONS, doing: &doing, resource: service };
-        let (mut docs, mut token) = (Vec::new(), String::new());
-        loop {
-            let send = || async {
-                let request = client.list_revisions().set_parent(service).set_page_token(&token);
-                self.signed(request).send().await.map_err(failure)
-            };
-            let page = match self.call(&call, send).await {
-                Err(error) if error.kind == ErrorKind::NotFound => return Ok(docs),
-                other => other?,
-            };
-            for revision in &page.revisions {
-                docs.push(of_run(&doing, revision)?);
-            }
-            if page.next_page_token.is_empty() {
-                return Ok(docs);
-            }
-            token = page.next_page_token;
-        }
+        let page = |token: String| async move {
+            let request = client.list_revisions().set_parent(service).set_page_token(token);
+            let page = self.signed(request).send().await.map_err(failure)?;
+            Ok((page.revisions, page.next_page_token))
+        };
+        listed_of_run(&doing, self.all_pages(&call, page).await)
     }
 }
 
@@ -130,6 +117,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::gcp::error::ErrorKind;
     use crate::gcp::testserver::{Answer, Server, refusal};
 
     const NAME: &str = "projects/p/locations/l/services/api";

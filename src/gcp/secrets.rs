@@ -47,26 +47,18 @@ impl Gcp {
         let parent = format!("projects/{project}");
         let call = Call { method: &LIST, doing: &doing, resource: &parent };
         let client = self.secrets_client().await?;
-        let (mut secrets, mut token) = (Vec::new(), String::new());
-        loop {
-            let page = || {
-                let request =
-                    client.list_secrets().set_parent(&parent).set_page_size(PAGE).set_page_token(&token);
-                async { self.signed(request).send().await.map_err(failure) }
-            };
-            let answer = match self.call(&call, page).await {
-                Err(error) if error.kind == ErrorKind::Unreadable => {
-                    return Err(self.unreadable_secret(&call).await.unwrap_or(error));
-                }
-                other => other?,
-            };
-            for secret in &answer.secrets {
-                secrets.push(of_secrets(&doing, secret)?);
+        let page = |token: String| {
+            let request = client.list_secrets().set_parent(&parent).set_page_size(PAGE).set_page_token(token);
+            async move {
+                let page = self.signed(request).send().await.map_err(failure)?;
+                Ok((page.secrets, page.next_page_token))
             }
-            if answer.next_page_token.is_empty() {
-                return Ok(secrets);
+        };
+        match self.all_pages(&call, page).await {
+            Err(error) if error.kind == ErrorKind::Unreadable => {
+                Err(self.unreadable_secret(&call).await.unwrap_or(error))
             }
-            token = answer.next_page_token;
+            secrets => secrets?.iter().map(|secret| of_secrets(&doing, secret)).collect(),
         }
     }
 
@@ -164,26 +156,22 @@ impl Gcp {
         let doing = format!("list the versions of secret {}", short(name));
         let call = Call { method: &VERSIONS, doing: &doing, resource: name };
         let client = self.secrets_client().await?;
-        let (mut versions, mut token) = (Vec::new(), String::new());
-        loop {
-            let page = || {
-                let request =
-                    client.list_secret_versions().set_parent(name).set_page_size(PAGE).set_page_token(&token);
-                async { self.signed(request).send().await.map_err(failure) }
-            };
-            let answer = match self.call(&call, page).await {
-                Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
-                other => other?,
-            };
-            for version in &answer.versions {
-                versions.push(version_of(&doing, version)?);
+        let page = |token: String| {
+            let request =
+                client.list_secret_versions().set_parent(name).set_page_size(PAGE).set_page_token(token);
+            async move {
+                let page = self.signed(request).send().await.map_err(failure)?;
+                Ok((page.versions, page.next_page_token))
             }
-            if answer.next_page_token.is_empty() {
-                versions.sort_by_key(|version: &Version| std::cmp::Reverse(version.number));
-                return Ok(Some(versions));
-            }
-            token = answer.next_page_token;
-        }
+        };
+        let versions = match self.all_pages(&call, page).await {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+            versions => versions?,
+        };
+        let versions = versions.iter().map(|version| version_of(&doing, version));
+        let mut versions: Vec<Version> = versions.collect::<Result<_, _>>()?;
+        versions.sort_by_key(|version| std::cmp::Reverse(version.number));
+        Ok(Some(versions))
     }
 
     /// Adds a version and answers its number.

@@ -156,6 +156,18 @@ pub(super) fn found<T: Serialize>(
     }
 }
 
+/// Documents of what a parent has; none for one that is not there.
+pub(super) fn listed_of_run<T: Serialize>(
+    doing: &str,
+    answer: Result<Vec<T>, GcpError>,
+) -> Result<Vec<Value>, GcpError> {
+    match answer {
+        Ok(messages) => messages.iter().map(|message| of_run(doing, message)).collect(),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// The official operation type as ours.
 pub(super) fn operation<T: Serialize>(
     answer: Result<T, google_cloud_gax::error::Error>,

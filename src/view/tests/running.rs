@@ -9,7 +9,7 @@ use super::super::{
     CandidateRow, Drift, Format, LogsAnswer, MigrationRow, MigrationState, MigrationsAnswer, Out, Released,
     RollbackAnswer, RolledBack, RunAnswer, ServiceStatus, Serving, StatusAnswer, Trouble,
 };
-use super::{answer, documented};
+use super::json::{answer, documented};
 use crate::apply::execution::{Execution, Failed, State};
 use crate::gcp::LogEntry;
 
