@@ -17,9 +17,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The base of the smallest example.
-fn hello() -> String {
-    std::fs::read_to_string(root().join("examples/hello/environments/base.yaml")).unwrap()
+/// The base of the system that the integration tests use.
+fn agent_army() -> String {
+    std::fs::read_to_string(root().join("tests/fixture/agent-army/environments/base.yaml")).unwrap()
 }
 
 fn loaded(files: &[(&str, &str)], environment: &str) -> Loaded {
@@ -32,7 +32,7 @@ fn loaded(files: &[(&str, &str)], environment: &str) -> Loaded {
 
 #[test]
 fn the_environments_of_this_repository_load() {
-    for folder in [root().to_owned(), root().join("examples/hello")] {
+    for folder in [root().to_owned(), root().join("tests/fixture/agent-army")] {
         assert_eq!(names(&folder).unwrap(), ["dev", "production", "staging"]);
         for name in names(&folder).unwrap() {
             let loaded =
@@ -328,7 +328,7 @@ mod robustness {
 
     /// The base of an example and more of the format, with some lines cut, doubled, or shortened.
     fn damaged(damage: &[(usize, u8)]) -> String {
-        let text = format!("{}{}", hello(), system::BESIDE_SERVICES);
+        let text = format!("{}{}", agent_army(), system::BESIDE_SERVICES);
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         for (at, how) in damage {
             let at = at % lines.len();

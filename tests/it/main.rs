@@ -16,6 +16,7 @@ mod crash;
 mod destroying;
 mod docs;
 mod doors;
+mod examples;
 mod executions;
 mod faults;
 mod identity;

@@ -18,7 +18,7 @@ pub struct Rig {
 }
 
 impl Rig {
-    /// The environments of the example `hello` and an empty project.
+    /// The environments of agent-army and an empty project.
     pub async fn fresh() -> Self {
         Self::of(Workplace::agent_army(), Cloud::fresh().await)
     }

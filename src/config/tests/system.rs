@@ -41,7 +41,7 @@ github:
 
 #[test]
 fn all_of_it_goes_together() {
-    let base = format!("{}{BESIDE_SERVICES}", hello());
+    let base = format!("{}{BESIDE_SERVICES}", agent_army());
     let environment = loaded(&[("base.yaml", &base), ("dev.yaml", "environment: dev\n")], "dev").environment;
     let jobs: Vec<_> = environment.jobs.keys().map(String::as_str).collect();
     assert_eq!(jobs, ["export", "shared", "each/blue-shoes", "each/red"]);

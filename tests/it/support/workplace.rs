@@ -59,10 +59,10 @@ impl Workplace {
         Self { folder: TempDir::with_prefix("deployer-it-").unwrap() }
     }
 
-    /// A folder with a copy of the example `hello`: agent-army with an image that nobody has to build.
+    /// A folder with agent-army as `tests/fixture/agent-army` has it: with an image that nobody has to build.
     pub fn agent_army() -> Self {
         let place = Self::empty();
-        let from = repository().join("examples/hello/environments");
+        let from = repository().join("tests/fixture/agent-army/environments");
         for entry in fs::read_dir(&from).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
