@@ -60,6 +60,14 @@ async fn a_service_answers_on_loopback_names_and_below_its_host() {
     assert_eq!(client.get(local).send().await.unwrap().text().await.unwrap(), "api-2");
     let below = format!("{}/{}/env/K_REVISION", stage.client.sandbox.url(), stage.host("api"));
     assert_eq!(stage.client.http.get(below).send().await.unwrap().text().await.unwrap(), "api-1");
+    let service = stage.service("api").await;
+    let urls: Vec<_> = service["urls"].as_array().unwrap().iter().map(|url| url.as_str().unwrap()).collect();
+    assert_eq!(urls.len(), 2);
+    for url in urls {
+        let host = url.strip_prefix("https://").unwrap();
+        let answer = stage.client.request(Method::GET, "/").header("host", host).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "api-1", "{url}");
+    }
     assert_eq!(stage.ask("nobody", "/").await.status(), 404);
 }
 

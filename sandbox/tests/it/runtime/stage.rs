@@ -309,8 +309,9 @@ impl Stage {
     pub(crate) async fn push_for_user(&self, user: &str, files: &[File<'_>]) -> String {
         let config = json!({"os": "linux", "config": {"Entrypoint": ["/bin/app"], "User": user}});
         let layers = [std::fs::read(layer()).unwrap(), layer_of(files)];
-        self.push_as("images", "users", "1", &layers, &config).await;
-        reference("images", "users", "1")
+        let image = format!("for{}", user.replace(':', "-"));
+        self.push_as("images", &image, "1", &layers, &config).await;
+        reference("images", &image, "1")
     }
 
     /// Pushes an image for an operating system, with these labels, whose program does not exist.

@@ -13,6 +13,7 @@ const FILES: &[File<'_>] = &[
     ("etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:1234:70::/srv:/bin/false\n", 0),
     ("etc/group", "root:x:0:\nweb:x:70:\n", 0),
     ("srv/", "", 0),
+    ("srv/who", "web", 0),
     ("srv/data/", "", 1234),
 ];
 
@@ -30,6 +31,27 @@ async fn own(stage: &Stage) -> (String, String) {
         line.split_whitespace().next().unwrap().to_owned()
     };
     (first("Uid:"), first("Gid:"))
+}
+
+/// Whether the kernel lets somebody who is not root mount and be somebody else. What an instance needs more than that,
+/// every Linux has.
+fn kernel_grants_namespaces() -> bool {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "unshare", "--user", "--map-user=1", "true"]);
+    if is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    cfg!(target_os = "linux") && command.status().is_ok_and(|status| status.success())
+}
+
+#[tokio::test]
+async fn an_instance_has_a_root_of_its_own_where_the_kernel_grants_one() {
+    let stage = stage().await;
+    served(&stage, "web").await;
+    let expected = kernel_grants_namespaces();
+    assert_eq!(stage.is_isolated().await, expected);
+    assert_eq!(stage.ask("api", "/file/srv/who").await.status(), if expected { 200 } else { 404 });
 }
 
 async fn expect(stage: &Stage, user: &str, group: &str) {
