@@ -25,7 +25,8 @@ use crate::config::model::{Build, Builder};
 pub const SOURCE_TAG: &str = "src-";
 
 /// Key of the label that says what an image was made from, by the whole digest: images have it that deployer built.
-pub const SOURCE_LABEL: &str = "dev.deployer.source-digest";
+/// The sandbox has no stand-in for those.
+pub const SOURCE_LABEL: &str = gcp_sandbox::runtime::BUILT;
 
 /// Why an image cannot be built, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,19 +6,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gcp_sandbox::runtime;
 use serde_json::Value;
 
 use crate::blows::{Blow, Scene};
 use crate::rig::{Rig, deployed_with};
-use crate::support::{Cloud, Done, PROJECT, PROJECT_NUMBER, REGION, Workplace, repository, secret_path};
+use crate::support::{
+    Cloud, Done, PROJECT, PROJECT_NUMBER, REGION, Workplace, repository, secret_path, shop,
+};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-secrets: {key: {generate: hex32}}
+const BASE: &str = shop!(
+    r"secrets: {key: {generate: hex32}}
 services:
   api:
     name: api-${env}
@@ -31,7 +28,8 @@ services:
 rollout: {health: {attempts: 2, successes: 1}}
 smoke:
   version: {get: /version, json: {version: one}}
-"#;
+"
+);
 
 /// The fixture, compiled once.
 pub fn fixture() -> &'static PathBuf {
@@ -51,16 +49,11 @@ pub fn fixture() -> &'static PathBuf {
 
 /// A sandbox in which the fixture runs in the place of the images of the service and its migration; its seconds are short.
 fn options() -> gcp_sandbox::Options {
-    let command = fixture().to_str().unwrap().to_owned();
-    let local = runtime::Command { command: vec![command], folder: std::env::temp_dir() };
-    let runtime = runtime::Options {
-        guard: Some(env!("CARGO_BIN_EXE_deployer").into()),
-        commands: ["api-dev", "migrate-shared-dev"].map(|name| (name.to_owned(), local.clone())).into(),
-        second: Duration::from_millis(100),
-        isolate: false,
-        ..runtime::Options::default()
-    };
-    gcp_sandbox::Options { runtime, ..Cloud::options() }
+    let command = fixture().to_str().unwrap();
+    let names = ["api-dev", "migrate-shared-dev"];
+    let mut options = Cloud::running(&names, &[command], &std::env::temp_dir());
+    options.runtime.second = Duration::from_millis(100);
+    options
 }
 
 /// The service has not been released yet.

@@ -1,17 +1,12 @@
 //! Jobs that run as real processes: `run`, `migrate` and `logs`, and migrations that run once for each release.
 
-use gcp_sandbox::runtime;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, Workplace, job_path};
+use crate::support::{Cloud, Workplace, job_path, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-tenants: {list: {red: {}, blue: {}}}
+const BASE: &str = shop!(
+    r#"tenants: {list: {red: {}, blue: {}}}
 services:
   api: {image: us-docker.pkg.dev/cloudrun/container/hello, access: no_iam_check, env: {VERSION: one}}
 jobs:
@@ -23,7 +18,8 @@ jobs:
   sync: {service: api, command: [sync, "${tenant.slug}"], for_each: tenants}
 migrations:
   shared: {service: api, command: [migrate]}
-"#;
+"#
+);
 
 /// What the job and the migration do: they say something, and succeed once the file `good` is there.
 const SCRIPT: &str = "echo \"working on $VERSION\"; echo '{\"severity\":\"WARNING\",\"message\":\"slow\"}'; \
@@ -34,16 +30,9 @@ async fn rig() -> Rig {
         ("environments/base.yaml", BASE),
         ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
     ]);
-    let command = ["/bin/sh", "-c", SCRIPT].map(str::to_owned).to_vec();
-    let local = runtime::Command { command, folder: place.root().to_owned() };
-    let jobs = ["report-dev", "migrate-shared-dev"].map(|name| (name.to_owned(), local.clone()));
-    let runtime = runtime::Options {
-        guard: Some(env!("CARGO_BIN_EXE_deployer").into()),
-        commands: jobs.into(),
-        isolate: false,
-        ..runtime::Options::default()
-    };
-    Rig::of(place, Cloud::start(gcp_sandbox::Options { runtime, ..Cloud::options() }).await)
+    let jobs = ["report-dev", "migrate-shared-dev"];
+    let options = Cloud::running(&jobs, &["/bin/sh", "-c", SCRIPT], place.root());
+    Rig::of(place, Cloud::start(options).await)
 }
 
 fn mend(rig: &Rig) {

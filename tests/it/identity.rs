@@ -4,14 +4,12 @@
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, Done, PROJECT, PROJECT_NUMBER, Run, Workplace, account_path, project_path};
+use crate::support::{
+    Cloud, Done, PROJECT, PROJECT_NUMBER, Run, Workplace, account_path, project_path, shop,
+};
 
-const BASE: &str = r"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: '123456789012'}
-region: us-central1
-secrets:
+const BASE: &str = shop!(
+    r"secrets:
   alpha: {generate: hex32}
 services:
   web:
@@ -26,7 +24,8 @@ github:
   repository_id: 900000001
   owner_id: 900000002
   identity: {pool: github, provider: actions, plan: github-plan, deploy: github-deploy}
-";
+"
+);
 
 const POOLS: &str =
     "/iam.googleapis.com/v1/projects/agent-army-example/locations/global/workloadIdentityPools";

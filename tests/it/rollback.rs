@@ -1,23 +1,19 @@
 //! `rollback` and `status`: back to what served, in few round trips, on record, and never to what cannot serve.
 
-use gcp_sandbox::runtime;
 use serde_json::{Value, json};
 
 use crate::rig::Rig;
-use crate::support::{Cloud, PROJECT_NUMBER, REGION, Workplace, service_path};
+use crate::support::{Cloud, PROJECT_NUMBER, REGION, Workplace, service_path, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-services:
+const BASE: &str = shop!(
+    r"services:
   api:
     name: api-${env}
     image: us-docker.pkg.dev/cloudrun/container/hello
     access: no_iam_check
     env: {MODE: good, HEALTH: good, VERSION: one, UPSTREAM: nowhere}
-"#;
+"
+);
 
 const MIGRATION: &str = "migrations:\n  shared: {service: api, name: shared, command: [migrate]}\n";
 
@@ -27,15 +23,9 @@ async fn rig_with(more: &str) -> Rig {
         ("environments/base.yaml", &base),
         ("environments/dev.yaml", "deployer: v1\nenvironment: dev\ntarget: sandbox\n"),
     ]);
-    let command = vec![crate::bad_releases::fixture().to_str().unwrap().to_owned()];
-    let local = runtime::Command { command, folder: std::env::temp_dir() };
-    let runtime = runtime::Options {
-        guard: Some(env!("CARGO_BIN_EXE_deployer").into()),
-        commands: [("api-dev".to_owned(), local)].into(),
-        isolate: false,
-        ..runtime::Options::default()
-    };
-    Rig::of(place, Cloud::start(gcp_sandbox::Options { runtime, ..Cloud::options() }).await)
+    let command = crate::bad_releases::fixture().to_str().unwrap();
+    let options = Cloud::running(&["api-dev"], &[command], &std::env::temp_dir());
+    Rig::of(place, Cloud::start(options).await)
 }
 
 /// Versions one and two were released, and two serves.

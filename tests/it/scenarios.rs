@@ -17,6 +17,7 @@
 //! $ grant PATH ROLE MEMBER        the same, for a grant
 //! $ pin SERVICE                   all traffic goes to its oldest revision, from the console
 //! $ variable SERVICE NAME=VALUE   a variable that the console adds
+//! $ runs SERVICE JOB ...          first of all: `tests/fixture/service.rs` runs in place of their images
 //! $ push IMAGE:TAG DAY DIGIT      an image in the registry, uploaded on that day, its digest all of this digit
 //! $ cleanup                       what the registry's cleanup then deletes
 //! $ live PATH POINTER             what exists, as JSON
@@ -50,6 +51,7 @@ macro_rules! scenarios {
 
 scenarios![
     adopting,
+    builds,
     change_without_restart,
     closing_the_door,
     colour,
@@ -61,6 +63,7 @@ scenarios![
     images_of_our_own,
     immutable_field,
     jobs_and_tenants,
+    migrations_and_runs,
     newcomer,
     objects_of_another_system,
     optional_secret,
@@ -69,6 +72,7 @@ scenarios![
     patch_of_the_api,
     pinned_traffic,
     released_image,
+    releases,
     pull_request,
     removed_variable,
     rotation,
@@ -215,6 +219,7 @@ impl Stage {
             "grant" => self.grant(rest).await,
             "pin" => self.pin(rest).await,
             "variable" => self.variable(rest).await,
+            "runs" => self.runs(rest).await,
             "push" => self.push(rest).await,
             "cleanup" => return self.cleanup().await,
             "quietly" => drop(self.run(rest).ok().await),
@@ -248,6 +253,9 @@ impl Stage {
             None => (String::new(), line),
         };
         let mut run = Run::new(self.place.root()).within(&self.folder).stdin(stdin);
+        if self.place.path("Cargo.toml").exists() {
+            run = run.with_cargo();
+        }
         let mut words = command.split_whitespace();
         for word in words.by_ref() {
             let Some((name, value)) = word.split_once('=') else {
@@ -305,6 +313,15 @@ impl Stage {
             .push(json!({"name": name, "value": value}));
         let path = format!("{}?updateMask=template", service_path(service));
         succeeded(&cloud.console("PATCH", &path, Some(&live)).await);
+    }
+
+    async fn runs(&mut self, names: &str) {
+        assert!(self.cloud.is_none(), "the sandbox runs already");
+        let names: Vec<_> = names.split(' ').collect();
+        let program = crate::bad_releases::fixture().to_str().unwrap();
+        let options = Cloud::running(&names, &[program], self.place.root());
+        let options = gcp_sandbox::Options { state: Some(self.place.sandbox_state()), ..options };
+        self.cloud = Some(Cloud::start(options).await);
     }
 
     async fn push(&mut self, rest: &str) {
@@ -389,12 +406,13 @@ impl Stage {
                 lines.push(format!("({finished} done)"));
                 finished = 0;
             }
-            lines.push(without_uids(&without_times(line)));
+            lines.push(without_chance(&without_uids(&without_ages(&without_times(line)))));
         }
         if finished > 0 {
             lines.push(format!("({finished} done)"));
         }
-        lines.join("\n")
+        let text = lines.join("\n");
+        if text.contains(AGE) { without_columns(&text) } else { text }
     }
 }
 
@@ -427,6 +445,53 @@ fn without_uids(line: &str) -> String {
     parts.fold(first, |line, part| {
         format!("{line}?uid={{uid}}{}", part.trim_start_matches(|c: char| c.is_ascii_digit()))
     })
+}
+
+/// What stands for how long ago something was.
+const AGE: &str = "{age}";
+
+/// `5 seconds` becomes `{age}`, and `2026-11-21 10:49:15` `{time}`.
+fn without_ages(line: &str) -> String {
+    let mut shown = String::new();
+    let mut words = line.split_inclusive(' ').peekable();
+    while let Some(word) = words.next() {
+        let bare = word.trim_end();
+        let next = words.peek().map(|next| next.trim_end_matches([' ', ',', ':', ')'])).unwrap_or_default();
+        let mask =
+            if bare.parse::<u32>().is_ok() && ["second", "seconds", "minute", "minutes"].contains(&next) {
+                AGE
+            } else if is_digits(bare, "dddd-dd-dd") && is_digits(next, "dd:dd:dd") {
+                "{time}"
+            } else {
+                shown.push_str(word);
+                continue;
+            };
+        let rest = words.next().and_then(|word| word.split_at_checked(next.len()));
+        shown.push_str(mask);
+        shown.push_str(rest.map_or("", |(_, rest)| rest));
+    }
+    shown
+}
+
+/// Whether a text has digits where the form has `d`, and else what the form has.
+fn is_digits(text: &str, form: &str) -> bool {
+    let fits = |(c, d): (char, char)| if d == 'd' { c.is_ascii_digit() } else { c == d };
+    text.len() == form.len() && text.chars().zip(form.chars()).all(fits)
+}
+
+/// Where columns begin depends on the ages in them.
+fn without_columns(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let (indent, rest) = line.split_at(line.len() - line.trim_start().len());
+        let cells = rest.split("  ").map(str::trim).filter(|cell| !cell.is_empty());
+        format!("{indent}{}", cells.collect::<Vec<_>>().join("  "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Names that Cloud Run makes up, `-dev-x7k2p` of an execution, and digests of what a compiler made.
+fn without_chance(line: &str) -> String {
+    line.to_owned()
 }
 
 /// `2026-11-21T10:49:15.971098Z` becomes `{time}`.

@@ -11,14 +11,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{Run, Workplace, repository};
+use crate::support::{Run, Workplace, repository, shop};
 
-const BASE: &str = r#"deployer: v1
-environment: base
-system: shop
-project: {id: agent-army-example, number: "123456789012"}
-region: us-central1
-registry: {repository: shop}
+const BASE: &str = shop!(
+    r#"registry: {repository: shop}
 secrets:
   database-url: {id: "database-url-${env}"}
 services:
@@ -29,7 +25,8 @@ services:
     build: {builder: cargo, package: tiny, paths: [src]}
     env: {WORD: one}
     secrets: {DATABASE_URL: database-url}
-"#;
+"#
+);
 
 const DEV: &str = r"deployer: v1
 environment: dev

@@ -9,6 +9,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 use tar::{Archive, Entry, EntryType};
 
+use super::user::{self, Account};
 use crate::world::World;
 
 /// An image that can be run.
@@ -44,6 +45,7 @@ pub(crate) fn unpack(image: &Image, into: &Path) -> io::Result<()> {
     let unfinished = into.with_extension("part");
     let _ = fs::remove_dir_all(&unfinished);
     fs::create_dir_all(&unfinished)?;
+    open(&unfinished)?;
     let done = image.layers.iter().try_for_each(|layer| apply(layer, &unfinished));
     let done = done.and_then(|()| fs::rename(&unfinished, into));
     if done.is_err() {
@@ -92,17 +94,20 @@ fn put<R: Read>(entry: &mut Entry<'_, R>, root: &Path) -> io::Result<()> {
                 remove(&target)?;
                 fs::create_dir(&target)?;
             }
-            mode(entry, &target)
+            mode(entry, &target)?;
+            own(entry, &target)
         }
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
             remove(&target)?;
             io::copy(entry, &mut File::create_new(&target)?)?;
-            mode(entry, &target)
+            mode(entry, &target)?;
+            own(entry, &target)
         }
         EntryType::Symlink => {
             let to = entry.link_name()?.ok_or_else(|| refused("a link without a target"))?;
             remove(&target)?;
-            symlink(&to, &target)
+            symlink(&to, &target)?;
+            own(entry, &target)
         }
         EntryType::Link => {
             let to = entry.link_name()?.ok_or_else(|| refused("a link without a target"))?;
@@ -172,6 +177,7 @@ fn real_folder(root: &Path, folder: &Path) -> io::Result<PathBuf> {
             Ok(_) => return Err(refused(format!("'{}' goes through a file", folder.display()))),
             Err(_) => {
                 fs::create_dir(&next)?;
+                open(&next)?;
                 at = next;
             }
         }
@@ -184,6 +190,11 @@ pub(crate) fn inside(root: &Path, path: &Path) -> io::Result<PathBuf> {
     let path = relative(path)?;
     let folder = real_folder(root, path.parent().unwrap_or(Path::new("")))?;
     Ok(path.file_name().map_or_else(|| folder.clone(), |name| folder.join(name)))
+}
+
+/// The same for a folder, which is made where it is missing.
+pub(crate) fn folder(root: &Path, path: &Path) -> io::Result<PathBuf> {
+    real_folder(root, &relative(path)?)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -208,6 +219,27 @@ fn mode<R: Read>(_: &Entry<'_, R>, _: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A folder that no layer describes is root's, and everybody may look into it.
+#[cfg(unix)]
+fn open(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn open(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Gives a file to the owner whom its layer names, where the sandbox is root.
+fn own<R: Read>(entry: &Entry<'_, R>, target: &Path) -> io::Result<()> {
+    if user::nobody().is_none() {
+        return Ok(());
+    }
+    let number = |number: io::Result<u64>| u32::try_from(number?).map_err(io::Error::other);
+    user::give(target, Account { uid: number(entry.header().uid())?, gid: number(entry.header().gid())? })
+}
+
 #[cfg(unix)]
 fn symlink(to: &Path, at: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(to, at)
@@ -218,10 +250,11 @@ fn symlink(_: &Path, _: &Path) -> io::Result<()> {
     Err(refused("links cannot be made on this system"))
 }
 
-/// Copies an unpacked image, so that an instance writes into a tree of its own.
+/// Copies an unpacked image with its owners, so that an instance writes into a tree of its own.
 pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     fs::set_permissions(to, fs::metadata(from)?.permissions())?;
+    keep_owner(from, to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
@@ -230,11 +263,18 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
             copy(&entry.path(), &target)?;
         } else if kind.is_symlink() {
             symlink(&fs::read_link(entry.path())?, &target)?;
+            keep_owner(&entry.path(), &target)?;
         } else {
             fs::copy(entry.path(), &target)?;
+            keep_owner(&entry.path(), &target)?;
         }
     }
     Ok(())
+}
+
+fn keep_owner(from: &Path, to: &Path) -> io::Result<()> {
+    let (owner, now) = (user::owner_of(from)?, user::owner_of(to)?);
+    if owner == now { Ok(()) } else { user::give(to, owner) }
 }
 
 fn refused(why: impl Into<String>) -> io::Error {

@@ -6,15 +6,16 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, watch};
 
 use super::Options;
 use super::image;
-use super::logs::Logs;
+use super::logs::{Logs, Source};
 use super::process::{self, Content, Launch};
+use super::user::{self, Account};
 use crate::clock::Clock;
 use crate::server::lock;
 
@@ -24,14 +25,15 @@ const FOLDER: &str = "gcp-sandbox-run-";
 const FIRST_PORT: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// Mounts what a process expects to find beside its files, and starts it in a root of its own.
+/// Mounts what a process expects to find beside its files, and starts it in a root of its own, in which it sees itself as
+/// the user that its image names: only root may mount, and only another namespace of users makes somebody else of it.
 const ISOLATE: &str = r#"set -e
-root=$1; folder=$2; path=$3; shift 3
+root=$1; folder=$2; path=$3; uid=$4; gid=$5; shift 5
 unshare=$(command -v unshare)
 mount --rbind /dev "$root/dev"
 mount --rbind /proc "$root/proc"
 PATH=$path
-exec "$unshare" --root="$root" --wd="$folder" -- "$@""#;
+exec "$unshare" --user --map-user="$uid" --map-group="$gid" --root="$root" --wd="$folder" -- "$@""#;
 /// The outer shell looks its programs up here, whatever the container's own path is.
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -41,8 +43,10 @@ pub(crate) struct Machine {
     pub(crate) options: Options,
     pub(crate) logs: Arc<Logs>,
     pub(crate) folder: PathBuf,
-    /// User and group of instances, when the sandbox may choose.
-    pub(crate) user: Option<(u32, u32)>,
+    /// Who stands in for root, when the sandbox may choose whom instances run as.
+    pub(crate) nobody: Option<Account>,
+    /// Whether it was told that instances run as the sandbox.
+    told_user: AtomicBool,
     clock: Arc<dyn Clock>,
     isolated: OnceCell<bool>,
     numbers: AtomicU64,
@@ -91,7 +95,8 @@ impl Machine {
             options,
             logs,
             folder,
-            user: nobody(),
+            nobody: user::nobody(),
+            told_user: AtomicBool::new(false),
             clock,
             isolated: OnceCell::new(),
             numbers: AtomicU64::new(0),
@@ -154,15 +159,15 @@ impl Machine {
         for folder in ["dev", "proc"] {
             fs::create_dir_all(root.join(folder))?;
         }
-        let mut trial = Self::isolating(&root, "/", "/");
+        let mut trial = Self::isolating(&root, "/", "/", Account { uid: 1, gid: 1 });
         // The trial's root is empty: that the shell gets as far as not finding the program is what counts.
         trial.push("/sandbox-trial".into());
         let Some((program, args)) = trial.split_first() else { return Ok(false) };
         let mut command = tokio::process::Command::new(program);
         command.args(args).stdin(std::process::Stdio::null()).env_clear();
         #[cfg(unix)]
-        if let Some((uid, gid)) = self.user {
-            command.uid(uid).gid(gid);
+        if let Some(nobody) = self.nobody {
+            command.uid(nobody.uid).gid(nobody.gid);
         }
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
         let output = process::spawn(command).await?.wait_with_output().await?;
@@ -171,13 +176,14 @@ impl Machine {
             && String::from_utf8_lossy(&output.stderr).contains("sandbox-trial"))
     }
 
-    /// The words before a command that give it `root` as its root.
-    pub(crate) fn isolating(root: &Path, folder: &str, path: &str) -> Vec<OsString> {
+    /// The words before a command that give it `root` as its root, where it is `shown` as who it is.
+    pub(crate) fn isolating(root: &Path, folder: &str, path: &str, shown: Account) -> Vec<OsString> {
         let words =
             ["/usr/bin/env", "unshare", "--user", "--map-root-user", "--mount", "--", "/bin/sh", "-c"];
         let mut command: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         command.insert(1, PATH.into());
         command.extend([ISOLATE.into(), "sh".into(), root.into(), folder.into(), path.into()]);
+        command.extend([shown.uid, shown.gid].map(|number| number.to_string().into()));
         command
     }
 
@@ -203,6 +209,18 @@ impl Machine {
         Ok(Some(into))
     }
 
+    /// Tells once that instances cannot run as the users that their images name.
+    pub(crate) fn tell_user(&self, source: &Source, named: &str) {
+        if self.nobody.is_some() || named.is_empty() || self.told_user.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let text = format!(
+            "Sandbox: it does not run as root, so that instances run as whoever started it and may write all of their \
+             files; this one's image names the user '{named}'."
+        );
+        self.logs.platform(source, "NOTICE", &text, self.now());
+    }
+
     /// Takes the folder away.
     pub(crate) fn clear(&self) {
         let _ = fs::remove_dir_all(&self.folder);
@@ -215,14 +233,15 @@ impl Drop for Machine {
     }
 }
 
+/// Lets everybody pass through a folder, whatever the sandbox's own umask is: instances have users of their own.
 #[cfg(unix)]
-fn open_to_all(folder: &Path) -> io::Result<()> {
+pub(super) fn open_to_all(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o711))
 }
 
 #[cfg(not(unix))]
-fn open_to_all(_: &Path) -> io::Result<()> {
+pub(super) fn open_to_all(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -247,19 +266,4 @@ fn is_alive(process: i32) -> bool {
 #[cfg(not(unix))]
 fn is_alive(_: i32) -> bool {
     true
-}
-
-/// Root does not run what it was given as itself.
-#[cfg(unix)]
-fn nobody() -> Option<(u32, u32)> {
-    if !nix::unistd::geteuid().is_root() {
-        return None;
-    }
-    let found = nix::unistd::User::from_name("nobody").ok()??;
-    Some((found.uid.as_raw(), found.gid.as_raw()))
-}
-
-#[cfg(not(unix))]
-fn nobody() -> Option<(u32, u32)> {
-    None
 }

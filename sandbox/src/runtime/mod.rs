@@ -20,6 +20,7 @@ mod probe;
 pub(crate) mod process;
 mod proxy;
 mod tasks;
+mod user;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -149,6 +150,9 @@ impl Link {
     }
 }
 
+/// The label of images that `deployer build` made. What it says is not looked at.
+pub const BUILT: &str = "dev.deployer.source-digest";
+
 /// The content of an image that was pushed to the sandbox, or is given from outside. `None` for one that is known in
 /// name only, is elsewhere, or is for another system: those have a stand-in.
 pub(crate) fn content(world: &World, image: &str) -> Option<Content> {
@@ -157,15 +161,25 @@ pub(crate) fn content(world: &World, image: &str) -> Option<Content> {
     }
     let blobs = world.runtime.blobs.as_ref()?;
     match Pushed::new(world, blobs).find(&reference::parse(image)?) {
-        Ok(found) => runs_here(&found.config).then(|| {
+        Ok(found) if runs_here(&found.config) => {
             let layers = found.layers.into_iter();
             let layers =
                 layers.map(|layer| Layer { path: layer.path, media_type: layer.media_type }).collect();
-            Content::Image(Image { digest: found.digest, config: found.config, layers })
-        }),
+            Some(Content::Image(Image { digest: found.digest, config: found.config, layers }))
+        }
+        Ok(found) if is_built(&found.config) => Some(Content::Unreadable(format!(
+            "its image was built for {}/{}, which this machine does not run; `local.run` names a command to run instead",
+            found.config["os"].as_str().unwrap_or_default(),
+            found.config["architecture"].as_str().unwrap_or_default()
+        ))),
         Err(NoContent::Unreadable(why)) => Some(Content::Unreadable(why)),
-        Err(NoContent::NotHere | NoContent::NameOnly | NoContent::OtherPlatform { .. }) => None,
+        Ok(_) | Err(NoContent::NotHere | NoContent::NameOnly | NoContent::OtherPlatform { .. }) => None,
     }
+}
+
+/// Whether `deployer build` made an image, which never has a stand-in: who builds wants to see that run.
+fn is_built(config: &Value) -> bool {
+    config["config"]["Labels"].get(BUILT).is_some()
 }
 
 /// Whether an image is for this machine's system and processor. One that does not say is taken to be.

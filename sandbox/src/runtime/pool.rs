@@ -258,6 +258,6 @@ impl Pool {
                     "ready": slot.instance.may_serve() })
         });
         let starting = state.starting.iter().filter(|task| !task.is_finished()).count();
-        json!({ "instances": instances.collect::<Vec<_>>(), "starting": starting })
+        json!({ "instances": instances.collect::<Vec<_>>(), "starting": starting, "waiting": state.waiting })
     }
 }

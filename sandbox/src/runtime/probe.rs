@@ -214,4 +214,46 @@ mod tests {
         drop(mute);
         assert!(tcp.once(SECOND).await.unwrap_err().starts_with("nothing listened"));
     }
+
+    #[tokio::test]
+    async fn headers_of_a_probe_are_sent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            String::from_utf8(request[..read].to_vec()).unwrap()
+        });
+        let headers = json!([{"name": "X-Probe", "value": "yes"}]);
+        let http = json!({"httpGet": {"path": "/ready", "httpHeaders": headers}, "timeoutSeconds": 100});
+        assert_eq!(probe(&http, port).once(SECOND).await, Ok(()));
+        let asked = asked.await.unwrap().to_lowercase();
+        assert!(
+            asked.starts_with("get /ready http/1.1\r\n") && asked.contains("x-probe: yes\r\n"),
+            "{asked}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_probe_waits_for_its_delay_and_between_tries_for_its_period() {
+        let port = server(&[BAD; 64]).await;
+        let http = json!({"httpGet": {"path": "/"}, "periodSeconds": 1, "timeoutSeconds": 100, "failureThreshold": 2});
+        let (mut late, mut rare) = (http.clone(), http.clone());
+        late["initialDelaySeconds"] = json!(100_000);
+        rare["periodSeconds"] = json!(100_000);
+        let asked = [late, rare].map(|value| {
+            let probe = probe(&value, port);
+            tokio::spawn(async move { probe.until_success(SECOND).await })
+        });
+        // In the time of these they would have failed twice as well.
+        for _ in 0..10 {
+            assert!(probe(&http, port).until_success(SECOND).await.is_err());
+        }
+        for task in asked {
+            assert!(!task.is_finished());
+            task.abort();
+        }
+    }
 }

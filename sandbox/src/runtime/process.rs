@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
@@ -17,6 +18,8 @@ use super::Machine;
 use super::image::{self, Image};
 use super::listening;
 use super::logs::Source;
+use super::machine::open_to_all;
+use super::user::{self, Identity};
 use crate::guard::Orders;
 use crate::server::lock;
 
@@ -91,6 +94,8 @@ pub(crate) struct Launch {
     /// In place of the image's entrypoint and arguments, where given.
     pub(crate) command: Vec<String>,
     pub(crate) args: Vec<String>,
+    /// As the image names it.
+    pub(crate) user: String,
     pub(crate) folder: String,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) files: Vec<Mounted>,
@@ -171,7 +176,7 @@ impl Process {
                 .and_then(|image| lay_out(&machine_, &launch_, image.as_deref(), &place_, isolated))
         };
         let prepared = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?;
-        let (command, folder) = match prepared {
+        let Prepared { command, folder, identity } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = std::fs::remove_dir_all(&place);
@@ -189,9 +194,10 @@ impl Process {
             );
             machine.logs.platform(&launch.source, "WARNING", &text, machine.now());
         }
-        let user = matches!(launch.content, Content::Image(_)).then(|| machine.user).flatten();
+        machine.tell_user(&launch.source, &launch.user);
+        let user = identity.and_then(|identity| identity.real).map(|real| (real.uid, real.gid));
         let report = place.join("report").to_string_lossy().into_owned();
-        let grace = u64::try_from((machine.options.second * 10).as_millis()).unwrap_or(10_000);
+        let grace = grace(machine.options.second);
         let orders = Orders { grace, memory: launch.memory, user, report: report.clone(), command };
         let mut guard = Command::new(guard);
         guard.args(orders.arguments()).current_dir(folder).env_clear().envs(&launch.env);
@@ -260,15 +266,31 @@ async fn hear(pipe: impl AsyncRead + Unpin, machine: Arc<Machine>, source: Sourc
     }
 }
 
-/// The instance's folder, and what to execute in which folder of this machine.
+/// Milliseconds between SIGTERM and SIGKILL: ten seconds of Cloud Run (its container runtime contract).
+fn grace(second: Duration) -> u64 {
+    u64::try_from((second * 10).as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What to execute in which folder of this machine, and as whom.
+struct Prepared {
+    command: Vec<OsString>,
+    folder: PathBuf,
+    /// `None` for a command of this machine, which runs as the sandbox.
+    identity: Option<Identity>,
+}
+
+/// Makes the instance's folder.
 fn lay_out(
     machine: &Machine,
     launch: &Launch,
     image: Option<&Path>,
     place: &Path,
     isolated: bool,
-) -> io::Result<(Vec<OsString>, PathBuf)> {
+) -> io::Result<Prepared> {
     std::fs::create_dir_all(place)?;
+    for folder in place.ancestors().take(2) {
+        open_to_all(folder)?;
+    }
     let Some(image) = image else {
         let (command, folder) = match &launch.content {
             Content::Command { command, folder } => (command, folder),
@@ -276,50 +298,74 @@ fn lay_out(
             Content::Image(_) => return Err(io::Error::other("the image is not unpacked")),
         };
         let command = command.iter().chain(&launch.args).map(OsString::from).collect();
-        return Ok((command, folder.clone()));
+        return Ok(Prepared { command, folder: folder.clone(), identity: None });
     };
+    let identity = Identity::new(user::wanted(&launch.user, image)?, machine.nobody);
     let root = place.join("root");
     image::copy(image, &root)?;
-    for folder in ["tmp", "dev", "proc", "etc"] {
-        std::fs::create_dir_all(image::inside(&root, Path::new(folder))?)?;
-    }
-    for name in ["etc/resolv.conf", "etc/hosts"] {
-        let at = image::inside(&root, Path::new(name))?;
-        if !at.exists() {
-            let _ = std::fs::copy(Path::new("/").join(name), at);
-        }
-    }
-    for file in &launch.files {
-        let at = image::inside(&root, Path::new(&file.path))?;
-        std::fs::write(&at, &file.data)?;
-        set_mode(&at, file.mode)?;
-    }
-    let folder = image::inside(&root, Path::new(&launch.folder))?;
-    std::fs::create_dir_all(&folder)?;
-    hand_over(&root, machine.user)?;
+    let folder = furnish(&root, launch, &identity)?;
     let argv: Vec<&String> = launch.command.iter().chain(&launch.args).collect();
     let Some((first, rest)) = argv.split_first() else {
         return Err(io::Error::other("the image names no command"));
     };
     let rest = rest.iter().map(OsString::from);
+    let path = launch.env.get("PATH").map_or("", String::as_str);
     if isolated {
-        let mut command =
-            Machine::isolating(&root, &launch.folder, launch.env.get("PATH").map_or("", String::as_str));
+        let mut command = Machine::isolating(&root, &launch.folder, path, identity.shown);
         command.push(first.into());
         command.extend(rest);
-        return Ok((command, PathBuf::from("/")));
+        return Ok(Prepared { command, folder: PathBuf::from("/"), identity: Some(identity) });
     }
-    let program = find(&root, first, launch.env.get("PATH"))?;
-    Ok((std::iter::once(program.into_os_string()).chain(rest).collect(), folder))
+    let program = find(&root, first, path)?;
+    let command = std::iter::once(program.into_os_string()).chain(rest).collect();
+    Ok(Prepared { command, folder, identity: Some(identity) })
+}
+
+/// Puts into an instance's copy of its image what Cloud Run gives it, and answers the folder to start in.
+fn furnish(root: &Path, launch: &Launch, identity: &Identity) -> io::Result<PathBuf> {
+    let no_tmp = !is_there(&root.join("tmp"));
+    for name in ["tmp", "dev", "proc", "etc"] {
+        let folder = image::folder(root, Path::new(name))?;
+        if no_tmp && name == "tmp" {
+            set_mode(&folder, 0o1777)?;
+        }
+    }
+    for name in ["etc/resolv.conf", "etc/hosts"] {
+        let at = image::inside(root, Path::new(name))?;
+        if !is_there(&at) {
+            let _ = std::fs::copy(Path::new("/").join(name), at);
+        }
+    }
+    let folder = image::folder(root, Path::new(&launch.folder))?;
+    user::hand_over(root, identity)?;
+    for file in &launch.files {
+        let at = image::inside(root, Path::new(&file.path))?;
+        // What the image has there may be a link, which leads anywhere on this machine.
+        if is_there(&at) {
+            std::fs::remove_file(&at)?;
+        }
+        std::fs::write(&at, &file.data)?;
+        set_mode(&at, file.mode)?;
+        // A secret is its instance's, whose user is to read it with any mode.
+        if let Some(real) = identity.real {
+            user::give(&at, real)?;
+        }
+    }
+    Ok(folder)
+}
+
+/// Whether the image has something of this name, be it a link to nothing.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// A program of the image that is executed without a root of its own.
-fn find(root: &Path, program: &str, path: Option<&String>) -> io::Result<PathBuf> {
+fn find(root: &Path, program: &str, path: &str) -> io::Result<PathBuf> {
     if program.contains('/') {
         return image::inside(root, Path::new(program));
     }
-    let folders = path.map_or("", String::as_str).split(':');
-    let mut places = folders.filter_map(|folder| image::inside(root, &Path::new(folder).join(program)).ok());
+    let mut places =
+        path.split(':').filter_map(|folder| image::inside(root, &Path::new(folder).join(program)).ok());
     places
         .find(|at| at.is_file())
         .ok_or_else(|| io::Error::other(format!("the image has no program '{program}'")))
@@ -336,20 +382,13 @@ fn set_mode(_: &Path, _: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a tree to the user that the instance runs as.
-#[cfg(unix)]
-fn hand_over(tree: &Path, user: Option<(u32, u32)>) -> io::Result<()> {
-    let Some((uid, gid)) = user else { return Ok(()) };
-    std::os::unix::fs::lchown(tree, Some(uid), Some(gid))?;
-    if std::fs::symlink_metadata(tree)?.is_dir() {
-        for entry in std::fs::read_dir(tree)? {
-            hand_over(&entry?.path(), user)?;
-        }
-    }
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[cfg(not(unix))]
-fn hand_over(_: &Path, _: Option<(u32, u32)>) -> io::Result<()> {
-    Ok(())
+    #[test]
+    fn between_sigterm_and_sigkill_lie_ten_seconds_of_cloud_run() {
+        assert_eq!(grace(Duration::from_secs(1)), 10_000);
+        assert_eq!(grace(Duration::from_millis(50)), 500);
+    }
 }

@@ -1,6 +1,7 @@
 //! A sandbox inside the test, its control endpoint, and "somebody in the console", who edits behind deployer's back.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use gcp_sandbox::{Options, ProjectSeed, Sandbox};
 use reqwest::{Client, Method};
@@ -39,6 +40,15 @@ impl Cloud {
         let guard = Some(env!("CARGO_BIN_EXE_deployer").into());
         let runtime = gcp_sandbox::runtime::Options { guard, ..gcp_sandbox::runtime::Options::default() };
         Options { projects, runtime, ..Options::default() }
+    }
+
+    /// The same, and a command runs in `folder` in place of the images of these services and jobs.
+    pub fn running(names: &[&str], command: &[&str], folder: &Path) -> Options {
+        let command = command.iter().copied().map(str::to_owned).collect();
+        let local = gcp_sandbox::runtime::Command { command, folder: folder.to_owned() };
+        let mut options = Self::options();
+        options.runtime.commands = names.iter().map(|name| ((*name).to_owned(), local.clone())).collect();
+        options
     }
 
     pub async fn start(options: Options) -> Self {

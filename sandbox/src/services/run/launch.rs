@@ -176,6 +176,7 @@ fn launch(
         content,
         command,
         args,
+        user: text(&config, "User").to_owned(),
         folder: folder.unwrap_or("/").to_owned(),
         env,
         files: files(world, project, template, container),
@@ -305,4 +306,61 @@ pub(crate) fn seconds(doc: &Value, key: &str, default: f64) -> f64 {
 /// The location of a full resource name.
 pub(crate) fn location(name: &str) -> &str {
     resource::location(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const API: &str = "projects/agent-army-dev/locations/us-central1/services/api";
+
+    /// How `revision` of the service `api` is scaled.
+    fn scaled(service: Value, revision: Value) -> Scale {
+        let mut world = crate::testing::world();
+        let name = format!("{API}/revisions/api-1");
+        world.put(SERVICES, API, service);
+        world.put(REVISIONS, &name, revision);
+        scale(&world, &name)
+    }
+
+    #[test]
+    fn the_smaller_maximum_of_service_and_revision_counts() {
+        let most = |service, revision| {
+            let scaling = |most| json!({"scaling": {"maxInstanceCount": most}});
+            scaled(scaling(service), scaling(revision)).most
+        };
+        assert_eq!((most(3, 100), most(3, 2), most(0, 2), most(0, 0)), (3, 2, 2, 100));
+    }
+
+    #[test]
+    fn a_revisions_own_minimum_is_kept_while_traffic_or_a_tag_leads_to_it() {
+        let least = |statuses| {
+            let revision = json!({"scaling": {"minInstanceCount": 2}});
+            scaled(json!({"trafficStatuses": statuses}), revision).least
+        };
+        assert_eq!(least(json!([{"revision": "api-1", "percent": 100}])), 2);
+        assert_eq!(
+            least(json!([{"revision": "api-2", "percent": 100}, {"revision": "api-1", "tag": "next"}])),
+            2
+        );
+        assert_eq!(least(json!([{"revision": "api-2", "percent": 100}])), 0);
+    }
+
+    #[test]
+    fn a_services_minimum_is_spread_by_traffic() {
+        let least = |percent| {
+            let statuses = json!([{"revision": "api-1", "percent": percent}]);
+            scaled(json!({"scaling": {"minInstanceCount": 3}, "trafficStatuses": statuses}), json!({})).least
+        };
+        assert_eq!((least(100), least(50), least(1), least(0)), (3, 2, 1, 0));
+    }
+
+    #[test]
+    fn arguments_name_variables() {
+        let env = BTreeMap::from([("PORT".to_owned(), "80".to_owned())]);
+        let mut words = ["--port=$(PORT)".to_owned(), "$(OTHER)".to_owned()];
+        expand(&mut words, &env);
+        assert_eq!(words, ["--port=80", "$(OTHER)"]);
+    }
 }

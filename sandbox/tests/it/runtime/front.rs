@@ -60,6 +60,14 @@ async fn a_service_answers_on_loopback_names_and_below_its_host() {
     assert_eq!(client.get(local).send().await.unwrap().text().await.unwrap(), "api-2");
     let below = format!("{}/{}/env/K_REVISION", stage.client.sandbox.url(), stage.host("api"));
     assert_eq!(stage.client.http.get(below).send().await.unwrap().text().await.unwrap(), "api-1");
+    let service = stage.service("api").await;
+    let urls: Vec<_> = service["urls"].as_array().unwrap().iter().map(|url| url.as_str().unwrap()).collect();
+    assert_eq!(urls.len(), 2);
+    for url in urls {
+        let host = url.strip_prefix("https://").unwrap();
+        let answer = stage.client.request(Method::GET, "/").header("host", host).send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "api-1", "{url}");
+    }
     assert_eq!(stage.ask("nobody", "/").await.status(), 404);
 }
 
@@ -72,8 +80,8 @@ async fn a_request_in_flight_survives_a_shift() {
     let service = revision(var(app("serve"), "NEW", "yes"), "api-2");
     other.update("api", traffic(service, json!([to("api-2", 100)]))).await;
     assert_eq!(stage.text("api", "/").await, "api-2");
-    let port = stage.instances("api", "api-1").await[0]["port"].clone();
-    stage.client.http.get(format!("http://127.0.0.1:{port}/release")).send().await.unwrap();
+    let instance = stage.instances("api", "api-1").await.remove(0);
+    stage.ask_instance(&instance, "/release").await;
     assert_eq!(flight.await.unwrap(), "api-1");
 }
 
@@ -156,6 +164,43 @@ async fn a_request_that_takes_too_long_gets_504() {
 }
 
 #[tokio::test]
+async fn an_answer_that_does_not_end_in_time_is_cut_off() {
+    let stage = stage().await;
+    let mut service = app("serve");
+    service["template"]["timeout"] = json!("2s");
+    stage.serve("api", service).await;
+    let answer = stage.ask("api", "/stall").await;
+    assert_eq!(answer.status(), 200);
+    assert!(answer.bytes().await.is_err());
+}
+
+#[tokio::test]
+async fn an_instance_takes_as_many_requests_at_once_as_its_concurrency_and_the_next_one_waits() {
+    let mut options = options();
+    // The one that waits is not to be refused before it is seen.
+    options.runtime.second = Duration::from_secs(60);
+    let stage = Arc::new(staged(options).await);
+    let mut service = app("serve");
+    service["template"]["scaling"] = json!({"maxInstanceCount": 1});
+    service["template"]["maxInstanceRequestConcurrency"] = json!(2);
+    stage.serve("api", service).await;
+    let revision = stage.latest("api").await;
+    let flights: Vec<_> = (0..3)
+        .map(|_| {
+            let stage = Arc::clone(&stage);
+            tokio::spawn(async move { stage.ask("api", "/hold").await.status().as_u16() })
+        })
+        .collect();
+    while stage.pool("api", &revision).await["waiting"] != 1 {}
+    let instances = stage.instances("api", &revision).await;
+    assert_eq!((instances.len(), &instances[0]["requests"]), (1, &json!(2)));
+    stage.ask_instance(&instances[0], "/release").await;
+    for flight in flights {
+        assert_eq!(flight.await.unwrap(), 200);
+    }
+}
+
+#[tokio::test]
 async fn more_requests_than_instances_take_wait_and_are_refused() {
     let stage = Arc::new(stage().await);
     let mut service = app("serve");
@@ -173,7 +218,7 @@ async fn more_requests_than_instances_take_wait_and_are_refused() {
     while busy(&stage.instances("api", &revision).await) < 2 {}
     assert_eq!(stage.ask("api", "/").await.status(), 429);
     for instance in stage.instances("api", &revision).await {
-        stage.client.http.get(format!("http://127.0.0.1:{}/release", instance["port"])).send().await.unwrap();
+        stage.ask_instance(&instance, "/release").await;
     }
     for request in held {
         assert_eq!(request.await.unwrap(), 200);
@@ -239,7 +284,9 @@ async fn an_internal_service_is_not_reached_from_outside() {
 
 #[tokio::test]
 async fn a_private_service_wants_a_token_for_itself_of_somebody_who_may() {
-    let stage = stage().await;
+    let (clock, mut options) = (ManualClock::new(jiff_now()), options());
+    options.clock = Some(Arc::new(clock.clone()));
+    let stage = staged(options).await;
     stage.create("api", app("serve")).await;
     assert_eq!(stage.ask("api", "/").await.status(), 403);
     let accounts = "/v1/projects/agent-army-dev/serviceAccounts";
@@ -253,6 +300,7 @@ async fn a_private_service_wants_a_token_for_itself_of_somebody_who_may() {
         stage.service("api").await;
     }
     let own = format!("https://{}", stage.host("api"));
+    let mut good = String::new();
     for (who, audience, expected) in [
         ("caller", own.as_str(), 200),
         ("stranger", own.as_str(), 403),
@@ -262,9 +310,16 @@ async fn a_private_service_wants_a_token_for_itself_of_somebody_who_may() {
             "/v1/projects/-/serviceAccounts/{who}@agent-army-dev.iam.gserviceaccount.com:generateIdToken"
         );
         let (_, token) = stage.client.post(&path, json!({"audience": audience})).await;
-        let request = stage.request(Method::GET, "api", "/").bearer_auth(token["token"].as_str().unwrap());
+        let token = token["token"].as_str().unwrap();
+        if expected == 200 {
+            token.clone_into(&mut good);
+        }
+        let request = stage.request(Method::GET, "api", "/").bearer_auth(token);
         assert_eq!(request.send().await.unwrap().status(), expected, "{who} {audience}");
     }
+    // The last one that was let in is not for ever.
+    clock.advance(Duration::from_hours(2));
+    assert_eq!(stage.request(Method::GET, "api", "/").bearer_auth(good).send().await.unwrap().status(), 401);
     let nonsense = stage.request(Method::GET, "api", "/").bearer_auth("nonsense").send().await.unwrap();
     assert_eq!(nonsense.status(), 401);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::stage::{PARENT, Stage, is_alive, stage};
+use super::stage::{PARENT, Stage, is_alive, options, stage, staged};
 
 fn job(mode: &str, further: &Value) -> Value {
     let mut template =
@@ -121,6 +121,43 @@ async fn a_cancelled_execution_has_no_process() {
     while is_alive(&process) {
         tokio::task::yield_now().await;
     }
+}
+
+/// A sandbox in which the job is this script of the machine's shell.
+async fn scripted(script: &str) -> Stage {
+    let mut options = options();
+    let command = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+    let command = gcp_sandbox::runtime::Command { command, folder: std::env::temp_dir() };
+    options.runtime.commands.insert("migrate".into(), command);
+    options.runtime.second = std::time::Duration::from_secs(1);
+    staged(options).await
+}
+
+#[tokio::test]
+async fn no_more_tasks_run_at_once_than_the_job_says() {
+    let dir = tempfile::tempdir().unwrap();
+    // Who meets another one fails.
+    let lock = dir.path().join("alone").display().to_string();
+    let stage = scripted(&format!("mkdir {lock} || exit 9; sleep 0.2; rmdir {lock}")).await;
+    let mut job = job("", &json!({}));
+    job["template"]["taskCount"] = json!(4);
+    job["template"]["parallelism"] = json!(1);
+    stage.make_job(job).await;
+    assert_eq!(stage.run(json!({})).await["succeededCount"], 4);
+}
+
+#[tokio::test]
+async fn who_is_ended_gets_sigterm_and_time_to_finish() {
+    let stage =
+        scripted("trap 'sleep 0.3; echo finished; exit 0' TERM; echo begun; while :; do sleep 0.05; done")
+            .await;
+    stage.make_job(job("", &json!({}))).await;
+    let operation = stage.start(json!({})).await;
+    stage.until_logged("textPayload=begun").await;
+    let name = operation["metadata"]["name"].as_str().unwrap().to_owned();
+    let (_, cancelling) = stage.client.post(&format!("/v2/{name}:cancel"), json!({})).await;
+    stage.done(&cancelling).await;
+    stage.until_logged("textPayload=finished").await;
 }
 
 #[tokio::test]

@@ -145,8 +145,8 @@ async fn an_instance_that_is_not_ready_gets_no_requests() {
     stage.text("api", "/sicken").await;
     while stage.instances("api", &revision).await[0]["ready"] == true {}
     assert_eq!(stage.ask("api", "/").await.status(), 429);
-    let port = stage.instances("api", &revision).await[0]["port"].clone();
-    stage.client.http.get(format!("http://127.0.0.1:{port}/heal")).send().await.unwrap();
+    let instance = stage.instances("api", &revision).await.remove(0);
+    stage.ask_instance(&instance, "/heal").await;
     while stage.instances("api", &revision).await[0]["ready"] == false {}
     assert_eq!(stage.text("api", "/health").await, "fine");
 }

@@ -5,3 +5,4 @@ mod jobs;
 mod life;
 mod releases;
 mod stage;
+mod users;

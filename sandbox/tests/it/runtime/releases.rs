@@ -51,6 +51,16 @@ async fn a_crash_fails_the_revision_with_the_end_of_its_log() {
 }
 
 #[tokio::test]
+async fn standard_output_and_standard_error_are_logs_of_their_own() {
+    let stage = stage().await;
+    stage.create("api", app("crash")).await;
+    for (log, text) in [("stdout", "reading the settings"), ("stderr", "DATABASE_URL is not set")] {
+        let entry = stage.until_logged(&format!("textPayload=\"{text}\"")).await;
+        assert_eq!(entry["logName"], format!("projects/agent-army-dev/logs/run.googleapis.com%2F{log}"));
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_listens_elsewhere_fails_the_revision() {
     let (ready, _) = failure_of(with(app("wrong-port"), "startupProbe", quick_tcp())).await;
     let message = ready["message"].as_str().unwrap();
@@ -127,30 +137,44 @@ async fn a_command_of_the_machine_runs_in_place_of_an_image() {
     assert_eq!(stage.text("web", "/").await, stage.latest("web").await);
 }
 
+/// The fixture with the newest value of the secret `db` as a variable and as a file.
+fn with_secret() -> Value {
+    let mut service = with(app("serve"), "volumeMounts", json!([{"name": "keys", "mountPath": "/run/keys"}]));
+    service["template"]["volumes"] = json!([{"name": "keys", "secret": {"secret": "db",
+        "items": [{"version": "latest", "path": "db.txt", "mode": 0o400}]}}]);
+    let env = service["template"]["containers"][0]["env"].as_array_mut().unwrap();
+    env.push(json!({"name": "DB", "valueSource": {"secretKeyRef": {"secret": "db", "version": "latest"}}}));
+    service
+}
+
 #[tokio::test]
 async fn secrets_are_resolved_when_an_instance_starts() {
     let stage = stage().await;
-    stage.client.make_secret("db").await;
-    let add = "/v1/projects/agent-army-dev/secrets/db:addVersion";
-    stage.client.post(add, json!({"payload": {"data": "c2VzYW1l"}})).await;
-    let grant = json!({"policy": {"bindings": [{"role": "roles/secretmanager.secretAccessor",
-        "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}});
-    stage.client.post("/v1/projects/agent-army-dev/secrets/db:setIamPolicy", grant).await;
-    for _ in 0..5 {
-        stage.service("none").await;
+    stage.secret("db", "sesame").await;
+    stage.serve("api", with_secret()).await;
+    let isolated = stage.is_isolated().await;
+    for value in ["sesame", "mellon"] {
+        stage.add_version("db", value).await;
+        stage.ask("api", "/exit/0").await;
+        assert_eq!(stage.text("api", "/env/DB").await, value, "of the instance that comes next");
+        if isolated {
+            assert_eq!(stage.text("api", "/file/run/keys/db.txt").await, value);
+        }
     }
-    let mut service = with(app("serve"), "volumeMounts", json!([{"name": "keys", "mountPath": "/run/keys"}]));
-    service["template"]["volumes"] = json!([{"name": "keys", "secret": {"secret": "db", "items": [{"version": "latest", "path": "db.txt"}]}}]);
-    let env = service["template"]["containers"][0]["env"].as_array_mut().unwrap();
-    env.push(json!({"name": "DB", "valueSource": {"secretKeyRef": {"secret": "db", "version": "latest"}}}));
-    stage.serve("api", service).await;
-    assert_eq!(stage.text("api", "/env/DB").await, "sesame");
-    let (_, runs) = stage.client.get("/__sandbox/runtime").await;
-    if runs["isolated"] == true {
-        assert_eq!(stage.text("api", "/file/run/keys/db.txt").await, "sesame");
-    } else {
-        stage.until_logged("textPayload:\"no namespace of mounts\"").await;
-    }
+}
+
+#[tokio::test]
+async fn without_a_namespace_of_mounts_secret_files_are_in_the_instances_folder_and_it_says_so() {
+    let mut options = super::stage::options();
+    options.runtime.isolate = false;
+    let stage = super::stage::staged(options).await;
+    stage.secret("db", "sesame").await;
+    stage.serve("api", with_secret()).await;
+    let said = stage.until_logged("textPayload:\"no namespace of mounts\"").await;
+    let said = said["textPayload"].as_str().unwrap();
+    let (file, root) = said.split_once("is in the instance's folder: ").unwrap();
+    assert!(file.contains("'/run/keys/db.txt'"), "{said}");
+    assert_eq!(stage.text("api", &format!("/file{root}/run/keys/db.txt")).await, "sesame");
 }
 
 #[tokio::test]
@@ -167,7 +191,7 @@ async fn a_revision_keeps_the_image_that_its_tag_meant() {
     let image = stage.push("images", "api", &["1"]).await;
     stage.serve("api", app("serve").in_place_of(&image)).await;
     let revision = stage.latest("api").await;
-    stage.push_broken("images", "api", "1").await;
+    stage.push_for("images", "api", "linux", json!({})).await;
     assert_eq!(stage.ask("api", "/exit/0").await.status(), 503);
     assert_eq!(stage.text("api", "/").await, revision);
     let operation = stage.update("api", app("crash").in_place_of(&image)).await;
@@ -177,7 +201,17 @@ async fn a_revision_keeps_the_image_that_its_tag_meant() {
 #[tokio::test]
 async fn an_image_for_another_system_has_a_stand_in() {
     let stage = stage().await;
-    let image = stage.push_for("images", "api", "1", "plan9").await;
+    let image = stage.push_for("images", "api", "plan9", json!({})).await;
     stage.serve("api", app("crash").in_place_of(&image)).await;
     assert_eq!(stage.ask("api", "/").await.headers()["x-sandbox-stand-in"], "true");
+}
+
+#[tokio::test]
+async fn an_image_that_was_built_for_another_system_has_none() {
+    let stage = stage().await;
+    let labels = json!({"dev.deployer.source-digest": "sha256:1"});
+    let image = stage.push_for("images", "api", "plan9", labels).await;
+    let operation = stage.create("api", app("crash").in_place_of(&image)).await;
+    let said = operation["error"]["message"].as_str().unwrap();
+    assert!(said.contains("was built for plan9") && said.contains("`local.run`"), "{said}");
 }

@@ -11,7 +11,7 @@ use gcp_sandbox::{Apis, Options};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::{TestClient, sandbox};
+use crate::support::{SECRETS, TestClient, sandbox};
 
 pub(crate) const PARENT: &str = "projects/agent-army-dev/locations/us-central1";
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_sandbox-fixture");
@@ -26,7 +26,7 @@ impl Images for OneImage {
         (reference == "app").then(|| Image {
             digest: format!("sha256:{}", "a".repeat(64)),
             config: json!({"config": {"Entrypoint": ["/bin/app"], "Env": ["FROM_IMAGE=yes", "OVERRIDDEN=no"]}}),
-            layers: vec![Layer { path: layer().to_owned(), media_type: "application/vnd.oci.image.layer.v1.tar".into() }],
+            layers: vec![Layer { path: layer().to_owned(), media_type: TAR.into() }],
         })
     }
 }
@@ -194,11 +194,15 @@ impl Stage {
         text
     }
 
-    /// What runs of a revision of the service, by short name.
+    /// What there is of a revision of the service, by short name.
+    pub(crate) async fn pool(&self, id: &str, revision: &str) -> Value {
+        let (_, mut state) = self.client.get("/__sandbox/runtime").await;
+        state["revisions"][format!("{PARENT}/services/{id}/revisions/{revision}")].take()
+    }
+
+    /// Its instances.
     pub(crate) async fn instances(&self, id: &str, revision: &str) -> Vec<Value> {
-        let (_, state) = self.client.get("/__sandbox/runtime").await;
-        let name = format!("{PARENT}/services/{id}/revisions/{revision}");
-        state["revisions"][name]["instances"].as_array().cloned().unwrap_or_default()
+        self.pool(id, revision).await["instances"].as_array().cloned().unwrap_or_default()
     }
 
     /// Waits until a revision has so many instances, and answers them.
@@ -212,10 +216,41 @@ impl Stage {
         }
     }
 
+    /// Asks one instance past the front door.
+    pub(crate) async fn ask_instance(&self, instance: &Value, path: &str) -> Response {
+        let url = format!("http://127.0.0.1:{}{path}", instance["port"]);
+        self.client.http.get(url).send().await.unwrap()
+    }
+
     /// The short name of the revision that was made last.
     pub(crate) async fn latest(&self, id: &str) -> String {
         let service = self.service(id).await;
         service["latestCreatedRevision"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+    }
+
+    /// A secret with a first value, which instances may read.
+    pub(crate) async fn secret(&self, id: &str, value: &str) {
+        self.client.make_secret(id).await;
+        self.add_version(id, value).await;
+        let grant = json!({"policy": {"bindings": [{"role": "roles/secretmanager.secretAccessor",
+            "members": ["serviceAccount:123456789012-compute@developer.gserviceaccount.com"]}]}});
+        self.client.post(&format!("{SECRETS}/{id}:setIamPolicy"), grant).await;
+        for _ in 0..5 {
+            self.service("none").await;
+        }
+    }
+
+    pub(crate) async fn add_version(&self, id: &str, value: &str) {
+        use base64::Engine as _;
+        let data = base64::engine::general_purpose::STANDARD.encode(value);
+        let (status, answer) =
+            self.client.post(&format!("{SECRETS}/{id}:addVersion"), json!({"payload": {"data": data}})).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Whether instances have a root of their own here.
+    pub(crate) async fn is_isolated(&self) -> bool {
+        self.client.get("/__sandbox/runtime").await.1["isolated"] == true
     }
 
     /// Log entries that a filter finds.
@@ -237,46 +272,56 @@ impl Stage {
     }
 }
 
+/// The media type of the layers that are pushed.
+const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A file of a layer: its path, what is in it, and the number of the user whose it is. What ends in `/` is a folder.
+pub(crate) type File<'a> = (&'a str, &'a str, u64);
+
+/// A layer with these files.
+fn layer_of(files: &[File<'_>]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, text, owner) in files {
+        let mut header = tar::Header::new_gnu();
+        let folder = path.ends_with('/');
+        header.set_entry_type(if folder { tar::EntryType::Directory } else { tar::EntryType::Regular });
+        header.set_mode(if folder { 0o755 } else { 0o644 });
+        header.set_uid(*owner);
+        header.set_gid(*owner);
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
 /// Pushing over the registry protocol.
 impl Stage {
     /// Pushes the fixture under the tags and answers the image's name with the first.
     pub(crate) async fn push(&self, repository: &str, image: &str, tags: &[&str]) -> String {
-        let layer = std::fs::read(layer()).unwrap();
         let config = json!({"os": "linux", "config": {"Entrypoint": ["/bin/app"]}});
         for tag in tags {
-            self.push_as(repository, image, tag, layer.clone(), &config).await;
+            self.push_as(repository, image, tag, &[std::fs::read(layer()).unwrap()], &config).await;
         }
-        format!("us-central1-docker.pkg.dev/agent-army-dev/{repository}/{image}:{}", tags[0])
+        reference(repository, image, tags[0])
     }
 
-    /// Pushes an image whose program does not exist.
-    pub(crate) async fn push_broken(&self, repository: &str, image: &str, tag: &str) {
-        let empty = tar::Builder::new(Vec::new()).into_inner().unwrap();
-        self.push_as(
-            repository,
-            image,
-            tag,
-            empty,
-            &json!({"os": "linux", "config": {"Entrypoint": ["/bin/none"]}}),
-        )
-        .await;
+    /// Pushes the fixture with these files over it, to be run as `user`.
+    pub(crate) async fn push_for_user(&self, user: &str, files: &[File<'_>]) -> String {
+        let config = json!({"os": "linux", "config": {"Entrypoint": ["/bin/app"], "User": user}});
+        let layers = [std::fs::read(layer()).unwrap(), layer_of(files)];
+        let image = format!("for{}", user.replace(':', "-"));
+        self.push_as("images", &image, "1", &layers, &config).await;
+        reference("images", &image, "1")
     }
 
-    /// Pushes an image for another system.
-    pub(crate) async fn push_for(&self, repository: &str, image: &str, tag: &str, os: &str) -> String {
-        let empty = tar::Builder::new(Vec::new()).into_inner().unwrap();
-        self.push_as(
-            repository,
-            image,
-            tag,
-            empty,
-            &json!({"os": os, "config": {"Entrypoint": ["/bin/none"]}}),
-        )
-        .await;
-        format!("us-central1-docker.pkg.dev/agent-army-dev/{repository}/{image}:{tag}")
+    /// Pushes an image for an operating system, with these labels, whose program does not exist.
+    pub(crate) async fn push_for(&self, repository: &str, image: &str, os: &str, labels: Value) -> String {
+        let config = json!({"os": os, "config": {"Entrypoint": ["/bin/none"], "Labels": labels}});
+        self.push_as(repository, image, "1", &[layer_of(&[])], &config).await;
+        reference(repository, image, "1")
     }
 
-    async fn push_as(&self, repository: &str, image: &str, tag: &str, layer: Vec<u8>, config: &Value) {
+    async fn push_as(&self, repository: &str, image: &str, tag: &str, layers: &[Vec<u8>], config: &Value) {
         let repositories = format!("/v1/{PARENT}/repositories");
         let (_, made) = self
             .client
@@ -285,13 +330,16 @@ impl Stage {
         if let Some(operation) = made["name"].as_str().filter(|name| name.contains("/operations/")) {
             while self.client.get(&format!("/v1/{operation}")).await.1["done"] != true {}
         }
-        let base = format!("/v2/us-central1-docker.pkg.dev/agent-army-dev/{repository}/{image}");
-        let layer = self.blob(&base, "application/vnd.oci.image.layer.v1.tar", layer).await;
+        let base = format!("/v2/{}/{image}", folder_of(repository));
+        let mut pushed = Vec::new();
+        for layer in layers {
+            pushed.push(self.blob(&base, TAR, layer.clone()).await);
+        }
         let config = self
             .blob(&base, "application/vnd.oci.image.config.v1+json", config.to_string().into_bytes())
             .await;
         let kind = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer]});
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": pushed});
         let put =
             self.client.request(Method::PUT, &format!("{base}/manifests/{tag}")).header("content-type", kind);
         let response = put.body(manifest.to_string()).send().await.unwrap();
@@ -309,6 +357,14 @@ impl Stage {
         assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
         json!({"mediaType": kind, "digest": digest, "size": size})
     }
+}
+
+fn folder_of(repository: &str) -> String {
+    format!("us-central1-docker.pkg.dev/agent-army-dev/{repository}")
+}
+
+fn reference(repository: &str, image: &str, tag: &str) -> String {
+    format!("{}/{image}:{tag}", folder_of(repository))
 }
 
 /// Whether a process is there.
