@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Action, Change};
+use super::{Action, Change, Note};
 pub use crate::config::rollout::{Health, Smoke};
 use crate::resource::erased::Desired;
-use crate::resource::{Address, Consequence};
+use crate::resource::{Address, Consequence, Facts};
 
 /// How one service is released. Apply obeys it when the service's change makes a revision or moves traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +113,29 @@ pub(super) fn of_changes(declared: &[Release], changes: &[Change], desired: &[De
         release
     });
     completed.collect()
+}
+
+/// Migrations that failed for the very release that is planned: apply does not run one again, since nobody knows how far it
+/// came.
+pub(super) fn failed_before(releases: &[Release], facts: &Facts) -> Vec<Note> {
+    let migrations = releases.iter().flat_map(|release| &release.migrations);
+    let failed = migrations.filter(|migration| {
+        facts.failed_migrations.get(&migration.job.name).is_some_and(|digest| *digest == migration.digest)
+    });
+    let mut notes: Vec<Note> = Vec::new();
+    for migration in failed.filter(|migration| !migration.digest.is_empty()) {
+        let (source, environment) = (&migration.source, &facts.own.environment);
+        let text = format!(
+            "{source} failed for this release, and apply does not run it again by itself: once its cause is gone, \
+             deployer migrate {environment}"
+        );
+        let note = Note { address: migration.job.clone(), text };
+        // Several services may wait for one migration.
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
 }
 
 /// What a migration runs, in 64 hexadecimal digits: an equal one has been run already.
