@@ -7,16 +7,19 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Failure;
-use super::rollout::{Asked, Gates, Seen, Step, next, seen};
-use super::smoke::{healthy, passed};
+use super::rollout::{Asked, Gates, Seen, Step, TRIES, begin, next, seen};
+use super::smoke::{Versions, healthy, passed};
 use crate::apply::execution::{Said, migrate};
 use crate::gcp::{Gcp, GcpError, LogSource, Visit, Visited};
-use crate::plan::{Health, Release};
+use crate::plan::{Health, Release, Smoke};
 use crate::resource::Place;
 use crate::resource::kinds::run_service::{self, releases};
 
 /// Seconds that an answer about health may take.
 const HEALTH_LIMIT: Duration = Duration::from_secs(10);
+
+/// Between two tries of a check elsewhere.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Lines of its log that tell how a candidate failed.
 const LINES: usize = 10;
@@ -32,10 +35,28 @@ pub(super) struct Rollout<'a> {
     pub(super) revision: &'a str,
 }
 
+/// Where the traffic goes while a revision is judged.
+pub(super) struct Held {
+    targets: Vec<Value>,
+    /// The revision is the first one of its service, or what served is the revision itself.
+    first: bool,
+}
+
+/// What is asked, and when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Time {
+    /// When the revision is there.
+    First,
+    /// Once everybody may call the service, which the plan lets them do after the revision was made.
+    Opened,
+}
+
 /// How it ended.
 pub(super) enum Ended {
     /// It serves; what nobody judged is told.
     Served(Vec<String>),
+    /// It serves, and is judged once everybody may call it.
+    Unjudged(Held, Vec<String>),
     /// It does not, and what served before does.
     Returned(Failure),
     /// It does not, and there was nothing before it.
@@ -64,15 +85,38 @@ pub(super) async fn migrations(gcp: &Gcp, place: &Place, release: &Release) -> R
 }
 
 impl Rollout<'_> {
-    /// Takes the revision into service once it has passed what the release asks.
+    /// Takes the revision into service once it has passed what the release asks of it now.
     pub(super) async fn run(&self) -> Result<Ended, GcpError> {
         let before = run_service::document(self.gcp, self.place, self.service).await?;
-        let held = run_service::serving(&before);
-        let first = held.iter().all(|target| target["revision"] == self.revision);
-        let (gates, mut notes) = self.gates();
-        let mut visitor = Visitor { door: None, url: String::new(), notes: Vec::new() };
-        let (mut wait, mut candidate) = (self.gcp.patience(), String::new());
-        let (mut step, mut ready, mut shifted) = (Step::Judge, false, None);
+        let targets = run_service::serving(&before);
+        let first = targets.iter().all(|target| target["revision"] == self.revision);
+        let nowhere = Visitor { door: None, url: String::new(), notes: Vec::new() };
+        let held = Held { targets, first };
+        Ok(match self.walk(Time::First, Step::Judge, nowhere, &held).await? {
+            Ended::Served(notes) if self.release.after_opening => Ended::Unjudged(held, notes),
+            ended => ended,
+        })
+    }
+
+    /// Asks what could not be asked before everybody may call the service. `held` is what served before it was released.
+    pub(super) async fn opened(&self, held: &Held) -> Result<Ended, GcpError> {
+        let doc = run_service::document(self.gcp, self.place, self.service).await?;
+        let visitor = Visitor { door: None, url: url(&doc), notes: Vec::new() };
+        self.walk(Time::Opened, begin(self.gates(Time::Opened).0), visitor, held).await
+    }
+
+    /// Goes from step to step until nothing follows.
+    async fn walk(
+        &self,
+        time: Time,
+        mut step: Step,
+        mut visitor: Visitor,
+        held: &Held,
+    ) -> Result<Ended, GcpError> {
+        let (gates, mut notes) = self.gates(time);
+        let mut wait = self.gcp.patience();
+        let (mut ready, mut shifted) = (time == Time::Opened, None);
+        let mut candidate = String::new();
         let why = loop {
             let saw = match &step {
                 Step::Judge => {
@@ -82,9 +126,9 @@ impl Rollout<'_> {
                         Seen::Ready => {
                             ready = true;
                             wait = self.gcp.patience();
-                            if gates != Gates::default() {
-                                let doc = self.at_its_own_url(&held, first).await?;
-                                visitor = self.visitor(&doc, first).await?;
+                            if gates.health.is_some() || gates.checks > 0 {
+                                let doc = self.at_its_own_url(held).await?;
+                                visitor = self.visitor(&doc, held.first).await?;
                                 candidate.clone_from(&visitor.url);
                             }
                         }
@@ -95,7 +139,7 @@ impl Rollout<'_> {
                 Step::Probe { good, left } => self.probed(&visitor, gates, (*good, *left)).await,
                 Step::Check(index) => self.checked(&visitor, *index).await,
                 Step::Shift => {
-                    shifted = Some(self.shift().await?);
+                    shifted = Some(self.shift(time).await?);
                     Seen::Shifted
                 }
                 Step::Verify { .. } => {
@@ -112,6 +156,7 @@ impl Rollout<'_> {
                     }
                 }
                 Step::Confirm { left } => self.probed(&visitor, gates, (0, *left)).await,
+                Step::Elsewhere { index, left } => self.checked_elsewhere(*index, *left).await,
                 Step::Done => {
                     notes.extend(visitor.notes);
                     return Ok(Ended::Served(notes));
@@ -123,30 +168,62 @@ impl Rollout<'_> {
             }
             step = next(gates, &step, saw);
         };
-        self.fail(&why, &held, first, ready).await?;
-        Ok(self.ended(&why, &held, first, &candidate).await)
+        self.fail(&why, held, ready).await?;
+        Ok(self.ended(&why, held, time, &candidate).await)
     }
 
-    /// What the candidate has to pass as far as it can be asked; what of it cannot.
-    fn gates(&self) -> (Gates, Vec<String>) {
-        let Release { health, smoke, unreachable, open, caller, .. } = self.release;
-        let asked = Gates {
-            health: health
-                .as_ref()
-                .map(|health| Asked { attempts: health.attempts.max(1), successes: health.successes.max(1) }),
-            checks: smoke.len(),
-        };
-        if asked == Gates::default() {
-            return (asked, Vec::new());
+    /// What has to be passed now as far as it can be asked; what of it cannot ever.
+    fn gates(&self, time: Time) -> (Gates, Vec<String>) {
+        let release = self.release;
+        let health = release.health.as_ref();
+        let health = health
+            .map(|health| Asked { attempts: health.attempts.max(1), successes: health.successes.max(1) });
+        let mut gates = Gates { health, checks: release.own_checks().count(), elsewhere: 0 };
+        let mut notes = Vec::new();
+        if (time == Time::Opened) != release.waits_for_the_public() {
+            gates = Gates::default();
+        } else if gates != Gates::default()
+            && let Some(why) = self.out_of_reach(time)
+        {
+            gates = Gates::default();
+            notes.push(format!("health and smoke of {} were not judged: {why}", self.service));
+        }
+        if (time == Time::Opened) == release.after_opening {
+            gates.elsewhere = self.elsewhere().count();
+            let unknown = release.checks_elsewhere().filter(|smoke| !self.is_known(smoke));
+            notes.extend(unknown.map(|smoke| {
+                let url = smoke.url.as_deref().unwrap_or_default();
+                format!("smoke.{} was not judged: the sandbox does not know {url}", smoke.name)
+            }));
+            let compares = release.versions.is_empty().then_some(&release.smoke);
+            let compares = compares.into_iter().flatten().filter(|smoke| smoke.version.is_some());
+            notes.extend(compares.map(|smoke| {
+                let why = "no tag of the image tells which version it is";
+                format!("the version that smoke.{} asks for was not compared: {why}", smoke.name)
+            }));
+        }
+        (gates, notes)
+    }
+
+    /// Why nobody can ask the service itself.
+    fn out_of_reach(&self, time: Time) -> Option<String> {
+        let Release { unreachable, open, caller, .. } = self.release;
+        if unreachable.is_some() {
+            return unreachable.clone();
         }
         let nobody =
             "nobody may call it yet, and there is no account to call it with (`github.identity.deploy`)";
-        let why = match unreachable {
-            Some(why) => why.as_str(),
-            None if !open && caller.is_none() => nobody,
-            None => return (asked, Vec::new()),
-        };
-        (Gates::default(), vec![format!("health and smoke of {} were not judged: {why}", self.service)])
+        (time == Time::First && !open && caller.is_none()).then(|| nobody.to_owned())
+    }
+
+    /// The checks elsewhere that can be made.
+    fn elsewhere(&self) -> impl Iterator<Item = &Smoke> {
+        self.release.checks_elsewhere().filter(|smoke| self.is_known(smoke))
+    }
+
+    /// A sandbox knows the hosts of its own services and no others.
+    fn is_known(&self, smoke: &Smoke) -> bool {
+        smoke.url.as_deref().is_some_and(|url| self.gcp.knows(url))
     }
 
     async fn judged(&self) -> Result<Seen, GcpError> {
@@ -156,13 +233,14 @@ impl Rollout<'_> {
     }
 
     /// The service with the candidate behind its tag. A first one has all traffic already, and is asked where that goes.
-    async fn at_its_own_url(&self, held: &[Value], first: bool) -> Result<Value, GcpError> {
-        if first {
+    async fn at_its_own_url(&self, held: &Held) -> Result<Value, GcpError> {
+        if held.first {
             return run_service::document(self.gcp, self.place, self.service).await;
         }
         run_service::amend(self.gcp, self.place, self.service, |doc| {
             if tagged(doc, self.revision).is_none() {
-                doc["traffic"] = run_service::with_candidate(held.to_vec(), self.service, self.revision);
+                doc["traffic"] =
+                    run_service::with_candidate(held.targets.clone(), self.service, self.revision);
             }
             Ok(())
         })
@@ -208,11 +286,26 @@ impl Rollout<'_> {
     }
 
     async fn checked(&self, visitor: &Visitor, index: usize) -> Seen {
-        let Some(smoke) = self.release.smoke.get(index) else { return Seen::Good };
+        let Some(smoke) = self.release.own_checks().nth(index) else { return Seen::Good };
+        self.asked(visitor, smoke).await
+    }
+
+    /// A check at a URL that is not the service's: nobody's token is sent there.
+    async fn checked_elsewhere(&self, index: usize, left: u32) -> Seen {
+        let Some(smoke) = self.elsewhere().nth(index) else { return Seen::Good };
+        if left < TRIES {
+            self.gcp.rest_a_while(PAUSE).await;
+        }
+        let url = smoke.url.clone().unwrap_or_default();
+        self.asked(&Visitor { door: None, url, notes: Vec::new() }, smoke).await
+    }
+
+    async fn asked(&self, visitor: &Visitor, smoke: &Smoke) -> Seen {
         self.gcp.tell(&format!("smoke of {}: {}", self.revision, smoke.name));
         let limit = Duration::from_secs(smoke.max_time.into());
         let visit = visitor.visit(&smoke.method, &smoke.path, &smoke.headers, smoke.body.as_deref(), limit);
-        self.verdict(&visit, visitor, |answer| passed(smoke, answer)).await
+        let versions = Versions { tags: &self.release.versions, revision: self.revision };
+        self.verdict(&visit, visitor, |answer| passed(smoke, versions, answer)).await
     }
 
     /// Asks, and judges the answer. While the right to call is on its way, a refusal is none of the candidate's.
@@ -227,7 +320,7 @@ impl Rollout<'_> {
             let answer = self.gcp.visit(visit).await;
             let refused = answer.as_ref().is_ok_and(|answer| matches!(answer.status, 401 | 403));
             if refused
-                && visitor.door.is_some()
+                && (visitor.door.is_some() || self.release.after_opening)
                 && self.gcp.granted_lately()
                 && patience.pause("granted access to take effect").await.is_ok()
             {
@@ -243,33 +336,47 @@ impl Rollout<'_> {
         }
     }
 
-    async fn shift(&self) -> Result<Value, GcpError> {
+    /// Sends the traffic to it. It is on record as what serves once nothing is left to ask: a run that is cut off before
+    /// that is gone on with.
+    async fn shift(&self, time: Time) -> Result<Value, GcpError> {
         self.gcp.tell(&format!("traffic to {}", self.revision));
-        let (sha, migrations) = (&self.release.sha, &self.release.migrations);
+        let serves = time == Time::Opened || !self.release.after_opening;
         run_service::shift_traffic(self.gcp, self.place, self.service, self.revision, |doc| {
             releases::amend(doc, self.revision, |record| {
-                record.outcome = releases::Outcome::Serving;
-                record.reason = None;
-                record.sha.clone_from(sha);
-                record.migrations = migrations.iter().map(|migration| migration.job.name.clone()).collect();
+                if serves {
+                    record.outcome = releases::Outcome::Serving;
+                    record.reason = None;
+                }
+                self.describe(record);
             });
         })
         .await
     }
 
+    /// What was released, and what ran before it.
+    fn describe(&self, record: &mut releases::Record) {
+        let Release { sha, migrations, .. } = self.release;
+        record.sha.clone_from(sha);
+        record.migrations = migrations.iter().map(|migration| migration.job.name.clone()).collect();
+        let breaking = migrations.iter().filter(|migration| !migration.backward_compatible);
+        record.breaking = breaking.map(|migration| migration.job.name.clone()).collect();
+    }
+
     /// Gives the traffic back to whom it was taken from, and records why. The candidate stays behind its tag, where it can
     /// be looked at; one that never became ready answers nobody, and its tag would stand in the way of every later write.
-    async fn fail(&self, why: &str, held: &[Value], first: bool, ready: bool) -> Result<(), GcpError> {
+    async fn fail(&self, why: &str, held: &Held, ready: bool) -> Result<(), GcpError> {
         self.gcp.tell(&format!("{} is not released", self.revision));
         run_service::amend(self.gcp, self.place, self.service, |doc| {
-            if !first && run_service::newest(doc) == Some(self.revision) {
-                let held = held.to_vec();
+            if !held.first && run_service::newest(doc) == Some(self.revision) {
+                let held = held.targets.clone();
                 doc["traffic"] = if ready {
                     run_service::with_candidate(held, self.service, self.revision)
                 } else {
                     held.into()
                 };
             }
+            // The migrations ran, whatever came of the rest.
+            releases::amend(doc, self.revision, |record| self.describe(record));
             releases::conclude(doc, self.revision, &releases::Outcome::Failed, Some(why));
             Ok(())
         })
@@ -277,23 +384,31 @@ impl Rollout<'_> {
         Ok(())
     }
 
-    async fn ended(&self, why: &str, held: &[Value], first: bool, candidate: &str) -> Ended {
-        let served: Vec<_> = held.iter().filter_map(|target| target["revision"].as_str()).collect();
-        let stays = if first {
+    async fn ended(&self, why: &str, held: &Held, time: Time, candidate: &str) -> Ended {
+        let served: Vec<_> = held.targets.iter().filter_map(|target| target["revision"].as_str()).collect();
+        let stays = if held.first {
             "it is the first one of its service, so that there is nothing to go back to".to_owned()
         } else {
             format!("{} serves as before", served.join(" and "))
         };
         let mut hints: Vec<String> = way_out(why).map(str::to_owned).into_iter().collect();
-        if !first && !candidate.is_empty() {
+        if !held.first && !candidate.is_empty() {
             hints.push(format!("it can be looked at without traffic: {}", self.gcp.place_of(candidate, "/")));
         }
-        let failure = Failure {
-            message: format!("{} is not released: {}; {stays}", self.revision, why.trim_end_matches('.')),
-            hints,
-            log: self.last_lines().await,
+        let why = why.trim_end_matches('.');
+        let message = match time {
+            Time::First => format!("{} is not released: {why}; {stays}", self.revision),
+            Time::Opened => format!(
+                "everybody may call {}, and {} is not well: {why}; {stays}",
+                self.service, self.revision
+            ),
         };
-        if first { Ended::Refused(failure) } else { Ended::Returned(failure) }
+        if time == Time::Opened && held.first {
+            hints.push("mend it and apply again: that revision is asked before it gets traffic".to_owned());
+            hints.push("or let nobody in until then: take `allow_unauthenticated` out, and apply".to_owned());
+        }
+        let failure = Failure { message, hints, log: self.last_lines().await };
+        if held.first { Ended::Refused(failure) } else { Ended::Returned(failure) }
     }
 
     /// What the candidate said last. That nobody may read it makes the report poorer and no other.

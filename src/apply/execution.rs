@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::gcp::{ErrorKind, Gcp, GcpError, Job, LogEntry, LogSource, Run, Tail};
 use crate::resource::Place;
-use crate::resource::kinds::run_job;
+use crate::resource::kinds::run_job::{self, RELEASE};
 
 /// Hears each line of the logs once, in about the order in which they were written.
 pub type Said = Arc<dyn Fn(&LogEntry) + Send + Sync>;
@@ -56,11 +56,10 @@ pub enum Migrated {
     Before(Execution),
 }
 
-/// Label of executions with the first forty hexadecimal digits of the digest of their release.
+/// Label of executions with the first forty hexadecimal digits of the digest of their release: a label holds 63 characters,
+/// so that all of it is in the annotation [`RELEASE`].
 const LABEL: &str = "deployer-release";
 const LABEL_DIGITS: usize = 40;
-/// Annotation with all of it: a label holds 63 characters.
-const ANNOTATION: &str = "deployer/release";
 
 /// Looks for log lines after an execution has ended: they can be read some seconds after they were written.
 const LAST_LOOKS: u32 = 5;
@@ -285,7 +284,7 @@ async fn of_release(gcp: &Gcp, job: &str, digest: &str) -> Result<Vec<Value>, Gc
 }
 
 fn is_of(execution: &Value, digest: &str) -> bool {
-    let whole = &execution["annotations"][ANNOTATION];
+    let whole = &execution["annotations"][RELEASE];
     execution["labels"][LABEL] == label(digest) && (whole.is_null() || whole == digest)
 }
 
@@ -328,10 +327,10 @@ async fn marked(gcp: &Gcp, job: &str, digest: &str) -> Result<Value, GcpError> {
     };
     let mut doc = gcp.object::<Job>(job).await?.ok_or_else(missing)?;
     let template = &doc["template"];
-    if template["labels"][LABEL] == label(digest) && template["annotations"][ANNOTATION] == digest {
+    if template["labels"][LABEL] == label(digest) && template["annotations"][RELEASE] == digest {
         return Ok(doc);
     }
-    run_job::mark_executions(&mut doc, (LABEL, label(digest)), (ANNOTATION, digest));
+    run_job::mark_executions(&mut doc, (LABEL, label(digest)), (RELEASE, digest));
     gcp.patch_object::<Job>(job, doc, &[]).await
 }
 
@@ -359,7 +358,7 @@ fn stands(job: &Value, executions: &[Value]) -> Standing {
     let newest = |digest: &str| executions.iter().find(|execution| is_of(execution, digest));
     let image = |task: &Value| task["containers"][0]["image"].clone();
     let task = &job["template"]["template"];
-    if let Some(digest) = job["template"]["annotations"][ANNOTATION].as_str() {
+    if let Some(digest) = job["template"]["annotations"][RELEASE].as_str() {
         let newest = newest(digest);
         if newest.is_none_or(|newest| image(&newest["template"]) == image(task)) {
             return Standing { digest: digest.to_owned(), newest: newest.map(Execution::read) };
@@ -467,13 +466,13 @@ mod tests {
         let job = |image: &str, mark: Option<&str>| {
             let mut job = json!({"template": {"template": {"containers": [{"image": image}]}}});
             if let Some(mark) = mark {
-                job["template"]["annotations"][ANNOTATION] = json!(mark);
+                job["template"]["annotations"][RELEASE] = json!(mark);
             }
             job
         };
         let own = |image: &str| stands(&job(image, None), &[]).digest;
         assert_ne!(own("a"), own("b"));
-        let done = json!({"name": "x", "labels": {LABEL: "f00"}, "annotations": {ANNOTATION: "f00"},
+        let done = json!({"name": "x", "labels": {LABEL: "f00"}, "annotations": {RELEASE: "f00"},
             "template": {"containers": [{"image": "a"}]}});
         let found = stands(&job("a", Some("f00")), std::slice::from_ref(&done));
         assert_eq!((found.digest.as_str(), found.newest.is_some()), ("f00", true));

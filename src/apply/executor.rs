@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures::stream::{self, StreamExt};
 
-use super::drive::{self, Ended, Rollout};
+use super::drive::{self, Ended, Held, Rollout};
 use super::{Event, Interrupt, Observer, Outcome, Report, Skipped};
 use crate::gcp::{Gcp, GcpError};
 use crate::plan::{Action, Change, Note, Plan, Release};
@@ -25,7 +25,8 @@ pub async fn apply(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Report {
-    let run = Run { registry, gcp, plan, observer, interrupt, notes: Mutex::default() };
+    let run =
+        Run { registry, gcp, plan, observer, interrupt, notes: Mutex::default(), unjudged: Mutex::default() };
     let mut outcomes: BTreeMap<Address, Outcome> = BTreeMap::new();
     let mut stopped = false;
     for wave in plan.changes.chunk_by(|a, b| a.wave == b.wave) {
@@ -71,6 +72,14 @@ struct Run<'a> {
     observer: Arc<dyn Observer>,
     interrupt: &'a Interrupt,
     notes: Mutex<Vec<Note>>,
+    /// Revisions that are judged once everybody may call them, by service.
+    unjudged: Mutex<BTreeMap<Address, Unjudged>>,
+}
+
+struct Unjudged {
+    service: String,
+    revision: String,
+    held: Held,
 }
 
 impl Run<'_> {
@@ -115,25 +124,47 @@ impl Run<'_> {
             return Ok(Outcome::Failed(failure));
         }
         let Settle::Rollout { service, revision } = self.effect(gcp, kind, change).await? else {
-            return Ok(Outcome::Applied);
+            return self.opened(gcp, change).await;
         };
         let plain = Release::plain(change.address.clone());
-        let rollout = Rollout {
-            gcp,
-            place: &self.plan.place,
-            release: release.unwrap_or(&plain),
-            service: &service,
-            revision: &revision,
+        let release = release.unwrap_or(&plain);
+        let (place, name, short) = (&self.plan.place, &service, &revision);
+        let rollout = Rollout { gcp, place, release, service: name, revision: short };
+        let ended = match rollout.run().await? {
+            Ended::Unjudged(held, notes) => {
+                let unjudged = Unjudged { service, revision, held };
+                let mut all = self.unjudged.lock().unwrap_or_else(PoisonError::into_inner);
+                all.insert(change.address.clone(), unjudged);
+                Ended::Served(notes)
+            }
+            ended => ended,
         };
-        Ok(match rollout.run().await? {
+        Ok(self.outcome(ended, &release.service))
+    }
+
+    /// The end of a change that may have let everybody call a service: what waited for that is judged now.
+    async fn opened(&self, gcp: &Gcp, change: &Change) -> Result<Outcome, GcpError> {
+        let opens =
+            |release: &&Release| release.after_opening && release.opened_by.as_ref() == Some(&change.address);
+        let Some(release) = self.plan.releases.iter().find(opens) else { return Ok(Outcome::Applied) };
+        let unjudged = self.unjudged.lock().unwrap_or_else(PoisonError::into_inner).remove(&release.service);
+        let Some(Unjudged { service, revision, held }) = unjudged else { return Ok(Outcome::Applied) };
+        let (place, service, revision) = (&self.plan.place, &service, &revision);
+        let ended = Rollout { gcp, place, release, service, revision }.opened(&held).await?;
+        Ok(self.outcome(ended, &release.service))
+    }
+
+    /// Notes are told of the service that was released.
+    fn outcome(&self, ended: Ended, service: &Address) -> Outcome {
+        match ended {
             Ended::Returned(failure) => Outcome::RolledBack(failure),
             Ended::Refused(failure) => Outcome::Failed(failure),
-            Ended::Served(notes) => {
-                let notes = notes.into_iter().map(|text| Note { address: change.address.clone(), text });
+            Ended::Served(notes) | Ended::Unjudged(_, notes) => {
+                let notes = notes.into_iter().map(|text| Note { address: service.clone(), text });
                 self.notes.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
                 Outcome::Applied
             }
-        })
+        }
     }
 
     /// What the client waits for while it works on a change is told of that change.

@@ -132,14 +132,28 @@ fn refused(candidates: &[Candidate], why: &str) -> Refusal {
 /// Names of the jobs that ran as migrations after the release of `to`, up to what serves now; nothing is known of
 /// releases without a record.
 pub fn migrations_between(candidates: &[Candidate], to: &str) -> Vec<String> {
-    let since = candidates.iter().take_while(|candidate| candidate.revision.name != to);
-    let mut jobs: Vec<String> = Vec::new();
-    for job in since.filter_map(|candidate| candidate.record.as_ref()).flat_map(|record| &record.migrations) {
-        if !jobs.contains(job) {
-            jobs.push(job.clone());
+    distinct(since(candidates, to).flat_map(|record| &record.migrations))
+}
+
+/// Those of them after which `to` cannot serve, as it was when they ran: the YAML may say something else by now.
+pub fn breaking_between(candidates: &[Candidate], to: &str) -> Vec<String> {
+    distinct(since(candidates, to).flat_map(|record| &record.breaking))
+}
+
+/// The records of what was released after `to`.
+fn since<'a>(candidates: &'a [Candidate], to: &'a str) -> impl Iterator<Item = &'a Record> {
+    let later = candidates.iter().take_while(move |candidate| candidate.revision.name != to);
+    later.filter_map(|candidate| candidate.record.as_ref())
+}
+
+fn distinct<'a>(jobs: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for job in jobs {
+        if !found.contains(job) {
+            found.push(job.clone());
         }
     }
-    jobs
+    found
 }
 
 /// Whether the image of a revision is where it was pulled from. Images of other projects, and those without a digest, are
@@ -200,6 +214,7 @@ fn unrecorded(revision: &Revision) -> Record {
         outcome: Outcome::Serving,
         reason: None,
         migrations: Vec::new(),
+        breaking: Vec::new(),
         more: serde_json::Map::new(),
     }
 }
@@ -299,6 +314,17 @@ mod tests {
         let (_, candidates) = found("api-3", &records);
         assert_eq!(migrations_between(&candidates, "api-1"), ["shared", "each"]);
         assert_eq!(migrations_between(&candidates, "api-3"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_migration_broke_is_on_record() {
+        let mut second = record_of("api-2", "serving", &["shared", "each"]);
+        second["breaking"] = json!(["each"]);
+        let records =
+            [record_of("api-3", "serving", &["shared"]), second, record_of("api-1", "serving", &[])];
+        let (_, candidates) = found("api-3", &records);
+        assert_eq!(breaking_between(&candidates, "api-1"), ["each"]);
+        assert_eq!(breaking_between(&candidates, "api-2"), Vec::<String>::new());
     }
 
     #[test]

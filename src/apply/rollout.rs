@@ -1,12 +1,15 @@
 //! The rollout of a revision as a pure state machine: what was seen, what to do next. `drive` does it.
 //!
-//! A candidate is judged by its own Revision, asked for its health, checked, given the traffic by name, and looked at once
-//! more. Whatever goes wrong before the traffic moved leaves it where it is; what goes wrong after that takes it back.
+//! A candidate is judged by its own Revision, asked for its health, checked, given the traffic by name, looked at once
+//! more, and asked where its callers find it. Whatever goes wrong before the traffic moved leaves it where it is; what goes wrong after that takes it back.
 
 use serde_json::Value;
 
 /// Looks at where the traffic went before it is taken back.
 const LOOKS: u32 = 30;
+
+/// Times that a check elsewhere may fail: what stands in front of a service takes a while to see where the traffic went.
+pub const TRIES: u32 = 10;
 
 /// What a candidate has to pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub struct Gates {
     pub health: Option<Asked>,
     /// How many smoke checks there are.
     pub checks: usize,
+    /// How many checks there are of what callers reach elsewhere, once the traffic is there.
+    pub elsewhere: usize,
 }
 
 /// How often its health is asked for.
@@ -45,6 +50,11 @@ pub enum Step {
     },
     /// Ask the service for its health, where its callers do.
     Confirm {
+        left: u32,
+    },
+    /// Make this check of what callers reach elsewhere: tries that are left, this one too.
+    Elsewhere {
+        index: usize,
         left: u32,
     },
     Done,
@@ -84,10 +94,7 @@ impl Step {
 pub fn next(gates: Gates, step: &Step, seen: Seen) -> Step {
     match (step, seen) {
         (Step::Judge, Seen::Pending) => Step::Judge,
-        (Step::Judge, Seen::Ready) => match gates.health {
-            Some(asked) => Step::Probe { left: asked.attempts, good: 0 },
-            None => check(gates, 0),
-        },
+        (Step::Judge, Seen::Ready) => begin(gates),
         (Step::Judge, Seen::Failed(why)) | (Step::Check(_), Seen::Bad(why)) => Step::Refuse(why),
         (Step::Judge, Seen::Gone) => Step::Refuse("it does not exist any more".to_owned()),
         (Step::Probe { left, good }, Seen::Good) => probed(gates, *left, good.saturating_add(1), None),
@@ -97,19 +104,38 @@ pub fn next(gates: Gates, step: &Step, seen: Seen) -> Step {
         (Step::Shift, Seen::Shifted) => Step::Verify { left: LOOKS },
         (Step::Verify { .. }, Seen::Ready) => match gates.health {
             Some(asked) => Step::Confirm { left: asked.attempts },
-            None => Step::Done,
+            None => elsewhere(gates, 0),
         },
         (Step::Verify { left: 0 | 1 }, Seen::Pending) => {
             Step::Return("Cloud Run does not send all traffic to it".to_owned())
         }
         (Step::Verify { left }, Seen::Pending) => Step::Verify { left: left - 1 },
-        (Step::Confirm { .. }, Seen::Good | Seen::StandIn) => Step::Done,
-        (Step::Confirm { left: 0 | 1 }, Seen::Bad(why)) => Step::Return(why),
+        (Step::Confirm { .. }, Seen::Good | Seen::StandIn) => elsewhere(gates, 0),
+        (Step::Elsewhere { index, .. }, Seen::Good) => elsewhere(gates, index.saturating_add(1)),
+        (Step::Elsewhere { .. }, Seen::StandIn) => Step::Done,
+        (Step::Confirm { left: 0 | 1 } | Step::Elsewhere { left: 0 | 1, .. }, Seen::Bad(why)) => {
+            Step::Return(why)
+        }
+        (Step::Elsewhere { index, left }, Seen::Bad(_)) => Step::Elsewhere { index: *index, left: left - 1 },
         (Step::Confirm { left }, Seen::Bad(_)) => Step::Confirm { left: left - 1 },
-        (Step::Shift | Step::Verify { .. } | Step::Confirm { .. }, seen) => Step::Return(unexpected(&seen)),
+        (Step::Shift | Step::Verify { .. } | Step::Confirm { .. } | Step::Elsewhere { .. }, seen) => {
+            Step::Return(unexpected(&seen))
+        }
         (Step::Done | Step::Refuse(_) | Step::Return(_), _) => step.clone(),
         (_, seen) => Step::Refuse(unexpected(&seen)),
     }
+}
+
+/// What is asked first of a revision that is ready.
+pub fn begin(gates: Gates) -> Step {
+    match gates.health {
+        Some(asked) => Step::Probe { left: asked.attempts, good: 0 },
+        None => check(gates, 0),
+    }
+}
+
+fn elsewhere(gates: Gates, index: usize) -> Step {
+    if index < gates.elsewhere { Step::Elsewhere { index, left: TRIES } } else { Step::Done }
 }
 
 fn unexpected(seen: &Seen) -> String {
@@ -163,7 +189,7 @@ mod tests {
 
     use super::*;
 
-    const NONE: Gates = Gates { health: None, checks: 0 };
+    const NONE: Gates = Gates { health: None, checks: 0, elsewhere: 0 };
 
     fn with_ready(ready: &Value) -> Seen {
         seen(Some(&json!({"conditions": [{"type": "Active", "state": "CONDITION_FAILED"}, ready]})))
@@ -202,7 +228,7 @@ mod tests {
 
     #[test]
     fn good_answers_have_to_come_in_a_row() {
-        let gates = Gates { health: Some(Asked { attempts: 4, successes: 2 }), checks: 0 };
+        let gates = Gates { health: Some(Asked { attempts: 4, successes: 2 }), ..NONE };
         let after = |answers: &[bool]| {
             answers.iter().fold(next(gates, &Step::Judge, Seen::Ready), |step, good| {
                 next(gates, &step, if *good { Seen::Good } else { Seen::Bad("500".to_owned()) })
@@ -217,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_goes_wrong_after_the_shift_takes_the_traffic_back() {
-        let gates = Gates { health: Some(Asked { attempts: 2, successes: 1 }), checks: 1 };
+        let gates = Gates { health: Some(Asked { attempts: 2, successes: 1 }), checks: 1, elsewhere: 1 };
         let verify = next(gates, &Step::Shift, Seen::Shifted);
         assert_eq!(verify, Step::Verify { left: LOOKS });
         assert!(matches!(next(gates, &Step::Verify { left: 1 }, Seen::Pending), Step::Return(_)));
@@ -225,7 +251,12 @@ mod tests {
         let again = next(gates, &confirm, Seen::Bad("503".to_owned()));
         assert_eq!(again, Step::Confirm { left: 1 });
         assert_eq!(next(gates, &again, Seen::Bad("503".to_owned())), Step::Return("503".to_owned()));
-        assert_eq!(next(gates, &again, Seen::Good), Step::Done);
+        let first = next(gates, &again, Seen::Good);
+        assert_eq!(first, Step::Elsewhere { index: 0, left: TRIES });
+        assert_eq!(next(gates, &first, Seen::Good), Step::Done);
+        let last = (1..TRIES).fold(first, |step, _| next(gates, &step, Seen::Bad("502".to_owned())));
+        assert_eq!(last, Step::Elsewhere { index: 0, left: 1 });
+        assert_eq!(next(gates, &last, Seen::Bad("502".to_owned())), Step::Return("502".to_owned()));
     }
 
     fn anything() -> impl Strategy<Value = Seen> {
@@ -242,14 +273,18 @@ mod tests {
 
     fn gates() -> impl Strategy<Value = Gates> {
         let health = (1_u32..8, 1_u32..4).prop_map(|(attempts, successes)| Asked { attempts, successes });
-        (prop::option::of(health), 0_usize..4).prop_map(|(health, checks)| Gates { health, checks })
+        (prop::option::of(health), 0_usize..4, 0_usize..3).prop_map(|(health, checks, elsewhere)| Gates {
+            health,
+            checks,
+            elsewhere,
+        })
     }
 
     /// What a driver may honestly see of each step.
     fn fits(step: &Step, seen: &Seen) -> bool {
         match step {
             Step::Judge => matches!(seen, Seen::Ready | Seen::Failed(_) | Seen::Gone),
-            Step::Probe { .. } | Step::Check(_) | Step::Confirm { .. } => {
+            Step::Probe { .. } | Step::Check(_) | Step::Confirm { .. } | Step::Elsewhere { .. } => {
                 matches!(seen, Seen::Good | Seen::Bad(_) | Seen::StandIn)
             }
             Step::Shift => *seen == Seen::Shifted,

@@ -133,6 +133,11 @@ async fn apply_file(
     let seed = gcp_sandbox::ProjectSeed { id: place.project.clone(), number: Some(place.project_number) };
     let start = Start { projects: vec![seed], ..Start::default() };
     let connection = Connection::open(&aim, root, start, global, out).await?;
+    if connection.embedded().is_some()
+        && let Some(left_out) = plan_file::local_of(plan, root)
+    {
+        out.warning(&left_out);
+    }
     let result = async {
         plan_file::still_holds(file, &saved.planned, &connection).await?;
         carrying_out::shown_and_carried_out(&connection, plan, args.auto_approve, out).await

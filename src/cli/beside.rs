@@ -3,6 +3,7 @@
 use super::session::{Selection, Session, sandbox_state};
 use super::{CliError, carrying_out};
 use crate::local::delivered::Delivered;
+use crate::local::started::Started;
 use crate::local::{Delivery, LocalError, Servers};
 use crate::resource::kinds::secret::{Secret, full_name};
 use crate::resource::{Address, Layer};
@@ -37,6 +38,14 @@ async fn started(session: &Session, layer: Option<Layer>, out: &Out) -> Result<S
         return Ok(Servers::default());
     }
     let state = sandbox_state(&session.root);
+    if let Some(address) = session.connection.elsewhere
+        && Started::of(&session.env, address).differs(&state)
+    {
+        let command = format!("deployer up {}", session.env.name);
+        out.warning(&format!(
+            "`local` changed since `{command}` was started, which still runs what it was: end it (Ctrl-C) and run it again"
+        ));
+    }
     let (servers, deliveries) = Servers::start(&session.env, &state, |text| out.status(text)).await?;
     let delivered = deliver(session, &deliveries, layer, out).await;
     match delivered {

@@ -219,6 +219,20 @@ pub fn matches_yaml(path: &Path, plan: &Plan, root: &Path) -> Result<bool, CliEr
     }
 }
 
+/// What of `local` a saved plan does without, since it holds what is done at Google and no process of this machine; nothing
+/// where the YAML is not here, or has no `local`.
+pub fn local_of(plan: &Plan, root: &Path) -> Option<String> {
+    let name = &plan.place.ownership.environment;
+    let local = config::load(root, name, &Inputs::default()).ok()?.environment.local;
+    let services = local.servers.keys().map(|key| format!("`local.services.{key}`"));
+    let commands = local.commands.keys().map(|key| format!("`local.run.{key}`"));
+    let all: Vec<_> = services.chain(commands).collect();
+    (!all.is_empty()).then(|| {
+        let all = all.join(", ");
+        format!("a saved plan starts nothing on this machine: {all} would run with deployer apply {name} or deployer up {name}")
+    })
+}
+
 /// The environment and the others, as a session would have them.
 fn environments(
     root: &Path,

@@ -127,33 +127,38 @@ fn refusal(refusal: Refusal) -> CliError {
 }
 
 /// The migrations that ran since, by their keys in the YAML where it still has them.
+///
+/// # Errors
+/// When one of them cannot be gone back over, by what was true when it ran or by what the YAML says now: its author may have
+/// found out since.
 fn between(
     env: &Environment,
     key: &str,
     candidates: &[Candidate],
     to: &str,
 ) -> Result<Vec<String>, CliError> {
+    let breaking = rollback::breaking_between(candidates, to);
     let mut ran = Vec::new();
     for job in rollback::migrations_between(candidates, to) {
         let declared = env.jobs.iter().find(|(_, declared)| declared.name == job);
-        let Some((migration, declared)) = declared else {
-            ran.push(job);
-            continue;
+        let migration = declared.map_or(job.as_str(), |(key, _)| key);
+        let said = match declared {
+            _ if breaking.contains(&job) => "backward_compatible: false, when it ran".to_owned(),
+            Some((_, declared)) if !declared.backward_compatible => {
+                format!("{}.backward_compatible", declared.path)
+            }
+            _ => {
+                ran.push(migration.to_owned());
+                continue;
+            }
         };
-        if !declared.backward_compatible {
-            let why =
-                format!("the migration `{migration}` ran since {to} served, which cannot serve after it");
-            return Err(CliError::user(format!(
-                "{why} ({}.backward_compatible): nothing was changed",
-                declared.path
-            ))
+        let why = format!("the migration `{migration}` ran since {to} served, which cannot serve after it");
+        return Err(CliError::user(format!("{why} ({said}): nothing was changed"))
             .hint("release a revision that can: deployer apply, with an image that is mended")
             .hint(format!(
                 "deployer rollback {} {key} --list shows when each revision was released",
                 env.name
             )));
-        }
-        ran.push(migration.clone());
     }
     Ok(ran)
 }

@@ -59,6 +59,7 @@ async fn look(session: &Session) -> Result<StatusAnswer, CliError> {
         environment: env.name.clone(),
         target: session.connection.target.clone(),
         not_running: session.on_own_sandbox().then(|| session.not_running()),
+        sandbox: session.connection.elsewhere,
         services: services.collect(),
         drift: match drift {
             Ok(plan) => Drift::Known(plan.changes.len()),

@@ -9,6 +9,7 @@ use super::watching::Watch;
 use super::{CliError, Exit, Global, apply, beside};
 use crate::config::model::Target;
 use crate::config::{self, Inputs};
+use crate::local::started::Started;
 use crate::view::{Format, Out};
 
 /// Run an environment on this machine: sandbox, local services, builds, apply, logs
@@ -61,7 +62,12 @@ pub async fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliErr
         }
         Some(address) => {
             port.keep(address.port());
-            beside::local_services(&session, None, out, Box::pin(watched(&session, out))).await
+            // Best effort: without it nobody is told when `local` changes.
+            let _ = Started::of(&session.env, address).write(&state);
+            let watched = Box::pin(watched(&session, out));
+            let result = beside::local_services(&session, None, out, watched).await;
+            Started::forget(&state);
+            result
         }
     };
     session.close().await;

@@ -43,7 +43,7 @@ const GITHUB: &[&str] = &["workflows", "environments"];
 const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
 const LOCAL_SERVICE: &[&str] = &["ports", "env", "data", "health", "one_shot"];
 const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group", "on_failure"];
-const SMOKE: &[&str] = &["url", "from", "version"];
+const SMOKE: &[&str] = &["from"];
 
 impl Level {
     /// The level of the map at `path`.

@@ -27,6 +27,9 @@ pub struct Smoke {
     pub service: String,
     /// `GET`, `POST`, `PUT`, `DELETE` or `HEAD`.
     pub method: String,
+    /// Asked instead of the service's own URL, and after the traffic moved: `https://HOST`, without a path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Path, with a slash in front.
     pub path: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -41,6 +44,10 @@ pub struct Smoke {
     /// The answer has this text in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// Where the answer tells what runs, which has to be what is released: the keys that lead to a field of its JSON, with
+    /// dots between them, or `.` for all of an answer that is plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Longest time until the whole answer is there, in seconds.
     pub max_time: u32,
 }

@@ -96,6 +96,14 @@ impl Gcp {
         }
     }
 
+    /// Whether a URL leads to what it says: a loopback endpoint has Cloud Run's own hosts and no others.
+    pub fn knows(&self, url: &str) -> bool {
+        match self.endpoint() {
+            Endpoint::Base { loopback: true, .. } => url.ends_with(".run.app"),
+            Endpoint::Base { .. } | Endpoint::Google => true,
+        }
+    }
+
     /// An identity token of a service account (e-mail address) for a service with this URL.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod servers;
 #[cfg(not(unix))]
 #[path = "servers_nowhere.rs"]
 mod servers;
+pub mod started;
 
 use std::path::{Path, PathBuf};
 

@@ -123,3 +123,19 @@ pub fn forget(state: &Path) -> Result<bool, LocalError> {
     super::delivered::forget(state);
     Ok(!names.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_postgresql_that_cannot_be_fetched_is_one_message_with_the_mend() {
+        let offline = StartError::Fetch { reason: "error sending request".to_owned() };
+        let LocalError { message, hints } = refused("local.services.db", &offline);
+        assert_eq!(
+            message,
+            "`local.services.db` does not run: fetching PostgreSQL failed: error sending request"
+        );
+        assert_eq!(hints, ["install PostgreSQL, or go online"]);
+    }
+}

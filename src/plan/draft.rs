@@ -335,6 +335,7 @@ impl<'a> Draft<'a> {
         let (changes, held_back) = order::arrange(registry, self.changes, &selection)?;
         self.notes.extend(held_back);
         let releases = release::of_changes(self.inputs.releases, &changes, self.inputs.desired);
+        self.notes.extend(release::failed_before(&releases, self.inputs.facts));
         let plan = Plan {
             format: FORMAT,
             place: self.inputs.place.clone(),

@@ -4,10 +4,10 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Action, Change};
+use super::{Action, Change, Note};
 pub use crate::config::rollout::{Health, Smoke};
 use crate::resource::erased::Desired;
-use crate::resource::{Address, Consequence};
+use crate::resource::{Address, Consequence, Facts};
 
 /// How one service is released. Apply obeys it when the service's change makes a revision or moves traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,10 @@ pub struct Release {
     /// The commit that is released, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha: Option<String>,
+    /// What the image is called beside its digest, tags in general: an answer has to tell one of them where a check asks for
+    /// the version. Empty where nothing is known of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
     /// Jobs to run before the new revision is made, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<Migration>,
@@ -37,6 +41,9 @@ pub struct Release {
     /// The change that lets everybody call it; where it is among those of the plan, the service is not open yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_by: Option<Address>,
+    /// Something of it cannot be asked before that change was made, and is asked right after it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_opening: bool,
 }
 
 impl Release {
@@ -45,6 +52,7 @@ impl Release {
         Self {
             service,
             sha: None,
+            versions: Vec::new(),
             migrations: Vec::new(),
             health: None,
             smoke: Vec::new(),
@@ -52,7 +60,38 @@ impl Release {
             caller: None,
             open: false,
             opened_by: None,
+            after_opening: false,
         }
+    }
+
+    /// The checks that ask the service at its own URL.
+    pub fn own_checks(&self) -> impl Iterator<Item = &Smoke> {
+        self.smoke.iter().filter(|smoke| smoke.url.is_none())
+    }
+
+    /// The checks that ask elsewhere, once the traffic is there.
+    pub fn checks_elsewhere(&self) -> impl Iterator<Item = &Smoke> {
+        self.smoke.iter().filter(|smoke| smoke.url.is_some())
+    }
+
+    /// Whether health and the service's own checks have to wait until everybody may call it: nobody else could ask.
+    pub fn waits_for_the_public(&self) -> bool {
+        self.after_opening && self.caller.is_none() && self.unreachable.is_none()
+    }
+
+    /// The same release once it is known which changes are made with it.
+    fn beside(mut self, changes: &[Change]) -> Self {
+        let opens = |grant: &Address| {
+            changes.iter().any(|change| change.address == *grant && change.action.leaves_something())
+        };
+        if !self.opened_by.as_ref().is_some_and(opens) {
+            return self;
+        }
+        self.open = false;
+        self.after_opening = true;
+        let own = self.health.is_some() || self.own_checks().next().is_some();
+        self.after_opening = (own && self.waits_for_the_public()) || self.checks_elsewhere().next().is_some();
+        self
     }
 }
 
@@ -66,15 +105,37 @@ pub(super) fn of_changes(declared: &[Release], changes: &[Change], desired: &[De
     };
     let of = |change: &Change| declared.iter().find(|release| release.service == change.address).cloned();
     let found = changes.iter().filter(released).filter_map(of);
-    let completed = found.map(|mut release| {
-        let opens = |grant: &Address| changes.iter().any(|change| change.address == *grant);
-        release.open &= !release.opened_by.as_ref().is_some_and(opens);
+    let completed = found.map(|release| {
+        let mut release = release.beside(changes);
         for migration in &mut release.migrations {
             migration.digest = digest(migration, desired);
         }
         release
     });
     completed.collect()
+}
+
+/// Migrations that failed for the very release that is planned: apply does not run one again, since nobody knows how far it
+/// came.
+pub(super) fn failed_before(releases: &[Release], facts: &Facts) -> Vec<Note> {
+    let migrations = releases.iter().flat_map(|release| &release.migrations);
+    let failed = migrations.filter(|migration| {
+        facts.failed_migrations.get(&migration.job.name).is_some_and(|digest| *digest == migration.digest)
+    });
+    let mut notes: Vec<Note> = Vec::new();
+    for migration in failed.filter(|migration| !migration.digest.is_empty()) {
+        let (source, environment) = (&migration.source, &facts.own.environment);
+        let text = format!(
+            "{source} failed for this release, and apply does not run it again by itself: once its cause is gone, \
+             deployer migrate {environment}"
+        );
+        let note = Note { address: migration.job.clone(), text };
+        // Several services may wait for one migration.
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes
 }
 
 /// What a migration runs, in 64 hexadecimal digits: an equal one has been run already.
@@ -93,6 +154,14 @@ pub struct Migration {
     /// Jobs of this release that must have succeeded first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Address>,
+    /// What ran before it can still serve after it.
+    #[serde(default = "yes")]
+    pub backward_compatible: bool,
     /// Digest of what it runs, in hexadecimal: its execution for this release is known by it.
     pub digest: String,
+}
+
+/// Plans that were saved without a word about it are of migrations that nobody marked.
+fn yes() -> bool {
+    true
 }

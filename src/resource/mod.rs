@@ -588,6 +588,8 @@ pub struct Facts {
     pub troubled: BTreeMap<String, String>,
     /// Images of the jobs that exist, by Cloud Run name.
     pub job_images: BTreeMap<String, String>,
+    /// For which release (digest in hexadecimal) the newest execution of a job failed, by Cloud Run name of the job.
+    pub failed_migrations: BTreeMap<String, String>,
     /// Images given for this release, by service key (`--image SERVICE=REF`).
     pub release_images: BTreeMap<String, String>,
     /// The tag given for this release, of every image in the system's own registry (`--tag TAG`).

@@ -102,11 +102,24 @@ fn change_json(change: &Change, shown: &[String]) -> Value {
 }
 
 fn release_json(release: &Release) -> Value {
-    let Release { service, sha, migrations, health, smoke, unreachable, caller, open, opened_by: _ } =
-        release;
+    let Release {
+        service,
+        sha,
+        versions,
+        migrations,
+        health,
+        smoke,
+        unreachable,
+        caller,
+        open,
+        opened_by: _,
+        after_opening,
+    } = release;
     let mut document = json!({
         "service": service,
         "open": open,
+        "after_opening": after_opening,
+        "versions": versions,
         "migrations": migrations.iter().map(migration_json).collect::<Vec<_>>(),
         "smoke": smoke.iter().map(smoke_json).collect::<Vec<_>>(),
     });
@@ -118,8 +131,14 @@ fn release_json(release: &Release) -> Value {
 }
 
 fn migration_json(migration: &Migration) -> Value {
-    let Migration { job, source, needs, digest } = migration;
-    json!({"job": job, "source": source, "needs": needs, "digest": digest})
+    let Migration { job, source, needs, backward_compatible, digest } = migration;
+    json!({
+        "job": job,
+        "source": source,
+        "needs": needs,
+        "backward_compatible": backward_compatible,
+        "digest": digest,
+    })
 }
 
 fn health_json(health: &Health) -> Value {
@@ -129,7 +148,20 @@ fn health_json(health: &Health) -> Value {
 
 /// Headers and bodies may be nobody's business: of those only the names are told.
 fn smoke_json(smoke: &Smoke) -> Value {
-    let Smoke { name, service: _, method, path, headers, body: _, expect, json, text, max_time } = smoke;
+    let Smoke {
+        name,
+        service: _,
+        method,
+        url,
+        path,
+        headers,
+        body: _,
+        expect,
+        json,
+        text,
+        version,
+        max_time,
+    } = smoke;
     let mut document = json!({
         "name": name,
         "method": method,
@@ -140,6 +172,8 @@ fn smoke_json(smoke: &Smoke) -> Value {
     });
     set(&mut document, "json", json.clone());
     set(&mut document, "text", text.as_deref().map(Value::from));
+    set(&mut document, "version", version.as_deref().map(Value::from));
+    set(&mut document, "url", url.as_deref().map(Value::from));
     document
 }
 

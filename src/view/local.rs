@@ -98,7 +98,7 @@ fn tone_of(service: &str) -> Tone {
 }
 
 /// The URL on this machine of a service with this one at Google: browsers resolve names below `localhost` by themselves.
-fn here(url: &str, sandbox: SocketAddr) -> String {
+pub(super) fn here(url: &str, sandbox: SocketAddr) -> String {
     let host = url.strip_prefix("https://").unwrap_or(url);
     format!("http://{host}.localhost:{}", sandbox.port())
 }

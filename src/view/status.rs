@@ -1,11 +1,13 @@
 //! The answer of `status`: what serves, and what is off.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::json::{FORMAT_VERSION, set};
+use super::local::here;
 use super::markdown::answer_markdown;
 use super::style::{Tone, counted, printable};
 use super::{Format, Out};
@@ -18,6 +20,8 @@ pub struct StatusAnswer {
     pub target: String,
     /// What is said of a sandbox that nobody keeps running.
     pub not_running: Option<String>,
+    /// Where the sandbox listens that runs in another process: services answer on this machine then.
+    pub sandbox: Option<SocketAddr>,
     pub services: Vec<ServiceStatus>,
     pub drift: Drift,
 }
@@ -106,14 +110,14 @@ impl StatusAnswer {
     }
 
     fn json(&self) -> Value {
-        let Self { environment, target, not_running, services, drift } = self;
+        let Self { environment, target, not_running, sandbox, services, drift } = self;
         let mut document = json!({
             "format_version": FORMAT_VERSION,
             "environment": environment,
             "target": target,
             "running": not_running.is_none(),
             "ok": !self.is_off(),
-            "services": services.iter().map(ServiceStatus::json).collect::<Vec<_>>(),
+            "services": services.iter().map(|service| service.json(*sandbox)).collect::<Vec<_>>(),
         });
         document["drift"] = match drift {
             Drift::Known(changes) => json!({ "changes": changes }),
@@ -124,7 +128,12 @@ impl StatusAnswer {
 }
 
 impl ServiceStatus {
-    fn json(&self) -> Value {
+    /// Where it answers: on this machine, while a sandbox runs here.
+    fn answers_at(&self, sandbox: Option<SocketAddr>) -> String {
+        sandbox.map_or_else(|| self.url.clone(), |sandbox| here(&self.url, sandbox))
+    }
+
+    fn json(&self, sandbox: Option<SocketAddr>) -> Value {
         let Self { service, name, url, serving, troubles, released } = self;
         let mut document = json!({
             "service": service,
@@ -140,6 +149,7 @@ impl ServiceStatus {
             document
         });
         set(&mut document, "released", released);
+        set(&mut document, "local_url", sandbox.map(|sandbox| Value::from(here(url, sandbox))));
         document
     }
 
@@ -247,7 +257,7 @@ impl Out {
                 let mut notes: Vec<String> = answer.not_running.iter().cloned().collect();
                 for service in &answer.services {
                     let lines = service.lines(now).into_iter().map(|(_, line)| line);
-                    notes.push(format!("{}: {}", service.service, service.url));
+                    notes.push(format!("{}: {}", service.service, service.answers_at(answer.sandbox)));
                     notes.extend(lines.map(|line| format!("{}: {}", service.service, line.trim())));
                 }
                 notes.push(answer.drift_sentence());
@@ -265,7 +275,7 @@ impl Out {
         }
         for service in &answer.services {
             let name = style.paint(Tone::Strong, &printable(&service.service));
-            let _ = writeln!(text, "{name}  {}", printable(&service.url));
+            let _ = writeln!(text, "{name}  {}", printable(&service.answers_at(answer.sandbox)));
             for (tone, line) in service.lines(now) {
                 let _ = writeln!(text, "  {}", style.paint(tone, &printable(&line)));
             }
@@ -320,6 +330,7 @@ mod tests {
             environment: "dev".into(),
             target: "google".into(),
             not_running: Some("not running: deployer up dev".into()),
+            sandbox: None,
             services: vec![api],
             drift: Drift::Known(2),
         }
@@ -340,6 +351,21 @@ mod tests {
 
         Drift: 2 changes; deployer plan dev shows what differs.
         ");
+    }
+
+    #[test]
+    fn a_service_of_a_sandbox_that_runs_is_found_on_this_machine() {
+        let answer = StatusAnswer { sandbox: "127.0.0.1:8787".parse().ok(), not_running: None, ..answer() };
+        let (out, stdout, _) = captured::out(Format::Human);
+        out.status_of(&answer, Timestamp::UNIX_EPOCH);
+        assert!(
+            stdout.text().contains("api  http://api-dev-1.r.run.app.localhost:8787\n"),
+            "{}",
+            stdout.text()
+        );
+        let json = answer.json();
+        assert_eq!(json["services"][0]["local_url"], "http://api-dev-1.r.run.app.localhost:8787");
+        assert_eq!(json["services"][0]["url"], "https://api-dev-1.r.run.app");
     }
 
     #[test]

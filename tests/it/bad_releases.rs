@@ -200,6 +200,66 @@ async fn a_smoke_check_that_fails_leaves_what_served() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_tells_another_version_than_its_own_leaves_what_served() {
+    let rig = rig().await;
+    rig.edit("container/hello", "container/hello:one");
+    rig.edit("json: {version: one}}", "version: version}");
+    rig.apply().ok().await;
+    rig.edit("hello:one", "hello:two");
+    let done = rig.apply().fails(3).await;
+    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let why = "smoke.version: GET /version: `version` tells the version `one`, and two is released";
+    assert!(flat.contains(why), "{done}");
+    assert_eq!(answer(&rig).await.unwrap()["version"], "one");
+    rig.edit("VERSION: one", "VERSION: two");
+    rig.apply().ok().await;
+    assert_eq!(answer(&rig).await.unwrap()["version"], "two");
+    // The revision's own name will do, and an image without a tag has nothing else to compare.
+    rig.edit("version: version}", "version: revision}");
+    rig.edit("hello:two", "hello");
+    let done = rig.apply().ok().await;
+    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("the version that smoke.version asks for was not compared"), "{done}");
+    rig.settled("versions").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_callers_reach_elsewhere_takes_the_traffic_back() {
+    let rig = served().await;
+    let stable = serving(&rig.cloud.service("api-dev").await)[0].to_owned();
+    let upstream = rig.place.path("upstream");
+    rig.edit("UPSTREAM: nowhere", &format!("UPSTREAM: {}", upstream.display()));
+    let host = format!("https://api-dev-{PROJECT_NUMBER}.{REGION}.run.app");
+    let site = format!("json: {{version: one}}}}\n  site: {{url: \"{host}\", get: /upstream, text: here}}");
+    rig.edit("json: {version: one}}", &site);
+    let plan = rig.deployer("plan dev").ok().await;
+    assert!(plan.stdout.contains("smoke.version, then traffic, then smoke.site"), "{plan}");
+    let done = rig.apply().fails(3).await;
+    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains(&format!("smoke.site: GET {host}/upstream: the answer has no `here` in it: away")),
+        "{done}"
+    );
+    let service = rig.cloud.service("api-dev").await;
+    assert_eq!(serving(&service), [stable.as_str()], "{done}");
+    assert_eq!(records(&service)[0]["outcome"], "failed");
+    rig.place.write("upstream", "here");
+    rig.apply().ok().await;
+    assert_ne!(serving(&rig.cloud.service("api-dev").await), [stable.as_str()]);
+    rig.settled("reached elsewhere").await;
+    // The sandbox has no domains.
+    rig.edit(&host, "https://shop.example.com");
+    rig.edit("VERSION: one", "VERSION: \"1\"");
+    rig.edit("json: {version: one}}", "json: {version: \"1\"}}");
+    let done = rig.apply().ok().await;
+    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("smoke.site was not judged: the sandbox does not know https://shop.example.com"),
+        "{done}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_image_leaves_what_served() {
     let missing = "us-central1-docker.pkg.dev/agent-army-example/gone/api:v1";
     let edit = ("us-docker.pkg.dev/cloudrun/container/hello", missing);
@@ -275,8 +335,7 @@ async fn the_public_is_let_in_only_after_the_first_release_passed() {
     assert_eq!(rig.cloud.grants(&crate::support::service_path("api-dev")).await, Vec::<String>::new());
     rig.edit("MODE: crash", "MODE: good");
     let done = rig.apply().ok().await;
-    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(flat.contains("were not judged: nobody may call it yet"), "{done}");
+    assert!(!done.stdout.contains("not judged"), "{done}");
     // A grant takes some requests to be known.
     let mut answered = answer(&rig).await;
     for _ in 0..20 {
@@ -286,6 +345,36 @@ async fn the_public_is_let_in_only_after_the_first_release_passed() {
         answered = answer(&rig).await;
     }
     assert_eq!(answered.unwrap()["version"], "one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_that_nobody_may_call_is_asked_once_everybody_may() {
+    let rig = rig().await;
+    rig.edit("access: no_iam_check", "access: public");
+    rig.edit("HEALTH: good", "HEALTH: bad");
+    let plan = rig.deployer("plan dev").ok().await;
+    let asked = "release: run_service/api-dev: traffic; once everybody may call it: rollout.health /health (1 good \
+                 answer), smoke.version";
+    assert!(plan.stdout.contains(asked), "{plan}");
+    let done = rig.apply().fails(1).await;
+    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for text in [
+        "everybody may call api-dev, and api-dev-",
+        "is not well: health: GET /health answered 500: no connection to the database",
+        "there is nothing to go back to",
+        "that revision is asked before it gets traffic",
+    ] {
+        assert!(flat.contains(text), "{text:?} is not in\n{done}");
+    }
+    assert_eq!(records(&rig.cloud.service("api-dev").await)[0]["outcome"], "failed");
+    let plan = rig.deployer("plan dev --detailed-exitcode").fails(2).await;
+    assert!(plan.stdout.contains("the last release failed"), "{plan}");
+    assert!(plan.stdout.contains("smoke.version, then traffic\n"), "{plan}");
+    rig.edit("HEALTH: bad", "HEALTH: good");
+    let done = rig.apply().ok().await;
+    assert!(!done.stdout.contains("not judged"), "{done}");
+    rig.settled("mended").await;
+    assert_eq!(answer(&rig).await.unwrap()["version"], "one");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -344,11 +433,16 @@ async fn a_migration_that_fails_stops_before_anything_of_the_service_changes() {
     assert_eq!((&after["template"], &after["traffic"]), (&before["template"], &before["traffic"]));
     let plan = rig.deployer("plan dev --detailed-exitcode").fails(2).await;
     assert!(plan.stdout.contains("migrations.shared, rollout.health /health"), "{plan}");
+    let flat = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failed = "migrations.shared failed for this release, and apply does not run it again by itself";
+    assert!(flat.contains(failed) && flat.contains("deployer migrate dev"), "{plan}");
     // It is not run again by itself, since nobody knows how far it came.
     let again = rig.apply().fails(1).await;
     assert!(again.stdout.contains("deployer migrate dev"), "{again}");
     rig.place.write("upstream", "here");
     rig.deployer("migrate dev --auto-approve").ok().await;
+    let plan = rig.deployer("plan dev").ok().await;
+    assert!(!plan.stdout.contains("failed for this release"), "{plan}");
     rig.apply().ok().await;
     let service = rig.cloud.service("api-dev").await;
     assert_eq!(records(&service)[0]["migrations"][0], "migrate-shared-dev");
@@ -430,4 +524,31 @@ async fn a_first_release_survives_a_blow_at_every_write() {
         })
         .await;
     assert!(blows.ways >= 12 && blows.sure > 0, "only {blows:?}");
+}
+
+/// Everybody may call the service, and nobody before everybody may.
+fn public_place() -> Workplace {
+    let place = place();
+    place.edit("environments/base.yaml", "access: no_iam_check", "access: public");
+    place
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_release_that_is_asked_late_survives_a_blow_at_every_write() {
+    let scene = Scene {
+        state: tempfile::TempDir::new().unwrap(),
+        place: public_place,
+        options,
+        command: "apply dev --auto-approve".to_owned(),
+        settled: vec!["dev"],
+        edits: &[],
+        blows: &[Blow::Kills],
+    };
+    let blows = scene
+        .survives_every_blow(async |rig, context| {
+            let service = rig.cloud.service("api-dev").await;
+            assert_eq!(records(&service)[0]["outcome"], "serving", "{context}");
+        })
+        .await;
+    assert!(blows.ways >= 13 && blows.sure > 0, "only {blows:?}");
 }

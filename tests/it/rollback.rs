@@ -168,6 +168,25 @@ async fn a_migration_in_between_is_asked_about_and_one_that_is_not_compatible_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_migration_broke_when_it_ran_stays_broken_whatever_the_yaml_says_now() {
+    let rig =
+        rig_with(&MIGRATION.replace("command: [migrate]", "command: [migrate], backward_compatible: false"))
+            .await;
+    rig.apply().ok().await;
+    rig.edit("VERSION: one", "VERSION: two");
+    rig.apply().ok().await;
+    let before = serving(&rig).await;
+    rig.edit(", backward_compatible: false", "");
+    let refused = rig.deployer("rollback dev api --auto-approve").fails(1).await;
+    assert!(refused.stderr.contains("the migration `shared` ran since"), "{refused}");
+    assert!(refused.stderr.contains("backward_compatible: false, when it ran"), "{refused}");
+    // Nor when it is gone from the YAML.
+    rig.edit("migrations:\n  shared: {service: api, name: shared, command: [migrate]}\n", "");
+    rig.deployer("rollback dev api --auto-approve").fails(1).await;
+    assert_eq!(serving(&rig).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn status_tells_who_serves_and_checks_what_is_off() {
     let rig = released("").await;
     let well = rig.deployer("status dev --check --output json").ok().await.json();

@@ -239,6 +239,9 @@ async fn up_serves_follows_another_terminal_and_leaves_nothing_but_its_data() {
     let secret = first.database.split(':').nth(2).unwrap().split('@').next().unwrap();
     assert!(!up.seen.contains(secret), "a password is shown");
 
+    // Another terminal sees what was said before it began, and goes on.
+    let mut logs = Up::start(&deployer(&place, "logs dev api --follow"));
+    logs.says("listening with the word one").await;
     // Another terminal: the same sandbox, and nothing that runs is started twice.
     deployer(&place, "plan dev --detailed-exitcode").ok().await;
     place.edit("environments/base.yaml", "WORD: one", "WORD: two");
@@ -247,11 +250,25 @@ async fn up_serves_follows_another_terminal_and_leaves_nothing_but_its_data() {
     assert!(!done.stderr.contains("PostgreSQL"), "{done}");
     up.says("api | listening with the word two").await;
     up.says(" serves").await;
+    logs.says("listening with the word two").await;
+    logs.signal("-INT");
+    assert_eq!(logs.ended().await, 130);
     let second = answer(&url).await;
     assert_eq!((second.word.as_str(), &second.database), ("two", &first.database));
+    let status = deployer(&place, "status dev").ok().await;
+    assert!(status.stdout.contains(&format!("api  {url}\n")), "{status}");
+    let json = deployer(&place, "status dev --output json").ok().await;
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!((&json["services"][0]["local_url"], &json["running"]), (&json!(url), &json!(true)));
     let refused = deployer(&place, "up dev").fails(1).await;
     assert!(refused.stderr.contains("is running already, at http://127.0.0.1:"), "{refused}");
     deployer(&place, "sandbox reset").fails(1).await;
+    // What runs on this machine is read once.
+    assert!(!done.stderr.contains("`local` changed"), "{done}");
+    place.edit("environments/dev.yaml", "image: postgres,", "image: postgres, database: other,");
+    let done = deployer(&place, "apply dev").ok().await;
+    assert!(done.stderr.contains("`local` changed since `deployer up dev` was started"), "{done}");
+    place.edit("environments/dev.yaml", "image: postgres, database: other,", "image: postgres,");
 
     up.signal("-INT");
     assert_eq!(up.ended().await, 0);
@@ -290,6 +307,15 @@ async fn plain_apply_runs_the_database_as_long_as_it_needs_it() {
     assert!(done.stdout.contains("after this: `deployer up dev` serves"), "{done}");
     let homes = place.sandbox_state().join("local");
     assert!(private_servers::Home::claim(&homes, "dev-db").unwrap().is_some(), "somebody still has it");
+    let status = deployer(&place, "status dev --check").fails(2).await;
+    assert!(status.stdout.starts_with("not running: deployer up dev\n"), "{status}");
+    // A saved plan is of Google's side alone, and says so.
+    place.edit("environments/base.yaml", "WORD: one", "WORD: two");
+    deployer(&place, "plan dev -o dev.plan").ok().await;
+    let done = deployer(&place, "apply dev.plan").ok().await;
+    let left_out =
+        "a saved plan starts nothing on this machine: `local.services.db` would run with deployer apply dev";
+    assert!(done.stderr.contains(left_out), "{done}");
     // Planning starts nothing, and a second apply has nothing to deliver.
     let done = deployer(&place, "plan dev --detailed-exitcode").ok().await;
     assert!(!done.stderr.contains("PostgreSQL"), "{done}");
@@ -320,6 +346,12 @@ async fn what_stands_in_the_way_is_told_with_the_mend() {
     let done = deployer(&place, "up dev").env("PRIVATE_POSTGRES_BIN", &none).fails(1).await;
     says(&done, &["`local.services.db` does not run", "has no `postgres`", "name the folder of `postgres`"]);
     assert!(!place.path("target").exists(), "nothing was built before that was known");
+    // Nothing is on the PATH of this run.
+    place.write("environments/dev.yaml", &DEV.replace("image: postgres", "image: redis"));
+    let done = place.deployer("up dev").fails(1).await;
+    says(&done, &["`local.services.db` does not run: there is no redis-server on this machine", "hint: "]);
+    assert!(!place.path("target").exists(), "nothing was built before that was known");
+    place.write("environments/dev.yaml", DEV);
     place.edit("environments/base.yaml", "project:", "local: {run: {api: [cat]}}\nproject:");
     let done = deployer(&place, "plan staging").fails(1).await;
     says(&done, &["`local` is for the sandbox", "`target: sandbox`"]);

@@ -110,6 +110,7 @@ fn check(
         name,
         service,
         method: method.to_owned(),
+        url: keys.url,
         path: target,
         headers,
         body,
@@ -120,6 +121,7 @@ fn check(
         },
         json: keys.json,
         text: keys.text,
+        version: keys.version,
         max_time,
     })
 }

@@ -34,6 +34,10 @@ pub(crate) struct HealthKeys {
 pub(crate) struct SmokeKeys {
     /// Service that is asked. Default: the only one.
     pub(crate) service: Option<String>,
+    /// Asked instead of the service's own URL, without a token: `https://HOST`, such as its domain or what stands in front of it. It is
+    /// asked once the traffic is there, some times for as long as it fails; then the traffic goes back.
+    #[schemars(regex(pattern = "^https?://[^/?#\\s]+$"), extend("errorMessage" = "`https://HOST` and no path: that is what `get` says"))]
+    pub(crate) url: Option<String>,
     /// Path of a GET request. Default, without `post` and its like: the service's `health`.
     #[schemars(regex(pattern = "^/"), extend("errorMessage" = "a path that starts with `/`"))]
     pub(crate) get: Option<String>,
@@ -61,6 +65,10 @@ pub(crate) struct SmokeKeys {
     pub(crate) json: Option<Value>,
     /// Text that the answer has to have in it.
     pub(crate) text: Option<String>,
+    /// Field of the JSON answer, `version` or `build.commit`, that has to tell what is released: a tag of the image (`v1.2.3`,
+    /// `1.2.3`), its commit or the first seven or more digits of that, or the revision's name (`K_REVISION`). `.` is all of a plain text.
+    #[schemars(length(min = 1))]
+    pub(crate) version: Option<String>,
     /// Longest time until the whole answer is there, `1s` to `1m`. Default: `10s`.
     pub(crate) max_time: Option<Seconds>,
 }

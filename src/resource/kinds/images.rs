@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 
 use super::repository::Repository;
+use crate::build::SOURCE_TAG;
 use crate::config::Environment;
 use crate::config::model::{Job, Service};
 use crate::resource::{Address, Facts, TaggedImage};
@@ -48,6 +49,24 @@ pub fn own(env: &Environment, image: &str) -> Option<OwnImage> {
         tag: tag.map(str::to_owned),
         digest: digest.map(str::to_owned),
     })
+}
+
+/// The tags that an image bears, as far as they tell a version: none of those that deployer gives it to find what serves, or
+/// what it was made from. An image of another registry has the one that it is named by.
+pub fn tags(env: &Environment, facts: &Facts, image: &str) -> Vec<String> {
+    let alias = env.alias_tag.as_deref();
+    let tells = |tag: &str| {
+        !tag.starts_with(SERVING) && !tag.starts_with(SOURCE_TAG) && tag != "latest" && alias != Some(tag)
+    };
+    let Some(own) = own(env, image) else {
+        let (name, _) = split(image, '@');
+        let last = name.rsplit('/').next().unwrap_or_default();
+        return split(last, ':').1.filter(|tag| tells(tag)).map(str::to_owned).into_iter().collect();
+    };
+    let known = facts.tags.get(&own.package).into_iter().flatten();
+    let of_it = known.filter(|(_, found)| Some(&found.digest) == own.digest.as_ref());
+    let found = of_it.map(|(tag, _)| tag).chain(own.tag.iter()).filter(|tag| tells(tag));
+    found.cloned().collect()
 }
 
 /// Whether a service or job of the environment has its image in the system's own registry.

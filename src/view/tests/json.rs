@@ -58,10 +58,12 @@ fn release() -> Release {
     Release {
         service: address("run_service/api"),
         sha: Some("abc1234".into()),
+        versions: vec!["v1".into()],
         migrations: vec![Migration {
             job: address("run_job/migrate-shared"),
             source: "migrations.shared".into(),
             needs: vec![address("run_job/migrate-first")],
+            backward_compatible: true,
             digest: "d".into(),
         }],
         health: Some(Health { path: "/health".into(), attempts: 10, interval: 2, successes: 3 }),
@@ -69,18 +71,21 @@ fn release() -> Release {
             name: "ready".into(),
             service: "api".into(),
             method: "GET".into(),
+            url: Some("https://shop.example.com".into()),
             path: "/ready".into(),
             headers: BTreeMap::from([("x-key".into(), "not shown".into())]),
             body: Some("not shown".into()),
             expect: vec![200],
             json: Some(json!(true)),
             text: Some("ok".into()),
+            version: Some("version".into()),
             max_time: 5,
         }],
         unreachable: Some("its ingress is internal".into()),
         caller: Some("ci@p.iam.gserviceaccount.com".into()),
         open: false,
         opened_by: Some(address("run_grant/api")),
+        after_opening: false,
     }
 }
 

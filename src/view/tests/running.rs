@@ -106,6 +106,7 @@ fn every_key_of_status_and_rollback_is_documented_and_no_other() {
         environment: "dev".into(),
         target: "google".into(),
         not_running: None,
+        sandbox: "127.0.0.1:8787".parse().ok(),
         services: vec![service.clone()],
         drift,
     };

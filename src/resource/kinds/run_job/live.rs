@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::RELEASE;
 use super::spec::{READY, Spec};
 use crate::gcp::GcpError;
 use crate::resource::kinds::container::live::{Reader, lower, number, seconds, text, vpc};
@@ -31,7 +32,16 @@ pub fn spec(doc: &Value) -> Result<Spec, GcpError> {
         vpc: vpc(&task["vpcAccess"]),
         other_containers: others.collect(),
         readiness: readiness(&doc["terminalCondition"]),
+        failed_release: failed_release(doc),
     })
+}
+
+/// The release that the job is marked with, where its newest execution did not succeed.
+fn failed_release(doc: &Value) -> Option<String> {
+    let status = doc["latestCreatedExecution"]["completionStatus"].as_str()?;
+    let failed = matches!(status, "EXECUTION_FAILED" | "EXECUTION_CANCELLED");
+    let release = doc["template"]["annotations"][RELEASE].as_str();
+    release.filter(|_| failed).map(str::to_owned)
 }
 
 /// A job that waits for an execution is unready when that fails: this says nothing about the job.

@@ -15,10 +15,13 @@ use super::container::{self, documents};
 use crate::config::Environment;
 use crate::gcp::{Gcp, GcpError, Job};
 use crate::resource::{
-    Address, Consequence, Declared, Edit, Facts, Kind, Layer, Observed, Place, Scope, Settle,
+    Address, Consequence, Declared, Edit, Facts, FieldPolicy, Kind, Layer, Observed, Place, Scope, Settle,
 };
 
 pub struct RunJob;
+
+/// Annotation of the executions of a job with the release (digest in hexadecimal) that they are run for.
+pub const RELEASE: &str = "deployer/release";
 
 /// `projects/P/locations/R/jobs/NAME`.
 pub fn full_name(project: &str, region: &str, job: &str) -> String {
@@ -43,6 +46,10 @@ impl Kind for RunJob {
         container::needs(&spec.service_account, spec.container.secret_ids(), image)
     }
 
+    fn field_policy(pointer: &str) -> FieldPolicy {
+        if pointer == "/failed_release" { FieldPolicy::Unseen } else { FieldPolicy::InPlace }
+    }
+
     fn consequences(_: Option<&Spec>, after: Option<&Spec>) -> Vec<Consequence> {
         // The record of its executions goes with a job.
         if after.is_none() { vec![Consequence::Irreversible] } else { Vec::new() }
@@ -55,6 +62,9 @@ impl Kind for RunJob {
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
         let images = observed.iter().map(|job| (job.name.clone(), job.spec.container.image.clone()));
         facts.job_images.extend(images);
+        let failed =
+            observed.iter().filter_map(|job| Some((job.name.clone(), job.spec.failed_release.clone()?)));
+        facts.failed_migrations.extend(failed);
     }
 
     async fn create(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
@@ -71,7 +81,7 @@ impl Kind for RunJob {
 
     async fn delete(gcp: &Gcp, place: &Place, name: &str, spec: &Spec) -> Result<Settle, GcpError> {
         let full_name = full_name(&place.project, &place.region, name);
-        let is_planned = |live: &_| Ok(live::spec(live)? == *spec);
+        let is_planned = |live: &_| Ok(live::spec(live)?.with_executions_of(spec) == *spec);
         documents::delete::<Job>(gcp, place, &full_name, is_planned).await?;
         Ok(Settle::Done)
     }
@@ -97,7 +107,7 @@ fn first(spec: &Spec, place: &Place) -> Value {
 /// The job as it is to be, made from the live one, which has to be what the edit was made from.
 async fn edited(gcp: &Gcp, place: &Place, full_name: &str, edit: &Edit<'_, Spec>) -> Result<Value, GcpError> {
     let mut doc = gcp.object::<Job>(full_name).await?.ok_or_else(|| GcpError::moved(full_name))?;
-    if live::spec(&doc)? != *edit.before {
+    if live::spec(&doc)?.with_executions_of(edit.before) != *edit.before {
         return Err(GcpError::moved(full_name));
     }
     write::manage(&mut doc, edit.after, place);

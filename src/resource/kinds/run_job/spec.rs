@@ -34,6 +34,17 @@ pub struct Spec {
     pub other_containers: BTreeMap<String, String>,
     /// `ready`, or why Cloud Run would not run it. How its executions went does not matter.
     pub readiness: String,
+    /// The release (digest in hexadecimal) for which its newest execution failed. That is no difference to the YAML.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_release: Option<String>,
+}
+
+impl Spec {
+    /// The same job if its executions had gone as the other one's.
+    #[must_use]
+    pub fn with_executions_of(self, other: &Self) -> Self {
+        Self { failed_release: other.failed_release.clone(), ..self }
+    }
 }
 
 pub const READY: &str = "ready";
@@ -57,6 +68,7 @@ pub fn declare(env: &Environment, facts: &Facts, job: &model::Job) -> Declared<S
         vpc: job.vpc.as_ref().map(vpc),
         other_containers: BTreeMap::new(),
         readiness: READY.to_owned(),
+        failed_release: None,
     };
     let declared = Declared { refused: chosen.refused, ..Declared::new(&job.name, &job.path, spec) };
     findings.tell(declared.protected(job.protect))

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::RELEASE;
 use super::live;
 use super::spec::{READY, Spec};
 use super::write;
@@ -50,8 +51,26 @@ prop_compose! {
         Spec {
             container, service_account: "job@p-1.iam.gserviceaccount.com".into(), timeout: format!("{timeout}s"),
             max_retries, tasks, parallelism, execution_environment: "gen2".into(), labels, vpc,
-            other_containers: std::collections::BTreeMap::new(), readiness: READY.into(),
+            other_containers: std::collections::BTreeMap::new(), readiness: READY.into(), failed_release: None,
         }
+    }
+}
+
+#[test]
+fn only_a_newest_execution_that_failed_is_of_a_failed_release() {
+    let read = |status: &str, annotation: &str| {
+        let doc = json!({
+            "name": "x", "latestCreatedExecution": {"completionStatus": status},
+            "template": {"annotations": {annotation: "f00"}, "template": {"containers": [{"image": "i"}]}},
+        });
+        live::spec(&doc).unwrap().failed_release
+    };
+    assert_eq!(read("EXECUTION_FAILED", RELEASE).as_deref(), Some("f00"));
+    assert_eq!(read("EXECUTION_CANCELLED", RELEASE).as_deref(), Some("f00"));
+    for (status, annotation) in
+        [("EXECUTION_SUCCEEDED", RELEASE), ("EXECUTION_RUNNING", RELEASE), ("EXECUTION_FAILED", "team")]
+    {
+        assert_eq!(read(status, annotation), None, "{status} {annotation}");
     }
 }
 

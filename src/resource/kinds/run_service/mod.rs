@@ -232,6 +232,7 @@ fn begun(gcp: &Gcp, revision: &str, spec: &Spec) -> Record {
         outcome: Outcome::Begun,
         reason: None,
         migrations: Vec::new(),
+        breaking: Vec::new(),
         more: serde_json::Map::new(),
     }
 }

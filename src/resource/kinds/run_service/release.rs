@@ -5,7 +5,7 @@ use crate::config::Environment;
 use crate::config::model::{Access, Service};
 use crate::plan::{Migration, Release};
 use crate::resource::kinds::run_job::RunJob;
-use crate::resource::kinds::{run_grant, service_account};
+use crate::resource::kinds::{images, run_grant, service_account};
 use crate::resource::{Address, Facts};
 
 /// Fewest and most characters of what is taken for a commit in `--tag`.
@@ -22,6 +22,7 @@ fn release(env: &Environment, facts: &Facts, key: &str, service: &Service) -> Re
     Release {
         service: Address::of::<RunService>(&service.name),
         sha: facts.release_tag.clone().filter(|tag| is_sha(tag)),
+        versions: versions(env, facts, key, service),
         migrations: migrations(env, key),
         health: service.health.clone(),
         smoke: smoke.cloned().collect(),
@@ -33,7 +34,22 @@ fn release(env: &Environment, facts: &Facts, key: &str, service: &Service) -> Re
         },
         opened_by: (service.access == Access::Public)
             .then(|| run_grant::public(&service.name, &env.project.id)),
+        after_opening: false,
     }
+}
+
+/// What the image that is released is called beside its digest.
+fn versions(env: &Environment, facts: &Facts, key: &str, service: &Service) -> Vec<String> {
+    let image = images::of_service(env, facts, key, service).image;
+    let mut versions = images::tags(env, facts, &image);
+    if let Some(tag) = &facts.release_tag
+        && !facts.release_images.contains_key(key)
+        && images::own(env, &image).is_some()
+        && !versions.contains(tag)
+    {
+        versions.push(tag.clone());
+    }
+    versions
 }
 
 fn is_sha(tag: &str) -> bool {
@@ -51,6 +67,7 @@ pub fn migrations(env: &Environment, key: &str) -> Vec<Migration> {
             job: Address::of::<RunJob>(&job.name),
             source: job.path.clone(),
             needs: needs.map(|(_, migration)| migration.job.clone()).collect(),
+            backward_compatible: job.backward_compatible,
             digest: String::new(),
         };
         ordered.push((own, migration));

@@ -41,6 +41,9 @@ pub struct Record {
     /// Names of the jobs that ran as its migrations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<String>,
+    /// Those of them that what served before cannot serve after (`backward_compatible: false`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breaking: Vec<String>,
     /// What this version does not know.
     #[serde(flatten)]
     pub more: Map<String, Value>,
@@ -163,6 +166,7 @@ mod tests {
             outcome: Outcome::Begun,
             reason: None,
             migrations: vec!["migrate-shared".to_owned()],
+            breaking: Vec::new(),
             more: Map::new(),
         }
     }
