@@ -50,13 +50,34 @@ pub fn validate(root: &Path, wanted: &[String], inputs: &Inputs) -> Result<Check
     validate_edited(root, wanted, inputs, &Texts::default())
 }
 
-/// The same where the texts in `edited` stand for those of the files.
+/// Reads all environments, each of which has to be right alone and beside all others.
+///
+/// Fails with all problems of all of them.
+pub fn load_all(root: &Path, inputs: &Inputs) -> Result<Vec<Loaded>, Problems> {
+    let (checked, usable) = examined(root, &[], inputs, &Texts::default())?;
+    if checked.has_errors() {
+        return Err(Problems { diagnostics: checked.diagnostics(), sources: checked.sources });
+    }
+    Ok(usable.into_iter().map(|(loaded, _)| loaded).collect())
+}
+
+/// [`validate`] where the texts in `edited` stand for those of the files.
 pub(super) fn validate_edited(
     root: &Path,
     wanted: &[String],
     inputs: &Inputs,
     edited: &Texts,
 ) -> Result<Checked, Problems> {
+    examined(root, wanted, inputs, edited).map(|(checked, _)| checked)
+}
+
+/// What checking found, and the environments that can be used.
+fn examined(
+    root: &Path,
+    wanted: &[String],
+    inputs: &Inputs,
+    edited: &Texts,
+) -> Result<(Checked, Vec<(Loaded, Allowed)>), Problems> {
     let known = files::names(root)?;
     let asked = if wanted.is_empty() { &known } else { wanted };
     if asked.is_empty() {
@@ -82,7 +103,7 @@ pub(super) fn validate_edited(
             checked.take(name, vec![diagnostic], Texts::default());
         }
     }
-    Ok(checked)
+    Ok((checked, usable))
 }
 
 /// A problem between two environments, the one first in whose file it is shown.

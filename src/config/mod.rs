@@ -39,8 +39,8 @@ mod tests;
 
 use std::path::Path;
 
-pub use across::{Checked, validate};
-pub use diagnostic::{Diagnostic, Problems, Severity, Texts};
+pub use across::{Checked, load_all, validate};
+pub use diagnostic::{Diagnostic, Problems, Severity, Texts, did_you_mean};
 pub use edit::{Edit, EditError, TenantChange, edit_tenants};
 pub use json_schema::json_schema;
 pub use model::Environment;

@@ -13,8 +13,8 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    BuildAnswer, BuildRow, Detail, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json,
-    plan_human, plan_json, refusals, report_human, report_json,
+    BuildAnswer, BuildRow, Detail, FileOutcome, Format, Out, RenderAnswer, RenderRow, TenantEdit, TenantRow,
+    TenantSecret, drift_human, drift_json, plan_human, plan_json, refusals, report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
@@ -629,6 +629,15 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     let next = Some("deployer apply dev".to_owned());
     let built = BuildAnswer { environment: "dev".into(), builds: vec![row], next };
     assert_eq!(answer(|out| out.built(&built)), documented("The answer of build"));
+    let row = RenderRow {
+        path: "a.yml".into(),
+        template: Some("t.yml".into()),
+        outcome: FileOutcome::Differs,
+        by_hand: true,
+        change: Some(("a\n".into(), "b\n".into())),
+    };
+    let rendered = RenderAnswer { check: true, refused: false, files: vec![row], remarks: vec!["r".into()] };
+    assert_eq!(answer(|out| out.rendered(&rendered)), documented("The answer of render"));
     let reset = answer(|out| out.sandbox_reset(Path::new("state"), true));
     assert_eq!(reset, documented("The answer of sandbox reset"));
 }
