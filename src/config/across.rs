@@ -7,7 +7,7 @@ use super::diagnostic::{self, Diagnostic, Problems, Texts};
 use super::lint::Allowed;
 use super::model::{self, Environment, Github, Registry, Secret};
 use super::tree::join;
-use super::{Inputs, Loaded, files, load_with_lints};
+use super::{Inputs, Loaded, files, load_with_lints, workflows};
 
 /// What checking environments found.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +97,8 @@ fn examined(
             Err(problems) => checked.take(name, problems.diagnostics, problems.sources),
         }
     }
-    for (names, diagnostic) in shared(&usable) {
+    let environments: Vec<_> = usable.iter().map(|(loaded, _)| &loaded.environment).collect();
+    for (names, diagnostic) in shared(&usable).into_iter().chain(workflows::check(&environments, &known)) {
         // Who asks for one of the two wants to know.
         if let Some(name) = names.iter().find(|name| asked.contains(name)) {
             checked.take(name, vec![diagnostic], Texts::default());
@@ -107,7 +108,7 @@ fn examined(
 }
 
 /// A problem between two environments, the one first in whose file it is shown.
-type Between = ([String; 2], Diagnostic);
+pub(super) type Between = ([String; 2], Diagnostic);
 
 /// Problems of what several environments have in common.
 fn shared(usable: &[(Loaded, Allowed)]) -> Vec<Between> {
@@ -323,7 +324,7 @@ fn signs(alias: &str) -> bool {
     ["jwt", "signing", "secret-key", "secret_key"].iter().any(|word| alias.contains(word))
 }
 
-fn placed(environment: &Environment, path: &str, diagnostic: Diagnostic) -> Diagnostic {
+pub(super) fn placed(environment: &Environment, path: &str, diagnostic: Diagnostic) -> Diagnostic {
     let diagnostic = diagnostic.path(path);
     match environment.sources.find(path) {
         Some(location) => diagnostic.at(location.clone(), 1),

@@ -8,6 +8,7 @@
 mod across;
 mod circle;
 mod container;
+mod cron;
 pub mod diagnostic;
 mod edit;
 mod files;
@@ -21,6 +22,7 @@ mod merge;
 pub mod model;
 mod not_yet;
 mod parse;
+pub mod pipeline;
 mod reference;
 mod repeat;
 mod resolve;
@@ -31,6 +33,7 @@ mod schema;
 mod shape;
 mod tree;
 mod work;
+mod workflows;
 
 #[cfg(test)]
 mod golden;
