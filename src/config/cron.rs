@@ -18,7 +18,12 @@ const FIELDS: [Field; 5] = [
         most: 12,
         names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
     },
-    Field { what: "day of the week", least: 0, most: 6, names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"] },
+    Field {
+        what: "day of the week",
+        least: 0,
+        most: 6,
+        names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
+    },
 ];
 
 /// What is wrong with a time; nothing, when it is right.
@@ -46,9 +51,7 @@ impl Field {
         let range_is_right = match range.split_once('-') {
             _ if range == "*" => true,
             None => self.number(range).is_some(),
-            Some((from, to)) => {
-                self.number(from).zip(self.number(to)).is_some_and(|(from, to)| from <= to)
-            }
+            Some((from, to)) => self.number(from).zip(self.number(to)).is_some_and(|(from, to)| from <= to),
         };
         step_is_right && range_is_right
     }
@@ -69,7 +72,9 @@ mod tests {
 
     #[test]
     fn times_that_github_takes_are_right() {
-        for text in ["17 5 * * 1", "*/15 * * * *", "0 2 1,15 JAN-MAR MON-FRI", "0 0-23/2 * * *", "5 4 * * sun"] {
+        for text in
+            ["17 5 * * 1", "*/15 * * * *", "0 2 1,15 JAN-MAR MON-FRI", "0 0-23/2 * * *", "5 4 * * sun"]
+        {
             assert_eq!(problem(text), None, "{text}");
         }
     }

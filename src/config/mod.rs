@@ -48,6 +48,7 @@ pub use edit::{Edit, EditError, TenantChange, edit_tenants};
 pub use json_schema::json_schema;
 pub use model::Environment;
 pub use reference::reference;
+pub(crate) use workflows::reached;
 
 use git::Git;
 use interpolate::Scope;

@@ -68,6 +68,8 @@ pub struct Workflow {
     pub changed: bool,
     /// Workflows whose suites have to succeed first.
     pub needs: Vec<String>,
+    /// Packages of Cargo whose binaries are part of a release.
+    pub binaries: Vec<String>,
     /// Group of runs that wait for each other.
     pub concurrency: Option<String>,
 }

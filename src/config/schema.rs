@@ -50,7 +50,7 @@ pub(crate) use foundation::{GithubKeys, IdentityKeys, RegistryKeys, TenantsKeys}
 pub(crate) use jobs::{JobCommon, JobKeys, MigrationKeys};
 pub(crate) use local::{LocalImage, LocalKeys, LocalServiceKeys};
 pub(crate) use pipeline::{
-    CiKeys, OnKeys, OneOrMore, PullRequestKeys, PushKeys, SuiteKeys, SuiteServiceKeys, TriggerKeys,
+    CiKeys, OnKeys, OnWord, OneOrMore, PullRequestKeys, PushKeys, SuiteKeys, SuiteServiceKeys, TriggerKeys,
     WorkflowKeys, WorkflowRun,
 };
 pub(crate) use rollout::{Expect, HealthKeys, RolloutKeys, SmokeKeys, Status};

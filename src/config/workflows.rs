@@ -24,7 +24,11 @@ pub(super) fn check(usable: &[&Environment], known: &[String]) -> Vec<Between> {
                 }
             };
             if let Some((why, hint)) = problem {
-                found.push(alone(first, &at, Diagnostic::error("workflow", why).label("cannot be reached").hint(hint)));
+                found.push(alone(
+                    first,
+                    &at,
+                    Diagnostic::error("workflow", why).label("cannot be reached").hint(hint),
+                ));
             }
         }
         for environment in reached(usable, workflow) {
@@ -57,8 +61,10 @@ fn unreachable(environment: &Environment) -> Option<String> {
 }
 
 fn unequal(first: &Environment, other: &Environment) -> Option<Between> {
-    let workflows = |environment: &Environment| environment.github.as_ref().map(|github| github.workflows.clone());
-    let repository = |environment: &Environment| environment.github.as_ref().map(|github| github.repository.clone());
+    let workflows =
+        |environment: &Environment| environment.github.as_ref().map(|github| github.workflows.clone());
+    let repository =
+        |environment: &Environment| environment.github.as_ref().map(|github| github.repository.clone());
     let path = if first.ci != other.ci {
         "ci"
     } else if workflows(first) != workflows(other) {
@@ -88,14 +94,20 @@ fn signing_in(environment: &Environment, name: &str, workflow: &Workflow) -> Vec
     });
     let mut found = Vec::new();
     if !has {
-        let message = format!("`{name}` signs in to `{}` with `github.identity.{account}`, and there is none", environment.name);
-        let diagnostic = Diagnostic::error("workflow", message)
-            .label("cannot sign in")
-            .hint(format!("add `identity: {{pool: github, provider: github, {account}: github-{account}}}` to `github`"));
+        let message = format!(
+            "`{name}` signs in to `{}` with `github.identity.{account}`, and there is none",
+            environment.name
+        );
+        let diagnostic = Diagnostic::error("workflow", message).label("cannot sign in").hint(format!(
+            "add `identity: {{pool: github, provider: github, {account}: github-{account}}}` to `github`"
+        ));
         found.push(alone(environment, &format!("github.workflows.{name}"), diagnostic));
     }
     if environment.project.number.is_none() {
-        let message = format!("`{name}` signs in to `{}` by the number of its project, which is not there", environment.name);
+        let message = format!(
+            "`{name}` signs in to `{}` by the number of its project, which is not there",
+            environment.name
+        );
         let diagnostic = Diagnostic::error("workflow", message).label("needs the number").hint(format!(
             "`gcloud projects describe {} --format 'value(projectNumber)'` prints it, for `project: {{number: ...}}`",
             environment.project.id
@@ -106,8 +118,8 @@ fn signing_in(environment: &Environment, name: &str, workflow: &Workflow) -> Vec
 }
 
 fn unknown(name: &str, known: &[String]) -> Diagnostic {
-    let diagnostic =
-        Diagnostic::error("unknown-environment", format!("there is no environment `{name}`")).label("unknown environment");
+    let diagnostic = Diagnostic::error("unknown-environment", format!("there is no environment `{name}`"))
+        .label("unknown environment");
     match did_you_mean(name, known.iter().map(String::as_str)) {
         Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
         None => diagnostic.hint(format!("there are: {}", known.join(", "))),

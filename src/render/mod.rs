@@ -2,9 +2,11 @@
 //!
 //! The same environments and the same templates give the same bytes: nothing here knows the time, git or the network.
 
+mod actions;
 pub mod files;
 mod marks;
 mod templates;
+mod workflows;
 
 use serde::Serialize;
 
@@ -27,9 +29,7 @@ pub struct Rendered {
 ///
 /// Fails when a template cannot be used, which only one of the user's own can bring about.
 pub fn render(environments: &[Environment], templates: &Templates) -> Result<Vec<Rendered>, TemplateError> {
-    let _ = environments;
-    let mut rendered: Vec<Rendered> = Vec::new();
-    let _ = templates;
+    let mut rendered = workflows::render(environments, templates)?;
     rendered.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(rendered)
 }
@@ -41,7 +41,36 @@ pub(crate) fn rendered(
     context: &impl Serialize,
     templates: &Templates,
 ) -> Result<Rendered, TemplateError> {
-    let body = templates.render(template, context)?;
+    let body = tidy(&templates.render(template, context)?);
     let text = marks::marked(&path, template, &body);
     Ok(Rendered { path, template: template.to_owned(), text })
+}
+
+/// Without what templates leave behind: blank lines in a row, after a key or at an end, and spaces at ends of lines.
+fn tidy(text: &str) -> String {
+    let mut tidied = String::with_capacity(text.len());
+    let mut blank = false;
+    for line in text.lines().map(str::trim_end) {
+        if line.is_empty() {
+            blank = !tidied.is_empty() && !tidied.ends_with(":\n");
+            continue;
+        }
+        if blank {
+            tidied.push('\n');
+        }
+        blank = false;
+        tidied.push_str(line);
+        tidied.push('\n');
+    }
+    tidied
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blank_lines_of_templates_are_tidied_away() {
+        assert_eq!(tidy("\n\na:\n\n  b  \n\n\n\n  c\n\n"), "a:\n  b\n\n  c\n");
+    }
 }

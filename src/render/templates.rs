@@ -23,7 +23,19 @@ macro_rules! built_in {
 }
 
 /// Name and text of every template, without those of the user.
-const BUILT_IN: &[(&str, &str)] = built_in![];
+const BUILT_IN: &[(&str, &str)] = built_in![
+    "workflows/ci.yml",
+    "workflows/deploy.yml",
+    "workflows/drift.yml",
+    "workflows/migrate.yml",
+    "workflows/on.part.yml",
+    "workflows/plan.yml",
+    "workflows/release.yml",
+    "workflows/rollback.yml",
+    "workflows/scan.yml",
+    "workflows/sign-in.part.yml",
+    "workflows/suites.part.yml",
+];
 
 /// Why a template cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,8 +8,8 @@ use super::super::pipeline::{
     Ci, PullRequest, Push, Run, Setup, Suite, SuiteService, Tool, Triggers, Workflow,
 };
 use super::super::schema::{
-    CiKeys, Named, OnKeys, OneOrMore, PullRequestKeys, PushKeys, SuiteKeys, SuiteServiceKeys, TriggerKeys,
-    WorkflowKeys, WorkflowRun,
+    CiKeys, Named, OnKeys, OnWord, OneOrMore, PullRequestKeys, PushKeys, SuiteKeys, SuiteServiceKeys,
+    TriggerKeys, WorkflowKeys, WorkflowRun,
 };
 use super::super::tree::{Findings, Node, Part, join};
 use super::{Limits, in_file_order, require, seconds, text_map};
@@ -165,6 +165,7 @@ fn workflow(
             Some(OneOrMore::One(name)) => vec![name],
             Some(OneOrMore::More(names)) => names,
         },
+        binaries: keys.binaries.unwrap_or_default().into_iter().map(|package| package.0).collect(),
         concurrency: keys.concurrency,
     })
 }
@@ -192,13 +193,14 @@ fn check_idle(path: &str, keys: &WorkflowKeys, run: Run, findings: &mut Findings
         ("environments", keys.environments.is_some(), about, "plan, drift, rollback, migrate and scan"),
         ("suites", keys.suites.is_some(), run == Run::Ci, "ci"),
         ("matrix", keys.matrix.is_some(), run == Run::Ci, "ci"),
+        ("binaries", keys.binaries.is_some(), run == Run::Release, "release"),
         ("needs", keys.needs.is_some(), matches!(run, Run::Deploy | Run::Release), "deploy and release"),
     ];
     for (key, written, obeyed, whose) in keys {
         if written && !obeyed {
-            let message = format!("`{key}` does nothing here: it is for {whose}, and this runs {}", run.word());
-            let diagnostic =
-                Diagnostic::error("workflow", message).label("does nothing").hint("take it out");
+            let message =
+                format!("`{key}` does nothing here: it is for {whose}, and this runs {}", run.word());
+            let diagnostic = Diagnostic::error("workflow", message).label("does nothing").hint("take it out");
             findings.add(Part::Key, &join(path, key), diagnostic);
         }
     }
@@ -206,13 +208,13 @@ fn check_idle(path: &str, keys: &WorkflowKeys, run: Run, findings: &mut Findings
 
 fn triggers(path: &str, keys: OnKeys, findings: &mut Findings) -> Triggers {
     let keys = match keys {
-        OnKeys::Word(_) => TriggerKeys { manual: Some(true), ..TriggerKeys::default() },
+        OnKeys::Word(OnWord::Manual) => TriggerKeys { manual: Some(true), ..TriggerKeys::default() },
         OnKeys::Full(keys) => *keys,
     };
     if let Some(problem) = keys.schedule.as_deref().and_then(cron::problem) {
-        let diagnostic = Diagnostic::error("schedule", problem)
-            .label("no time")
-            .hint("minute, hour, day of the month, month, day of the week, in UTC: `17 5 * * 1` is Mondays at 5:17");
+        let diagnostic = Diagnostic::error("schedule", problem).label("no time").hint(
+            "minute, hour, day of the month, month, day of the week, in UTC: `17 5 * * 1` is Mondays at 5:17",
+        );
         findings.add(Part::Value, &join(path, "schedule"), diagnostic);
     }
     let push = keys.push.map(|push| match push {
@@ -244,7 +246,10 @@ fn check_ref(path: &str, name: &str, findings: &mut Findings) {
         Some("write the name alone, without `refs/heads/` or `refs/tags/`: the full name matches nothing")
     } else if name.trim().is_empty() || name.contains(char::is_whitespace) {
         Some("a name has no spaces")
-    } else if name.contains("..") || name.contains(['~', '^', ':', '\\']) || name.starts_with('/') || name.ends_with(['/', '.'])
+    } else if name.contains("..")
+        || name.contains(['~', '^', ':', '\\'])
+        || name.starts_with('/')
+        || name.ends_with(['/', '.'])
     {
         Some("git allows no such name")
     } else {
@@ -265,15 +270,20 @@ fn check_triggers(path: &str, run: Run, on: &Triggers, findings: &mut Findings) 
     }
     let nothing = on.push.is_none() && on.pull_request.is_none() && on.schedule.is_none() && !on.manual;
     let wrong = match run {
-        _ if nothing => Some(("nothing starts the workflow", "write `manual`, or `push`, `pull_request` or `schedule`")),
-        Run::Ci => None,
-        Run::Plan if on.pull_request.is_none() => {
-            Some(("the plan is a comment on a pull request, and none starts this", "write `pull_request: [main]`"))
+        _ if nothing => {
+            Some(("nothing starts the workflow", "write `manual`, or `push`, `pull_request` or `schedule`"))
         }
+        Run::Ci => None,
+        Run::Plan if on.pull_request.is_none() => Some((
+            "the plan is a comment on a pull request, and none starts this",
+            "write `pull_request: [main]`",
+        )),
         Run::Drift | Run::Scan if on.pull_request.is_some() || on.push.is_some() => {
             Some(("what exists changes without a push", "write `schedule`, or `manual`"))
         }
-        Run::Rollback | Run::Migrate if on.pull_request.is_some() || on.push.is_some() || on.schedule.is_some() => {
+        Run::Rollback | Run::Migrate
+            if on.pull_request.is_some() || on.push.is_some() || on.schedule.is_some() =>
+        {
             Some(("a person decides about this", "write `on: manual`"))
         }
         Run::Release if on.push.as_ref().is_none_or(|push| push.tags.is_empty()) => {
@@ -298,7 +308,8 @@ fn check_suites(path: &str, run: Run, suites: &[String], ci: &Ci, findings: &mut
         require("ci", "ci: {steps: [./test.sh]}", "what the workflow runs", findings);
     }
     for name in suites.iter().filter(|name| !ci.suites.contains_key(name.as_str())) {
-        let diagnostic = Diagnostic::error("unknown-suite", format!("there is no suite `{name}`")).label("unknown suite");
+        let diagnostic =
+            Diagnostic::error("unknown-suite", format!("there is no suite `{name}`")).label("unknown suite");
         let known: Vec<&str> = ci.suites.keys().map(String::as_str).collect();
         findings.add(Part::Key, &join(path, "suites"), with_known(diagnostic, name, &known, "suites"));
     }
@@ -312,8 +323,10 @@ fn check_needs(workflows: &IndexMap<String, Workflow>, findings: &mut Findings) 
             match workflows.get(needed) {
                 Some(other) if other.run == Run::Ci => {}
                 Some(other) => {
-                    let message =
-                        format!("`{needed}` runs {}, and only tests can come first in the same run", other.run.word());
+                    let message = format!(
+                        "`{needed}` runs {}, and only tests can come first in the same run",
+                        other.run.word()
+                    );
                     let diagnostic = Diagnostic::error("workflow", message)
                         .label("no tests")
                         .hint("name a workflow with `run: ci`");
@@ -322,7 +335,8 @@ fn check_needs(workflows: &IndexMap<String, Workflow>, findings: &mut Findings) 
                 None => {
                     let message = format!("there is no workflow `{needed}`");
                     let diagnostic = Diagnostic::error("unknown-workflow", message).label("unknown workflow");
-                    let known: Vec<&str> = workflows.keys().map(String::as_str).filter(|known| known != name).collect();
+                    let known: Vec<&str> =
+                        workflows.keys().map(String::as_str).filter(|known| known != name).collect();
                     findings.add(Part::Key, &at, with_known(diagnostic, needed, &known, "workflows"));
                 }
             }
@@ -344,7 +358,12 @@ fn check_name(path: &str, name: &str, what: &str, findings: &mut Findings) {
     let rest = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !begins || !rest || name.len() > MAX_NAME {
         let message = format!("`{name}` cannot be the name of a {what}");
-        let hint = format!("lower-case letters, digits and dashes, starting with a letter, at most {MAX_NAME}");
-        findings.add(Part::Key, path, Diagnostic::error("wrong-value", message).label("not valid").hint(hint));
+        let hint =
+            format!("lower-case letters, digits and dashes, starting with a letter, at most {MAX_NAME}");
+        findings.add(
+            Part::Key,
+            path,
+            Diagnostic::error("wrong-value", message).label("not valid").hint(hint),
+        );
     }
 }

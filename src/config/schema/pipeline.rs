@@ -102,12 +102,24 @@ pub(crate) struct WorkflowKeys {
     pub(crate) matrix: Option<WorkflowMatrix>,
     /// `deploy` and `release`: workflows with `run: ci` whose suites have to succeed first, in the same run. Default: none.
     pub(crate) needs: Option<OneOrMore>,
+    /// `release`: packages of Cargo whose binaries of the same name become part of the release, for Linux (x86-64 and arm64) and
+    /// macOS, with checksums, an SBOM and attestations of both. Default: none.
+    pub(crate) binaries: Option<Vec<PackageName>>,
     /// Group of runs that wait for each other, here and in other workflows. What writes is never cancelled. Default: for `deploy`,
     /// `rollback` and `migrate` one group for each environment, in which all of them wait for each other.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"))]
     #[schemars(extend("errorMessage" = "letters, digits, dashes and underscores, at most 63"))]
     pub(crate) concurrency: Option<String>,
 }
+
+/// Name of a package of Cargo.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct PackageName(
+    #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_-]*$"))]
+    #[schemars(extend("errorMessage" = "the name of a package: letters, digits, dashes and underscores"))]
+    pub(crate) String,
+);
 
 /// A name, or a list of names.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -137,11 +149,18 @@ pub(crate) enum WorkflowMatrix {
     Changed,
 }
 
+/// What starts a workflow, in one word.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnWord {
+    Manual,
+}
+
 /// What starts a workflow; `manual` is the short form of `{manual: true}`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum OnKeys {
-    Word(#[schemars(regex(pattern = "^manual$"), extend("errorMessage" = "`manual`, or a map such as {push: [main]}"))] String),
+    Word(OnWord),
     Full(Box<TriggerKeys>),
 }
 
