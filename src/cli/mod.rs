@@ -13,6 +13,7 @@ mod logs;
 mod migrate;
 mod plan;
 mod plan_file;
+mod render;
 mod rollback;
 mod run;
 mod sandbox;
@@ -86,6 +87,7 @@ enum Verb {
     Migrate(migrate::Args),
     Validate(validate::Args),
     Schema(schema::Args),
+    Render(render::Args),
     Secrets(secrets::Args),
     Tenants(tenants::Args),
     Sandbox(sandbox::Args),
@@ -128,6 +130,7 @@ async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Migrate(args) => migrate::run(&args, global, out).await,
         Verb::Validate(args) => validate::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),
+        Verb::Render(args) => render::run(&args, global, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,
         Verb::Tenants(args) => tenants::run(&args, global, out).await,
         Verb::Sandbox(args) => sandbox::run(&args, global, out).await,

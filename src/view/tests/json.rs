@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::super::out::captured;
 use super::super::testing::{address, create, delete, note, plan, update};
 use super::super::{
-    BuildAnswer, BuildRow, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_json, plan_json,
-    report_json,
+    BuildAnswer, BuildRow, FileOutcome, Format, Out, RenderAnswer, RenderRow, TenantEdit, TenantRow,
+    TenantSecret, drift_json, plan_json, report_json,
 };
 use super::{drifted, failed, report};
 use crate::apply::{Outcome, Report, Skipped};
@@ -205,6 +205,15 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     let next = Some("deployer apply dev".to_owned());
     let built = BuildAnswer { environment: "dev".into(), builds: vec![row], next };
     assert_eq!(answer(|out| out.built(&built)), documented("The answer of build"));
+    let row = RenderRow {
+        path: "a.yml".into(),
+        template: Some("t.yml".into()),
+        outcome: FileOutcome::Differs,
+        by_hand: true,
+        change: Some(("a\n".into(), "b\n".into())),
+    };
+    let rendered = RenderAnswer { check: true, refused: false, files: vec![row], remarks: vec!["r".into()] };
+    assert_eq!(answer(|out| out.rendered(&rendered)), documented("The answer of render"));
     let reset = answer(|out| out.sandbox_reset(Path::new("state"), true));
     assert_eq!(reset, documented("The answer of sandbox reset"));
 }
