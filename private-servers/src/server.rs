@@ -403,7 +403,10 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let pair = (i32::try_from(child.id()).unwrap(), i32::try_from(std::process::id()).unwrap());
         assert!(children(Pid::from_raw(pair.1)).contains(&Pid::from_raw(pair.0)));
-        assert!(processes_told_by_ps().contains(&pair));
+        // Machines with `/proc` need no `ps`, and the smallest ones have none.
+        if Command::new("ps").output().is_ok() {
+            assert!(processes_told_by_ps().contains(&pair));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Child;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::support::{Cloud, Done, Recorded, Run, Workplace};
+use crate::support::{Cloud, Done, Recorded, Run, Workplace, signal};
 
 /// A folder with environments, and a sandbox that its commands use.
 pub struct Rig {
@@ -183,8 +183,7 @@ impl Running {
 
     /// Ctrl-C.
     pub fn interrupt(&self) {
-        let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        signal(&self.child, "INT");
     }
 
     pub async fn done(mut self) -> Done {

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::support::{Run, Workplace, repository, shop};
+use crate::support::{Run, Workplace, repository, shop, signal};
 
 const BASE: &str = shop!(
     r#"registry: {repository: shop}
@@ -141,9 +141,8 @@ impl Up {
         self.says("  api  http://").await.split_whitespace().last().unwrap().to_owned()
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    fn signal(&self, name: &str) {
+        signal(&self.child, name);
     }
 
     /// Its exit code; -1 when a signal ended it.
@@ -251,7 +250,7 @@ async fn up_serves_follows_another_terminal_and_leaves_nothing_but_its_data() {
     up.says("api | listening with the word two").await;
     up.says(" serves").await;
     logs.says("listening with the word two").await;
-    logs.signal("-INT");
+    logs.signal("INT");
     assert_eq!(logs.ended().await, 130);
     let second = answer(&url).await;
     assert_eq!((second.word.as_str(), &second.database), ("two", &first.database));
@@ -270,7 +269,7 @@ async fn up_serves_follows_another_terminal_and_leaves_nothing_but_its_data() {
     assert!(done.stderr.contains("`local` changed since `deployer up dev` was started"), "{done}");
     place.edit("environments/dev.yaml", "image: postgres, database: other,", "image: postgres,");
 
-    up.signal("-INT");
+    up.signal("INT");
     assert_eq!(up.ended().await, 0);
     all_gone(&url, &second).await;
 
@@ -284,13 +283,13 @@ async fn up_serves_follows_another_terminal_and_leaves_nothing_but_its_data() {
     assert_eq!((third.word.as_str(), &third.database), ("two", &first.database));
 
     // However it ends.
-    up.signal("-KILL");
+    up.signal("KILL");
     assert_eq!(up.ended().await, -1);
     all_gone(&url, &third).await;
     let mut up = Up::start(&deployer(&place, "up dev"));
     assert_eq!(up.url().await, url, "what the killed one left does not stand in the way");
     let fourth = answer(&url).await;
-    up.signal("-TERM");
+    up.signal("TERM");
     assert_eq!(up.ended().await, 0);
     all_gone(&url, &fourth).await;
     forget(&place).await;
@@ -377,7 +376,7 @@ async fn command_runs_in_place_of_an_image() {
     let url = up.url().await;
     let answered = answer(&url).await;
     assert_eq!(answered.word, "one");
-    up.signal("-INT");
+    up.signal("INT");
     assert_eq!(up.ended().await, 0);
     all_gone(&url, &answered).await;
     forget(&place).await;
@@ -431,7 +430,7 @@ async fn the_environment_dev_of_this_repository_comes_up() {
     assert_eq!(made.status(), 201, "{}", made.text().await.unwrap());
     let done = deployer(&place, "plan dev --detailed-exitcode").env("CARGO_TARGET_DIR", target).ok().await;
     assert!(done.stdout.contains("No changes. dev matches its YAML."), "{done}");
-    up.signal("-INT");
+    up.signal("INT");
     assert_eq!(up.ended().await, 0);
     forget(&place).await;
 }

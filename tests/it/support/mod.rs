@@ -10,7 +10,7 @@ mod workplace;
 pub use cloud::{
     Cloud, Recorded, account_path, job_path, project_path, repository_path, secret_path, service_path,
 };
-pub use run::{Done, Run};
+pub use run::{Done, Run, signal};
 pub use workplace::{ENVIRONMENTS, Workplace, repository};
 
 /// The base.yaml of a system `shop`: the lines that each such file begins with, and the rest.

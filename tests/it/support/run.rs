@@ -147,3 +147,9 @@ impl std::fmt::Display for Done {
         write!(f, "exit {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
 }
+
+/// Sends a signal to a program, as `kill` does; that is part of every shell, and a program of its own not everywhere.
+pub fn signal(program: &Child, name: &str) {
+    let kill = format!("kill -s {name} {}", program.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
