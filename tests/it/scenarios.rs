@@ -10,6 +10,7 @@
 //! ! standard error
 //! exit 1                          when it is not 0
 //! $ quietly deployer apply dev    has to succeed, and shows nothing
+//! $ exits 3 deployer apply dev    has to end with this code, and shows nothing
 //! $ cd FOLDER                     below the folder that holds `environments`
 //! $ edit FILE "from" -> "to"      the only place where it stands
 //! $ write FILE                    the lines that follow, each after `> `
@@ -223,6 +224,10 @@ impl Stage {
             "push" => self.push(rest).await,
             "cleanup" => return self.cleanup().await,
             "quietly" => drop(self.run(rest).ok().await),
+            "exits" => {
+                let (code, command) = rest.split_once(' ').unwrap();
+                drop(self.run(command).fails(code.parse().unwrap()).await);
+            }
             "live" => return self.live(rest).await,
             "writes" => return self.writes().await,
             _ => {
@@ -396,8 +401,9 @@ impl Stage {
         }
         let mut finished = 0;
         let mut lines = Vec::new();
-        // A slow machine waits for longer than a second, which is told.
-        for line in text.lines().filter(|line| !line.starts_with("waiting for ")) {
+        // A slow machine waits for longer than a second, which is told. Cargo tells what it does in its own words.
+        let chatter = ["waiting for ", "   Compiling ", "    Finished "];
+        for line in text.lines().filter(|line| !chatter.iter().any(|start| line.starts_with(start))) {
             if is_progress(line) {
                 finished += 1;
                 continue;
@@ -406,7 +412,7 @@ impl Stage {
                 lines.push(format!("({finished} done)"));
                 finished = 0;
             }
-            lines.push(without_chance(&without_uids(&without_ages(&without_times(line)))));
+            lines.push(without_chance(&without_uids(&without_amounts(&without_times(line)))));
         }
         if finished > 0 {
             lines.push(format!("({finished} done)"));
@@ -450,22 +456,24 @@ fn without_uids(line: &str) -> String {
 /// What stands for how long ago something was.
 const AGE: &str = "{age}";
 
-/// `5 seconds` becomes `{age}`, and `2026-11-21 10:49:15` `{time}`.
-fn without_ages(line: &str) -> String {
+/// `5 seconds` becomes `{age}`, `0.2 s` `{took}`, `2.2 MiB` `{size}`, and `2026-11-21 10:49:15` `{time}`.
+fn without_amounts(line: &str) -> String {
     let mut shown = String::new();
     let mut words = line.split_inclusive(' ').peekable();
     while let Some(word) = words.next() {
         let bare = word.trim_end();
-        let next = words.peek().map(|next| next.trim_end_matches([' ', ',', ':', ')'])).unwrap_or_default();
-        let mask =
-            if bare.parse::<u32>().is_ok() && ["second", "seconds", "minute", "minutes"].contains(&next) {
-                AGE
-            } else if is_digits(bare, "dddd-dd-dd") && is_digits(next, "dd:dd:dd") {
-                "{time}"
-            } else {
+        let next =
+            words.peek().map(|next| next.trim_end_matches([' ', ',', ':', ')', '.'])).unwrap_or_default();
+        let mask = match next {
+            "second" | "seconds" | "minute" | "minutes" if bare.parse::<u32>().is_ok() => AGE,
+            "s" if bare.parse::<f64>().is_ok() => "{took}",
+            "KiB" | "MiB" if bare.parse::<f64>().is_ok() => "{size}",
+            _ if is_digits(bare, "dddd-dd-dd") && is_digits(next, "dd:dd:dd") => "{time}",
+            _ => {
                 shown.push_str(word);
                 continue;
-            };
+            }
+        };
         let rest = words.next().and_then(|word| word.split_at_checked(next.len()));
         shown.push_str(mask);
         shown.push_str(rest.map_or("", |(_, rest)| rest));
@@ -489,16 +497,33 @@ fn without_columns(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Names that Cloud Run makes up, `-dev-x7k2p` of an execution, and digests of what a compiler made.
+/// Names that Cloud Run makes up, `-dev-x7k2p` of an execution, digests of what a compiler made, and ports.
 fn without_chance(line: &str) -> String {
-    line.to_owned()
+    let masks: [(&str, usize, &str); 4] = [
+        ("-dev-", 5, "{letters}"),
+        ("sha256:", 64, "{digest}"),
+        ("src-", 16, "{sources}"),
+        ("PORT=", 5, "{port}"),
+    ];
+    masks.into_iter().fold(line.to_owned(), |line, (before, length, mask)| {
+        let mut parts = line.split(before);
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |line, part| {
+            let chance = part.len() - part.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).len();
+            // Digests that a scenario made up itself are of one digit.
+            let made = part.chars().take(length).any(|c| !part.starts_with(c));
+            let rest =
+                if chance == length && made { format!("{mask}{}", &part[length..]) } else { part.to_owned() };
+            line + before + &rest
+        })
+    })
 }
 
 /// `2026-11-21T10:49:15.971098Z` becomes `{time}`.
 fn without_times(line: &str) -> String {
     let words = line.split_inclusive([' ', '"']);
     let words = words.map(|word| {
-        let bare = word.trim_end_matches([' ', '"']);
+        let bare = word.trim_end_matches([' ', '"', ';', ',']);
         let is_time = bare.ends_with('Z') && bare.len() >= 20 && bare.as_bytes()[10] == b'T';
         if is_time { word.replace(bare, "{time}") } else { word.to_owned() }
     });

@@ -1,5 +1,7 @@
 //! A sandbox with a client.
 
+use std::time::Duration;
+
 use gcp_sandbox::{Apis, Options, Sandbox, start};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -15,8 +17,25 @@ pub(crate) struct TestClient {
     pub(crate) http: Client,
 }
 
+/// What comes comes much sooner. A test that waits for what never comes is to fail.
+pub(crate) const EVENTUALLY: Duration = Duration::from_mins(2);
+
+/// Looks again and again until there is something.
+pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(EVENTUALLY, looking).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
 pub(crate) async fn sandbox(options: Options) -> TestClient {
-    TestClient { sandbox: start(options).await.unwrap(), http: Client::new() }
+    let http = Client::builder().timeout(EVENTUALLY).build().unwrap();
+    TestClient { sandbox: start(options).await.unwrap(), http }
 }
 
 impl TestClient {

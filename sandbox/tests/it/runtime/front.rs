@@ -76,7 +76,7 @@ async fn a_request_in_flight_survives_a_shift() {
     let stage = Arc::new(split(100, 0).await);
     let (held, other) = (Arc::clone(&stage), Arc::clone(&stage));
     let flight = tokio::spawn(async move { held.text("api", "/hold").await });
-    while stage.instances("api", "api-1").await[0]["requests"] == 0 {}
+    stage.until("api", "api-1", |pool| pool["instances"][0]["requests"] == 1).await;
     let service = revision(var(app("serve"), "NEW", "yes"), "api-2");
     other.update("api", traffic(service, json!([to("api-2", 100)]))).await;
     assert_eq!(stage.text("api", "/").await, "api-2");
@@ -191,8 +191,8 @@ async fn an_instance_takes_as_many_requests_at_once_as_its_concurrency_and_the_n
             tokio::spawn(async move { stage.ask("api", "/hold").await.status().as_u16() })
         })
         .collect();
-    while stage.pool("api", &revision).await["waiting"] != 1 {}
-    let instances = stage.instances("api", &revision).await;
+    let pool = stage.until("api", &revision, |pool| pool["waiting"] == 1).await;
+    let instances = pool["instances"].as_array().unwrap();
     assert_eq!((instances.len(), &instances[0]["requests"]), (1, &json!(2)));
     stage.ask_instance(&instances[0], "/release").await;
     for flight in flights {
@@ -214,8 +214,11 @@ async fn more_requests_than_instances_take_wait_and_are_refused() {
             tokio::spawn(async move { stage.ask("api", "/hold").await.status().as_u16() })
         })
         .collect();
-    let busy = |instances: &[Value]| instances.iter().filter(|one| one["requests"] == 1).count();
-    while busy(&stage.instances("api", &revision).await) < 2 {}
+    let busy = |one: &Value| one["requests"] == 1;
+    let all_busy = |pool: &Value| {
+        pool["instances"].as_array().is_some_and(|all| all.iter().filter(|one| busy(one)).count() == 2)
+    };
+    stage.until("api", &revision, all_busy).await;
     assert_eq!(stage.ask("api", "/").await.status(), 429);
     for instance in stage.instances("api", &revision).await {
         stage.ask_instance(&instance, "/release").await;

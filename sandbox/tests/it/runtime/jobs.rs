@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::stage::{PARENT, Stage, is_alive, options, stage, staged};
+use crate::support::eventually;
 
 fn job(mode: &str, further: &Value) -> Value {
     let mut template =
@@ -118,9 +119,7 @@ async fn a_cancelled_execution_has_no_process() {
         stage.client.post(&format!("/v2/{}:cancel", execution["name"].as_str().unwrap()), json!({})).await;
     stage.done(&cancelling).await;
     assert_eq!(completed(&stage.execution(&operation).await)["executionReason"], "CANCELLED");
-    while is_alive(&process) {
-        tokio::task::yield_now().await;
-    }
+    eventually("the end of the process", async || (!is_alive(&process)).then_some(())).await;
 }
 
 /// A sandbox in which the job is this script of the machine's shell.

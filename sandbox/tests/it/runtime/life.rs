@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use super::stage::{FIXTURE, app, is_alive, stage, var, with};
+use crate::support::EVENTUALLY;
 
 /// A guard with `command` below it, the end of the pipe that it holds, and the process that it guards.
 struct Guarded {
@@ -41,7 +42,9 @@ impl Guarded {
 
 /// Waits for a file of /proc to go.
 fn until_gone(process: &str) {
+    let began = std::time::Instant::now();
     while is_alive(process) {
+        assert!(began.elapsed() < EVENTUALLY, "{process} stays");
         std::thread::yield_now();
     }
 }
@@ -143,11 +146,11 @@ async fn an_instance_that_is_not_ready_gets_no_requests() {
     stage.serve("api", service).await;
     let revision = stage.latest("api").await;
     stage.text("api", "/sicken").await;
-    while stage.instances("api", &revision).await[0]["ready"] == true {}
+    stage.until("api", &revision, |pool| pool["instances"][0]["ready"] == false).await;
     assert_eq!(stage.ask("api", "/").await.status(), 429);
     let instance = stage.instances("api", &revision).await.remove(0);
     stage.ask_instance(&instance, "/heal").await;
-    while stage.instances("api", &revision).await[0]["ready"] == false {}
+    stage.until("api", &revision, |pool| pool["instances"][0]["ready"] == true).await;
     assert_eq!(stage.text("api", "/health").await, "fine");
 }
 

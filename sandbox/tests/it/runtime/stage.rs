@@ -11,7 +11,7 @@ use gcp_sandbox::{Apis, Options};
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use crate::support::{SECRETS, TestClient, sandbox};
+use crate::support::{SECRETS, TestClient, eventually, sandbox};
 
 pub(crate) const PARENT: &str = "projects/agent-army-dev/locations/us-central1";
 pub(crate) const FIXTURE: &str = env!("CARGO_BIN_EXE_sandbox-fixture");
@@ -125,14 +125,12 @@ impl Stage {
     /// Polls an operation until it is done.
     pub(crate) async fn done(&self, operation: &Value) -> Value {
         let path = format!("/v2/{}", operation["name"].as_str().unwrap_or_else(|| panic!("{operation}")));
-        loop {
+        eventually(&path, async || {
             let (status, operation) = self.client.get(&path).await;
             assert_eq!(status, 200, "{operation}");
-            if operation["done"] == true {
-                return operation;
-            }
-            tokio::task::yield_now().await;
-        }
+            (operation["done"] == true).then_some(operation)
+        })
+        .await
     }
 
     /// Creates a service and waits for the end of its operation.
@@ -207,13 +205,16 @@ impl Stage {
 
     /// Waits until a revision has so many instances, and answers them.
     pub(crate) async fn until_instances(&self, id: &str, revision: &str, count: usize) -> Vec<Value> {
-        loop {
-            let found = self.instances(id, revision).await;
-            if found.len() == count {
-                return found;
-            }
-            tokio::task::yield_now().await;
-        }
+        eventually(&format!("{count} instances of {revision}"), async || {
+            Some(self.instances(id, revision).await).filter(|found| found.len() == count)
+        })
+        .await
+    }
+
+    /// Waits until what there is of a revision fits, and answers it.
+    pub(crate) async fn until(&self, id: &str, revision: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let what = format!("the instances of {revision}");
+        eventually(&what, async || Some(self.pool(id, revision).await).filter(|pool| fits(pool))).await
     }
 
     /// Asks one instance past the front door.
@@ -263,12 +264,7 @@ impl Stage {
 
     /// Waits for a log entry.
     pub(crate) async fn until_logged(&self, filter: &str) -> Value {
-        loop {
-            if let Some(entry) = self.logs(filter).await.pop() {
-                return entry;
-            }
-            tokio::task::yield_now().await;
-        }
+        eventually(filter, async || self.logs(filter).await.pop()).await
     }
 }
 
