@@ -196,7 +196,9 @@ impl Rollout<'_> {
                 format!("smoke.{} was not judged: the sandbox does not know {url}", smoke.name)
             }));
             let compares = release.versions.is_empty().then_some(&release.smoke);
+            let asked = |smoke: &&Smoke| smoke.url.is_some() || self.out_of_reach(time).is_none();
             let compares = compares.into_iter().flatten().filter(|smoke| smoke.version.is_some());
+            let compares = compares.filter(asked);
             notes.extend(compares.map(|smoke| {
                 let why = "no tag of the image tells which version it is";
                 format!("the version that smoke.{} asks for was not compared: {why}", smoke.name)
