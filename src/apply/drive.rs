@@ -407,7 +407,7 @@ impl Rollout<'_> {
         };
         if time == Time::Opened && held.first {
             hints.push("mend it and apply again: that revision is asked before it gets traffic".to_owned());
-            hints.push("or let nobody in until then: take `allow_unauthenticated` out, and apply".to_owned());
+            hints.push("or let nobody in until then: take its public access out of the YAML, and apply".to_owned());
         }
         let failure = Failure { message, hints, log: self.last_lines().await };
         if held.first { Ended::Refused(failure) } else { Ended::Returned(failure) }

@@ -206,20 +206,7 @@ mod tests {
     }
 
     fn site() -> Smoke {
-        Smoke {
-            name: "site".to_owned(),
-            service: "api".to_owned(),
-            method: "GET".to_owned(),
-            url: Some("https://shop.example.com".to_owned()),
-            path: "/".to_owned(),
-            headers: BTreeMap::new(),
-            body: None,
-            expect: vec![200],
-            json: None,
-            text: None,
-            version: None,
-            max_time: 5,
-        }
+        Smoke { url: Some("https://shop.example.com".to_owned()), ..Smoke::example("site") }
     }
 
     /// Whether it is open, and asked after it was opened.
