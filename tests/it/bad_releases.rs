@@ -201,6 +201,23 @@ async fn bad_health_leaves_what_served_and_the_candidate_to_be_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_revision_that_somebody_sent_the_traffic_to_gives_it_back() {
+    let (rig, _) = ends_on_the_stable_revision(("HEALTH: good", "HEALTH: bad"), &[]).await;
+    let service = rig.cloud.service("api-dev").await;
+    let (stable, bad) = (serving(&service)[0].to_owned(), &records(&service)[0]["revision"]);
+    let kind = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
+    let traffic = serde_json::json!([{"type": kind, "revision": bad, "percent": 100}]);
+    let body = serde_json::json!({"traffic": traffic, "template": service["template"]});
+    let path = format!("{}?updateMask=traffic", crate::support::service_path("api-dev"));
+    let (status, sent) = rig.cloud.console("PATCH", &path, Some(&body)).await;
+    assert_eq!(status, 200, "{sent}");
+    let done = rig.apply().fails(3).await;
+    let flat = done.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains(&format!("{stable} serves again")), "{done}");
+    assert_eq!(serving(&rig.cloud.service("api-dev").await), [stable.as_str()], "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_smoke_check_that_fails_leaves_what_served() {
     let says = ["smoke.version: GET /version: `version` of the answer is \"two\" instead of \"one\""];
     ends_on_the_stable_revision(("VERSION: one", "VERSION: two"), &says).await;
