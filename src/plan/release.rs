@@ -228,9 +228,9 @@ mod tests {
         let unreachable = Some("its ingress is `internal`".to_owned());
         assert_eq!(planned(Release { unreachable, ..release() }, &[SERVICE, GRANT]), (false, false));
         assert_eq!(planned(Release { health: None, ..release() }, &[SERVICE, GRANT]), (false, false));
-        let called = Release { caller, smoke: vec![site()], ..release() };
+        let elsewhere = Release { caller, smoke: vec![site()], ..release() };
         assert_eq!(
-            planned(called, &[SERVICE, GRANT]),
+            planned(elsewhere, &[SERVICE, GRANT]),
             (false, true),
             "callers reach it through that door alone"
         );
