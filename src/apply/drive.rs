@@ -35,11 +35,18 @@ pub(super) struct Rollout<'a> {
     pub(super) revision: &'a str,
 }
 
-/// Where the traffic goes while a revision is judged.
+/// Where the traffic is while a revision is judged, and where it goes back to.
 pub(super) struct Held {
+    /// Nothing when the revision is the first one of its service that could serve.
     targets: Vec<Value>,
-    /// The revision is the first one of its service, or what served is the revision itself.
-    first: bool,
+    /// The revision has all traffic already: as the first one, or since a run was cut off, or since somebody sent it there.
+    serves: bool,
+}
+
+impl Held {
+    fn is_first(&self) -> bool {
+        self.targets.is_empty()
+    }
 }
 
 /// What is asked, and when.
@@ -87,15 +94,29 @@ pub(super) async fn migrations(gcp: &Gcp, place: &Place, release: &Release) -> R
 impl Rollout<'_> {
     /// Takes the revision into service once it has passed what the release asks of it now.
     pub(super) async fn run(&self) -> Result<Ended, GcpError> {
-        let before = run_service::document(self.gcp, self.place, self.service).await?;
-        let targets = run_service::serving(&before);
-        let first = targets.iter().all(|target| target["revision"] == self.revision);
+        let held = self.held().await?;
         let nowhere = Visitor { door: None, url: String::new(), notes: Vec::new() };
-        let held = Held { targets, first };
         Ok(match self.walk(Time::First, Step::Judge, nowhere, &held).await? {
             Ended::Served(notes) if self.release.after_opening => Ended::Unjudged(held, notes),
             ended => ended,
         })
+    }
+
+    async fn held(&self) -> Result<Held, GcpError> {
+        let before = run_service::document(self.gcp, self.place, self.service).await?;
+        let targets = run_service::serving(&before);
+        if !targets.iter().all(|target| target["revision"] == self.revision) {
+            return Ok(Held { targets, serves: false });
+        }
+        let good = |record: &releases::Record| {
+            record.revision != self.revision && record.outcome == releases::Outcome::Serving
+        };
+        let Some(record) = releases::read(&before).into_iter().find(good) else {
+            return Ok(Held { targets: Vec::new(), serves: true });
+        };
+        let fit = self.seen(&record.revision).await? == Seen::Ready;
+        let targets = if fit { run_service::all_traffic_to(&record.revision) } else { Value::Null };
+        Ok(Held { targets: targets.as_array().cloned().unwrap_or_default(), serves: true })
     }
 
     /// Asks what could not be asked before everybody may call the service. `held` is what served before it was released.
@@ -120,7 +141,7 @@ impl Rollout<'_> {
         let why = loop {
             let saw = match &step {
                 Step::Judge => {
-                    let saw = self.judged().await?;
+                    let saw = self.seen(self.revision).await?;
                     match saw {
                         Seen::Pending => wait.pause(&format!("{} to be ready", self.revision)).await?,
                         Seen::Ready => {
@@ -128,7 +149,7 @@ impl Rollout<'_> {
                             wait = self.gcp.patience();
                             if gates.health.is_some() || gates.checks > 0 {
                                 let doc = self.at_its_own_url(held).await?;
-                                visitor = self.visitor(&doc, held.first).await?;
+                                visitor = self.visitor(&doc, held.serves).await?;
                                 candidate.clone_from(&visitor.url);
                             }
                         }
@@ -196,7 +217,9 @@ impl Rollout<'_> {
                 format!("smoke.{} was not judged: the sandbox does not know {url}", smoke.name)
             }));
             let compares = release.versions.is_empty().then_some(&release.smoke);
+            let asked = |smoke: &&Smoke| smoke.url.is_some() || self.out_of_reach(time).is_none();
             let compares = compares.into_iter().flatten().filter(|smoke| smoke.version.is_some());
+            let compares = compares.filter(asked);
             notes.extend(compares.map(|smoke| {
                 let why = "no tag of the image tells which version it is";
                 format!("the version that smoke.{} asks for was not compared: {why}", smoke.name)
@@ -226,15 +249,16 @@ impl Rollout<'_> {
         smoke.url.as_deref().is_some_and(|url| self.gcp.knows(url))
     }
 
-    async fn judged(&self) -> Result<Seen, GcpError> {
+    /// What a revision (short name) says about itself.
+    async fn seen(&self, revision: &str) -> Result<Seen, GcpError> {
         let service = run_service::full_name(&self.place.project, &self.place.region, self.service);
-        let name = format!("{service}/revisions/{}", self.revision);
+        let name = format!("{service}/revisions/{revision}");
         Ok(seen(self.gcp.revision(&name).await?.as_ref()))
     }
 
-    /// The service with the candidate behind its tag. A first one has all traffic already, and is asked where that goes.
+    /// The service with the candidate behind its tag. One that has all traffic already is asked where that goes.
     async fn at_its_own_url(&self, held: &Held) -> Result<Value, GcpError> {
-        if held.first {
+        if held.serves {
             return run_service::document(self.gcp, self.place, self.service).await;
         }
         run_service::amend(self.gcp, self.place, self.service, |doc| {
@@ -248,8 +272,8 @@ impl Rollout<'_> {
     }
 
     /// Where and as whom the candidate is asked.
-    async fn visitor(&self, doc: &Value, first: bool) -> Result<Visitor, GcpError> {
-        let url = if first { Some(url(doc)) } else { tagged(doc, self.revision).map(str::to_owned) };
+    async fn visitor(&self, doc: &Value, serves: bool) -> Result<Visitor, GcpError> {
+        let url = if serves { Some(url(doc)) } else { tagged(doc, self.revision).map(str::to_owned) };
         let url = url.filter(|url| !url.is_empty()).ok_or_else(|| {
             GcpError::unreadable(format!("the URL of {}", self.revision), "Cloud Run does not tell it")
         })?;
@@ -367,7 +391,7 @@ impl Rollout<'_> {
     async fn fail(&self, why: &str, held: &Held, ready: bool) -> Result<(), GcpError> {
         self.gcp.tell(&format!("{} is not released", self.revision));
         run_service::amend(self.gcp, self.place, self.service, |doc| {
-            if !held.first && run_service::newest(doc) == Some(self.revision) {
+            if !held.is_first() && run_service::newest(doc) == Some(self.revision) {
                 let held = held.targets.clone();
                 doc["traffic"] = if ready {
                     run_service::with_candidate(held, self.service, self.revision)
@@ -386,13 +410,15 @@ impl Rollout<'_> {
 
     async fn ended(&self, why: &str, held: &Held, time: Time, candidate: &str) -> Ended {
         let served: Vec<_> = held.targets.iter().filter_map(|target| target["revision"].as_str()).collect();
-        let stays = if held.first {
+        let stays = if held.is_first() {
             "it is the first one of its service, so that there is nothing to go back to".to_owned()
+        } else if held.serves {
+            format!("{} serves again", served.join(" and "))
         } else {
             format!("{} serves as before", served.join(" and "))
         };
         let mut hints: Vec<String> = way_out(why).map(str::to_owned).into_iter().collect();
-        if !held.first && !candidate.is_empty() {
+        if !held.serves && !candidate.is_empty() {
             hints.push(format!("it can be looked at without traffic: {}", self.gcp.place_of(candidate, "/")));
         }
         let why = why.trim_end_matches('.');
@@ -403,12 +429,14 @@ impl Rollout<'_> {
                 self.service, self.revision
             ),
         };
-        if time == Time::Opened && held.first {
+        if time == Time::Opened && held.is_first() {
             hints.push("mend it and apply again: that revision is asked before it gets traffic".to_owned());
-            hints.push("or let nobody in until then: take `allow_unauthenticated` out, and apply".to_owned());
+            hints.push(
+                "or let nobody in until then: take its public access out of the YAML, and apply".to_owned(),
+            );
         }
         let failure = Failure { message, hints, log: self.last_lines().await };
-        if held.first { Ended::Refused(failure) } else { Ended::Returned(failure) }
+        if held.is_first() { Ended::Refused(failure) } else { Ended::Returned(failure) }
     }
 
     /// What the candidate said last. That nobody may read it makes the report poorer and no other.

@@ -136,27 +136,12 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
 
     fn smoke() -> Smoke {
-        Smoke {
-            name: "ready".to_owned(),
-            service: "api".to_owned(),
-            method: "GET".to_owned(),
-            url: None,
-            path: "/ready".to_owned(),
-            headers: BTreeMap::new(),
-            body: None,
-            expect: vec![200, 204],
-            json: None,
-            text: None,
-            version: None,
-            max_time: 5,
-        }
+        Smoke { expect: vec![200, 204], ..Smoke::example("ready") }
     }
 
     fn answer(status: u16, body: &str) -> Visited {

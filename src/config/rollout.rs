@@ -51,3 +51,24 @@ pub struct Smoke {
     /// Longest time until the whole answer is there, in seconds.
     pub max_time: u32,
 }
+
+#[cfg(test)]
+impl Smoke {
+    /// A check of the service `api` that wants 200 for a GET of `/ready`, for tests.
+    pub(crate) fn example(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            service: "api".to_owned(),
+            method: "GET".to_owned(),
+            url: None,
+            path: "/ready".to_owned(),
+            headers: BTreeMap::new(),
+            body: None,
+            expect: vec![200],
+            json: None,
+            text: None,
+            version: None,
+            max_time: 5,
+        }
+    }
+}

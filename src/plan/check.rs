@@ -30,6 +30,12 @@ pub fn violations(plan: &Plan) -> Vec<String> {
             }
         }
     }
+    for release in plan.releases.iter().filter(|release| release.after_opening) {
+        let opens = release.opened_by.as_ref().and_then(|grant| waves.get(grant));
+        if opens.is_none_or(|wave| waves.get(&release.service).is_none_or(|service| wave <= service)) {
+            found.push(format!("nothing opens {} after it was released", release.service));
+        }
+    }
     if !plan.changes.is_sorted_by_key(|change| change.wave) {
         found.push("the waves are out of order".to_owned());
     }

@@ -165,3 +165,99 @@ pub struct Migration {
 fn yes() -> bool {
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plan::Reason;
+    use crate::resource::Ownership;
+
+    const SERVICE: &str = "run_service/api";
+    const GRANT: &str = "run_grant/api";
+
+    fn change(address: &str, action: Action) -> Change {
+        Change {
+            address: address.parse().unwrap(),
+            action,
+            reason: Reason::Missing,
+            verb: String::new(),
+            fields: Vec::new(),
+            consequences: vec![Consequence::NewRevision],
+            before: None,
+            after: None,
+            source: None,
+            mark: Ownership::new("shop", "dev"),
+            blocked: None,
+            needs: Vec::new(),
+            wave: 0,
+        }
+    }
+
+    /// A public service that is asked for its health.
+    fn release() -> Release {
+        Release {
+            health: Some(Health { path: "/".to_owned(), attempts: 1, interval: 1, successes: 1 }),
+            open: true,
+            opened_by: GRANT.parse().ok(),
+            ..Release::plain(SERVICE.parse().unwrap())
+        }
+    }
+
+    fn site() -> Smoke {
+        Smoke { url: Some("https://shop.example.com".to_owned()), ..Smoke::example("site") }
+    }
+
+    /// Whether it is open, and asked after it was opened.
+    fn planned(release: Release, changes: &[&str]) -> (bool, bool) {
+        let changes: Vec<_> = changes.iter().map(|address| change(address, Action::Create)).collect();
+        let found = of_changes(&[release], &changes, &[]);
+        (found[0].open, found[0].after_opening)
+    }
+
+    #[test]
+    fn what_nobody_may_ask_yet_is_asked_once_the_service_is_open() {
+        assert_eq!(planned(release(), &[SERVICE]), (true, false), "it is open already");
+        assert_eq!(planned(release(), &[SERVICE, GRANT]), (false, true));
+        let caller = Some("ci@p".to_owned());
+        assert_eq!(
+            planned(Release { caller: caller.clone(), ..release() }, &[SERVICE, GRANT]),
+            (false, false)
+        );
+        let unreachable = Some("its ingress is `internal`".to_owned());
+        assert_eq!(planned(Release { unreachable, ..release() }, &[SERVICE, GRANT]), (false, false));
+        assert_eq!(planned(Release { health: None, ..release() }, &[SERVICE, GRANT]), (false, false));
+        let elsewhere = Release { caller, smoke: vec![site()], ..release() };
+        assert_eq!(
+            planned(elsewhere, &[SERVICE, GRANT]),
+            (false, true),
+            "callers reach it through that door alone"
+        );
+    }
+
+    #[test]
+    fn a_migration_that_failed_for_this_very_release_is_noted_once() {
+        let migration = Migration {
+            job: "run_job/migrate".parse().unwrap(),
+            source: "migrations.shared".to_owned(),
+            needs: Vec::new(),
+            backward_compatible: true,
+            digest: "f00".to_owned(),
+        };
+        let releases = [SERVICE, "run_service/web"].map(|service| Release {
+            migrations: vec![migration.clone()],
+            ..Release::plain(service.parse().unwrap())
+        });
+        let facts = |digest: &str| Facts {
+            own: Ownership::new("shop", "dev"),
+            failed_migrations: BTreeMap::from([("migrate".to_owned(), digest.to_owned())]),
+            ..Facts::default()
+        };
+        assert_eq!(failed_before(&releases, &facts("0ther")), []);
+        let notes = failed_before(&releases, &facts("f00"));
+        assert_eq!(notes.len(), 1);
+        assert!(notes[0].text.starts_with("migrations.shared failed for this release"), "{notes:?}");
+        assert!(notes[0].text.ends_with("deployer migrate dev"), "{notes:?}");
+    }
+}

@@ -50,25 +50,10 @@ fn check(smoke: &Smoke) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn smoke(name: &str, url: Option<&str>) -> Smoke {
-        Smoke {
-            name: name.to_owned(),
-            service: "api".to_owned(),
-            method: "GET".to_owned(),
-            url: url.map(str::to_owned),
-            path: "/".to_owned(),
-            headers: BTreeMap::new(),
-            body: None,
-            expect: vec![200],
-            json: None,
-            text: None,
-            version: None,
-            max_time: 5,
-        }
+        Smoke { url: url.map(str::to_owned), ..Smoke::example(name) }
     }
 
     fn release() -> Release {

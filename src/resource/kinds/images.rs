@@ -401,6 +401,19 @@ mod tests {
     }
 
     #[test]
+    fn the_tags_of_an_image_tell_its_version_unless_they_only_tell_what_serves() {
+        let env = environment(OWN);
+        assert_eq!(tags(&env, &facts(), &of("sha256:6")), ["v6", "v6a"]);
+        assert_eq!(tags(&env, &facts(), &of("sha256:8")), Vec::<String>::new(), "it has none");
+        assert_eq!(tags(&env, &facts(), &of("sha256:9")), Vec::<String>::new(), "it serves, and that is all");
+        assert_eq!(tags(&env, &facts(), &format!("{PREFIX}/front:src-01")), Vec::<String>::new());
+        assert_eq!(tags(&env, &facts(), "localhost:5000/api:1.2.3@sha256:0"), ["1.2.3"]);
+        for none in ["localhost:5000/api", "nginx", "nginx:latest"] {
+            assert_eq!(tags(&env, &facts(), none), Vec::<String>::new(), "{none}");
+        }
+    }
+
+    #[test]
     fn the_repository_of_an_image_is_found_also_below_a_domain() {
         let found = |image: &str| repository(image).map(|address| address.to_string());
         assert_eq!(found(&of("sha256:1")).as_deref(), Some("repository/shop"));

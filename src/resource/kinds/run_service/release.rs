@@ -2,7 +2,7 @@
 
 use super::{RunService, SERVICE_AND_TAG, TAG};
 use crate::config::Environment;
-use crate::config::model::{Access, Service};
+use crate::config::model::{Access, Probe, ProbeAction, Service};
 use crate::plan::{Migration, Release};
 use crate::resource::kinds::run_job::RunJob;
 use crate::resource::kinds::{images, run_grant, service_account};
@@ -26,7 +26,7 @@ fn release(env: &Environment, facts: &Facts, key: &str, service: &Service) -> Re
         migrations: migrations(env, key),
         health: service.health.clone(),
         smoke: smoke.cloned().collect(),
-        unreachable: unreachable(service),
+        unreachable: unreachable(service).map(|why| why + &probed(service.main.startup_probe.as_ref())),
         caller: deploy.map(|account| service_account::email(account, &env.project.id)),
         open: match service.access {
             Access::NoIamCheck | Access::Public => true,
@@ -90,9 +90,34 @@ fn unreachable(service: &Service) -> Option<String> {
     None
 }
 
+/// What Cloud Run itself asks from inside, before it calls a revision ready.
+fn probed(startup: Option<&Probe>) -> String {
+    match startup.map(|probe| &probe.action) {
+        Some(ProbeAction::Http { path, .. }) => {
+            format!("; Cloud Run's own startup probe alone asked it (GET {path})")
+        }
+        Some(ProbeAction::Tcp { .. } | ProbeAction::Grpc { .. }) | None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_cannot_be_asked_from_outside_was_asked_by_its_startup_probe_if_that_is_a_request() {
+        let probe = |action| Probe {
+            action,
+            initial_delay_seconds: 0,
+            timeout_seconds: 1,
+            period_seconds: 1,
+            failure_threshold: 1,
+        };
+        let http = probe(ProbeAction::Http { path: "/health".to_owned(), port: None });
+        assert_eq!(probed(Some(&http)), "; Cloud Run's own startup probe alone asked it (GET /health)");
+        assert_eq!(probed(Some(&probe(ProbeAction::Tcp { port: None }))), "");
+        assert_eq!(probed(None), "");
+    }
 
     #[test]
     fn only_commits_are_commits() {
