@@ -25,7 +25,7 @@ pub async fn apply(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Report {
-    let run = Run { registry, gcp, plan, observer, interrupt, notes: Mutex::default() };
+    let run = Run { registry, gcp, plan, observer, interrupt, served: Mutex::default() };
     let mut outcomes: BTreeMap<Address, Outcome> = BTreeMap::new();
     let mut stopped = false;
     for wave in plan.changes.chunk_by(|a, b| a.wave == b.wave) {
@@ -60,8 +60,15 @@ pub async fn apply(
         }
     }
     let in_order = plan.changes.iter().filter_map(|change| outcomes.remove_entry(&change.address)).collect();
-    let notes = run.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Report { outcomes: in_order, interrupted: interrupt.requested(), notes }
+    let Served { notes, revisions } = run.served.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Report { outcomes: in_order, interrupted: interrupt.requested(), notes, revisions }
+}
+
+/// What releases that passed leave to be told.
+#[derive(Default)]
+struct Served {
+    notes: Vec<Note>,
+    revisions: BTreeMap<Address, String>,
 }
 
 struct Run<'a> {
@@ -70,7 +77,7 @@ struct Run<'a> {
     plan: &'a Plan,
     observer: Arc<dyn Observer>,
     interrupt: &'a Interrupt,
-    notes: Mutex<Vec<Note>>,
+    served: Mutex<Served>,
 }
 
 impl Run<'_> {
@@ -130,7 +137,9 @@ impl Run<'_> {
             Ended::Refused(failure) => Outcome::Failed(failure),
             Ended::Served(notes) => {
                 let notes = notes.into_iter().map(|text| Note { address: change.address.clone(), text });
-                self.notes.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
+                let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+                served.notes.extend(notes);
+                served.revisions.insert(change.address.clone(), revision);
                 Outcome::Applied
             }
         })

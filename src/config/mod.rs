@@ -20,7 +20,7 @@ mod local;
 mod merge;
 pub mod model;
 mod not_yet;
-mod parse;
+pub(crate) mod parse;
 mod reference;
 mod repeat;
 mod resolve;
@@ -29,7 +29,7 @@ mod rules;
 pub(crate) mod scalars;
 mod schema;
 mod shape;
-mod tree;
+pub(crate) mod tree;
 mod work;
 
 #[cfg(test)]
@@ -43,8 +43,11 @@ pub use across::{Checked, validate};
 pub use diagnostic::{Diagnostic, Problems, Severity, Texts};
 pub use edit::{Edit, EditError, TenantChange, edit_tenants};
 pub use json_schema::json_schema;
+pub use lint::Accepted;
 pub use model::Environment;
 pub use reference::reference;
+
+pub(crate) use rules::is_production;
 
 use git::Git;
 use interpolate::Scope;
@@ -105,6 +108,26 @@ fn load_with_lints(
         }
         _ => Err(Problems { diagnostics: findings.diagnostics, sources: findings.files.into_texts() }),
     }
+}
+
+/// What the environments accept of the findings of `deployer lint`; each once. Nothing where there are no environments.
+///
+/// Fails where an environment cannot be read.
+pub fn accepted_in_files(root: &Path) -> Result<Vec<Accepted>, Problems> {
+    let mut all: Vec<Accepted> = Vec::new();
+    if !root.join("environments").is_dir() {
+        return Ok(all);
+    }
+    let inputs = Inputs { deploy_tag: true, ..Inputs::default() };
+    for name in names(root)? {
+        let (loaded, allowed) = load_with_lints(root, &name, &inputs, &Texts::default())?;
+        for entry in allowed.in_files(&loaded.environment.sources) {
+            if !all.iter().any(|known| known.rule == entry.rule && known.path == entry.path) {
+                all.push(entry);
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn read(

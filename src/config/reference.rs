@@ -155,8 +155,9 @@ mod tests {
     fn every_lint_is_documented() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
         let text = std::fs::read_to_string(path).unwrap();
-        for rule in crate::config::lint::LINTS {
-            assert!(text.contains(&format!("| `{rule}` |")), "{rule}");
+        for rule in crate::config::lint::known() {
+            let row = |line: &str| line.starts_with(&format!("| `{rule}` "));
+            assert!(text.lines().any(row), "{rule}");
         }
     }
 

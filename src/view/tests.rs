@@ -13,14 +13,16 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    BuildAnswer, BuildRow, Detail, Format, Out, TenantEdit, TenantRow, TenantSecret, drift_human, drift_json,
-    plan_human, plan_json, refusals, report_human, report_json,
+    BuildAnswer, BuildRow, CommentAnswer, Detail, Format, Out, TenantEdit, TenantRow, TenantSecret,
+    drift_human, drift_json, plan_human, plan_json, refusals, report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
 use crate::error::CliError;
+use crate::github::{Action, Key, Posted};
 use crate::inventory::{SecretList, SecretRow};
+use crate::lint::Linted;
 use crate::plan::{Health, Migration, Plan, PlanError, Refusal, Release, Smoke};
 use crate::resource::{Address, Consequence};
 
@@ -548,7 +550,10 @@ fn every_key_of_the_report_is_documented_and_no_other() {
         ("secret/b", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
     ]);
     report.notes.push(note("run_service/api", "was not judged"));
-    let found = emitted(&report_json(&full_plan(), &report));
+    report.revisions.insert(address("run_service/api"), "api-0a1b2c3d".into());
+    let mut plan = full_plan();
+    plan.changes[1].after = Some(json!({"image": "r/api@sha256:1f"}));
+    let found = emitted(&report_json(&plan, &report));
     let own = found.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
     assert_eq!(own, documented("The report of apply"));
 }
@@ -629,6 +634,11 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     let next = Some("deployer apply dev".to_owned());
     let built = BuildAnswer { environment: "dev".into(), builds: vec![row], next };
     assert_eq!(answer(|out| out.built(&built)), documented("The answer of build"));
+    let linted = Linted { files: vec!["Dockerfile".into()], findings: vec![problem()], ..Linted::default() };
+    assert_eq!(answer(|out| out.linted(&linted)), documented("The answer of lint"));
+    let posted = Posted { action: Action::Created, url: "https://x".into() };
+    let comment = CommentAnswer { key: Key::of("plan"), pull_request: 7, posted: Some(posted) };
+    assert_eq!(answer(|out| out.commented(&comment)), documented("The answer of comment"));
     let reset = answer(|out| out.sandbox_reset(Path::new("state"), true));
     assert_eq!(reset, documented("The answer of sandbox reset"));
 }

@@ -145,6 +145,8 @@ async fn every_flag_of_the_readme_exists() {
         "run",
         "migrate",
         "validate",
+        "lint",
+        "comment",
         "schema",
         "sandbox",
         "secrets list",
