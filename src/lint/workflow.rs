@@ -519,7 +519,7 @@ mod tests {
     fn containers_have_versions() {
         assert_eq!(
             job("container: node\nservices:\n  db:\n    image: postgres:latest\n"),
-            "5:16 latest-tag jobs.a.container\n8:18 latest-tag jobs.a.services.db.image\n"
+            "5:16 latest-tag jobs.a.container\n8:16 latest-tag jobs.a.services.db.image\n"
         );
     }
 
@@ -550,7 +550,7 @@ mod tests {
             job(&format!(
                 "steps:\n  - uses: actions/github-script@{SHA}\n    with: {{script: \"f(${{{{ inputs.x }}}})\"}}\n"
             )),
-            "7:23 expression-in-run jobs.a.steps.0.with.script\n"
+            "7:27 expression-in-run jobs.a.steps.0.with.script\n"
         );
     }
 

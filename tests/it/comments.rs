@@ -23,7 +23,10 @@ async fn the_first_run_comments_and_the_next_ones_rewrite_it() {
     assert!(github.seen().iter().all(|request| request.starts_with("GET ")));
 
     let changed = github.comment(&place, "", REPOSITORY).stdin("### No changes\n").ok().await;
-    assert_eq!(changed.stdout, "The comment was updated: https://github.com/octo-org/shop/pull/7#issuecomment-1\n");
+    assert_eq!(
+        changed.stdout,
+        "The comment was updated: https://github.com/octo-org/shop/pull/7#issuecomment-1\n"
+    );
     let comments = github.comments();
     assert_eq!((comments.len(), comments[0].body.as_str()), (1, &*format!("{MARKER}### No changes\n")));
 }
@@ -100,7 +103,10 @@ async fn a_long_limit_ends_the_command_and_says_for_how_long() {
     let (github, place) = (Github::start().await, place());
     github.refuses(403, "retry-after: 1800", "API rate limit exceeded");
     let done = github.comment(&place, "--file plan.md", REPOSITORY).fails(1).await;
-    assert!(done.stderr.starts_with("error: GitHub takes no more requests of this token for 1800 s\n"), "{done}");
+    assert!(
+        done.stderr.starts_with("error: GitHub takes no more requests of this token for 1800 s\n"),
+        "{done}"
+    );
 }
 
 #[tokio::test]
@@ -133,7 +139,10 @@ async fn what_cannot_be_commented_on_is_told_with_its_mend() {
     let none = said("--file plan.md", "GITHUB_TOKEN", "").await;
     assert!(none.starts_with("error: GITHUB_TOKEN is not set\nhint: "), "{none}");
     let other = said("--file plan.md --pr 8", "X", "").await;
-    assert!(other.starts_with("error: GitHub shows this token no pull request 8 in octo-org/shop\n"), "{other}");
+    assert!(
+        other.starts_with("error: GitHub shows this token no pull request 8 in octo-org/shop\n"),
+        "{other}"
+    );
     let outside = said("--file plan.md", "GITHUB_REPOSITORY", "").await;
     assert!(outside.starts_with("error: GITHUB_REPOSITORY is not set"), "{outside}");
     let far = said("--file plan.md", "GITHUB_API_URL", "http://ghe.example").await;
@@ -152,7 +161,8 @@ async fn what_cannot_be_commented_on_is_told_with_its_mend() {
 #[tokio::test]
 async fn a_text_that_is_too_long_is_cut_and_says_so() {
     let (github, place) = (Github::start().await, place());
-    place.write("plan.md", &format!("<details>\n\n```diff\n{}```\n\n</details>\n", "+ line\n".repeat(20_000)));
+    place
+        .write("plan.md", &format!("<details>\n\n```diff\n{}```\n\n</details>\n", "+ line\n".repeat(20_000)));
     github.comment(&place, "--file plan.md", REPOSITORY).ok().await;
     let body = github.comments()[0].body.clone();
     assert!(body.len() <= 65_000, "{}", body.len());
@@ -177,6 +187,9 @@ async fn a_run_of_actions_gets_annotations_and_outputs() {
     place.edit("environments/base.yaml", "memory:", "memroy:");
     let done = in_actions("validate dev").fails(1).await;
     let place_of = "::error file=environments/base.yaml,line=";
-    assert!(done.stderr.lines().any(|line| line.starts_with(place_of) && line.contains("title=unknown-key::")), "{done}");
+    assert!(
+        done.stderr.lines().any(|line| line.starts_with(place_of) && line.contains("title=unknown-key::")),
+        "{done}"
+    );
     assert!(!done.stdout.contains("::error"), "{done}");
 }

@@ -49,7 +49,10 @@ async fn a_part_of_the_repository_can_be_named() {
     let done = place.deployer("lint ../Dockerfile --output json").within("shop").fails(1).await.json();
     assert_eq!(done["files"], serde_json::json!(["Dockerfile"]));
     let nothing = place.deployer("lint environments").within("shop").fails(1).await;
-    assert!(nothing.stderr.starts_with("error: there is no workflow and no Dockerfile in what was named\n"), "{nothing}");
+    assert!(
+        nothing.stderr.starts_with("error: there is no workflow and no Dockerfile in what was named\n"),
+        "{nothing}"
+    );
 }
 
 #[tokio::test]

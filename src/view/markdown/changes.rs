@@ -23,6 +23,9 @@ use crate::view::style::counted;
 /// Changes that are named behind what they wait for or lead to; each of them is told by itself too.
 const MAX_NAMED: usize = 10;
 
+/// Characters of such a name: the configuration allows fewer.
+const MAX_NAME: usize = 200;
+
 /// Kinds that get a row of the table; what has no row is counted in the last one.
 const MAX_KINDS: usize = 30;
 
@@ -81,8 +84,8 @@ pub fn consequences_section(plan: &Plan) -> Section {
 
 /// The first names, and how many there are besides.
 fn some_names(addresses: &[&Address]) -> String {
-    let mut names: Vec<_> =
-        addresses.iter().take(MAX_NAMED).map(|address| code(&address.to_string())).collect();
+    let named = |address: &&Address| code(&clipped(&address.to_string(), MAX_NAME));
+    let mut names: Vec<_> = addresses.iter().take(MAX_NAMED).map(named).collect();
     if addresses.len() > MAX_NAMED {
         names.push(format!("and {} more", addresses.len() - MAX_NAMED));
     }

@@ -155,7 +155,9 @@ async fn answer(
     {
         let mut answer = json_answer(status, &json!({"message": said}));
         if let Some((name, value)) = header.split_once(": ") {
-            answer.headers_mut().insert(name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap());
+            answer
+                .headers_mut()
+                .insert(name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap());
         }
         return answer;
     }
