@@ -11,9 +11,10 @@
 //!
 //! `planner` takes these steps up to the plan. `config`, `plan` and `resource`'s declarations are pure; `gcp` is the
 //! only code that reaches Google; `apply` is the only writer; `view` is the only printer; `cli` holds a file for each
-//! verb.
+//! verb. `render` makes other files of the same YAML: what CI and builds need.
 
 pub mod apply;
+mod atomically;
 pub mod build;
 pub mod cli;
 pub mod config;
@@ -25,5 +26,6 @@ pub mod lint;
 pub mod local;
 pub mod plan;
 pub mod planner;
+pub mod render;
 pub mod resource;
 pub mod view;

@@ -15,6 +15,7 @@ mod logs;
 mod migrate;
 mod plan;
 mod plan_file;
+mod render;
 mod rollback;
 mod run;
 mod sandbox;
@@ -90,6 +91,7 @@ enum Verb {
     Lint(lint::Args),
     Schema(schema::Args),
     Comment(comment::Args),
+    Render(render::Args),
     Secrets(secrets::Args),
     Tenants(tenants::Args),
     Sandbox(sandbox::Args),
@@ -137,6 +139,7 @@ async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Lint(args) => lint::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),
         Verb::Comment(args) => comment::run(&args, out).await,
+        Verb::Render(args) => render::run(&args, global, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,
         Verb::Tenants(args) => tenants::run(&args, global, out).await,
         Verb::Sandbox(args) => sandbox::run(&args, global, out).await,

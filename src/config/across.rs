@@ -7,7 +7,7 @@ use super::diagnostic::{self, Diagnostic, Problems, Texts};
 use super::lint::Allowed;
 use super::model::{self, Environment, Github, Registry, Secret};
 use super::tree::join;
-use super::{Inputs, Loaded, files, load_with_lints};
+use super::{Inputs, Loaded, files, load_with_lints, workflows};
 
 /// What checking environments found.
 #[derive(Clone, Debug, Default)]
@@ -50,13 +50,34 @@ pub fn validate(root: &Path, wanted: &[String], inputs: &Inputs) -> Result<Check
     validate_edited(root, wanted, inputs, &Texts::default())
 }
 
-/// The same where the texts in `edited` stand for those of the files.
+/// Reads all environments, each of which has to be right alone and beside all others.
+///
+/// Fails with all problems of all of them.
+pub fn load_all(root: &Path, inputs: &Inputs) -> Result<Vec<Loaded>, Problems> {
+    let (checked, usable) = examined(root, &[], inputs, &Texts::default())?;
+    if checked.has_errors() {
+        return Err(Problems { diagnostics: checked.diagnostics(), sources: checked.sources });
+    }
+    Ok(usable.into_iter().map(|(loaded, _)| loaded).collect())
+}
+
+/// [`validate`] where the texts in `edited` stand for those of the files.
 pub(super) fn validate_edited(
     root: &Path,
     wanted: &[String],
     inputs: &Inputs,
     edited: &Texts,
 ) -> Result<Checked, Problems> {
+    examined(root, wanted, inputs, edited).map(|(checked, _)| checked)
+}
+
+/// What checking found, and the environments that can be used.
+fn examined(
+    root: &Path,
+    wanted: &[String],
+    inputs: &Inputs,
+    edited: &Texts,
+) -> Result<(Checked, Vec<(Loaded, Allowed)>), Problems> {
     let known = files::names(root)?;
     let asked = if wanted.is_empty() { &known } else { wanted };
     if asked.is_empty() {
@@ -76,17 +97,18 @@ pub(super) fn validate_edited(
             Err(problems) => checked.take(name, problems.diagnostics, problems.sources),
         }
     }
-    for (names, diagnostic) in shared(&usable) {
+    let environments: Vec<_> = usable.iter().map(|(loaded, _)| &loaded.environment).collect();
+    for (names, diagnostic) in shared(&usable).into_iter().chain(workflows::check(&environments, &known)) {
         // Who asks for one of the two wants to know.
         if let Some(name) = names.iter().find(|name| asked.contains(name)) {
             checked.take(name, vec![diagnostic], Texts::default());
         }
     }
-    Ok(checked)
+    Ok((checked, usable))
 }
 
 /// A problem between two environments, the one first in whose file it is shown.
-type Between = ([String; 2], Diagnostic);
+pub(super) type Between = ([String; 2], Diagnostic);
 
 /// Problems of what several environments have in common.
 fn shared(usable: &[(Loaded, Allowed)]) -> Vec<Between> {
@@ -302,7 +324,7 @@ fn signs(alias: &str) -> bool {
     ["jwt", "signing", "secret-key", "secret_key"].iter().any(|word| alias.contains(word))
 }
 
-fn placed(environment: &Environment, path: &str, diagnostic: Diagnostic) -> Diagnostic {
+pub(super) fn placed(environment: &Environment, path: &str, diagnostic: Diagnostic) -> Diagnostic {
     let diagnostic = diagnostic.path(path);
     match environment.sources.find(path) {
         Some(location) => diagnostic.at(location.clone(), 1),

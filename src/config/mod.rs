@@ -8,6 +8,7 @@
 mod across;
 mod circle;
 mod container;
+mod cron;
 pub mod diagnostic;
 mod edit;
 mod files;
@@ -21,6 +22,7 @@ mod merge;
 pub mod model;
 mod not_yet;
 pub(crate) mod parse;
+pub mod pipeline;
 mod reference;
 mod repeat;
 mod resolve;
@@ -31,6 +33,7 @@ mod schema;
 mod shape;
 pub(crate) mod tree;
 mod work;
+mod workflows;
 
 #[cfg(test)]
 mod golden;
@@ -39,15 +42,15 @@ mod tests;
 
 use std::path::Path;
 
-pub use across::{Checked, validate};
-pub use diagnostic::{Diagnostic, Problems, Severity, Texts};
+pub use across::{Checked, load_all, validate};
+pub use diagnostic::{Diagnostic, Problems, Severity, Texts, did_you_mean};
 pub use edit::{Edit, EditError, TenantChange, edit_tenants};
 pub use json_schema::json_schema;
 pub use lint::Accepted;
 pub use model::Environment;
 pub use reference::reference;
-
 pub(crate) use rules::is_production;
+pub(crate) use workflows::reached;
 
 use git::Git;
 use interpolate::Scope;

@@ -10,6 +10,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::pipeline::{Ci, Workflow};
 use super::rollout::{Health, Smoke};
 
 /// One environment of a system, complete and checked.
@@ -42,6 +43,7 @@ pub struct Environment {
     /// Jobs and migrations by key, in the order of the files; `KEY/SLUG` for each tenant of one with `for_each: tenants`.
     pub jobs: IndexMap<String, Job>,
     pub github: Option<Github>,
+    pub ci: Ci,
     /// What runs on this machine beside the sandbox; nothing elsewhere.
     pub local: Local,
     /// Names of plain environment variables whose values JSON and Markdown may show (`plan.show_env`).
@@ -171,6 +173,8 @@ pub struct Github {
     /// The owner's number in digits; empty without an identity that needs it.
     pub owner_id: String,
     pub identity: Option<Identity>,
+    /// Workflows by name, in the order of the files.
+    pub workflows: IndexMap<String, Workflow>,
 }
 
 /// How workflows of the repository sign in to Google without a key.

@@ -10,6 +10,8 @@ pub(crate) enum Level {
     Job,
     Volume,
     Github,
+    Workflow,
+    Suite,
     Build,
     LocalService,
     Rollout,
@@ -30,7 +32,6 @@ const FILE: &[&str] = &[
     "budgets",
     "slo",
     "notify",
-    "ci",
     "prune",
     "protect",
 ];
@@ -39,7 +40,9 @@ const SECRET: &[&str] = &["rotation", "prune"];
 const REGISTRY: &[&str] = &["scan", "prune"];
 const JOB: &[&str] = &["build", "buckets", "cloud_sql", "image_target", "prune"];
 const VOLUME: &[&str] = &["bucket"];
-const GITHUB: &[&str] = &["workflows", "environments"];
+const GITHUB: &[&str] = &["environments"];
+const WORKFLOW: &[&str] = &["notify"];
+const SUITE: &[&str] = &["coverage"];
 const BUILD: &[&str] = &["secrets", "after", "timeout", "template", "app"];
 const LOCAL_SERVICE: &[&str] = &["ports", "env", "data", "health", "one_shot"];
 const ROLLOUT: &[&str] = &["traffic", "bake", "abort_on", "order", "group", "on_failure"];
@@ -57,6 +60,8 @@ impl Level {
             ["jobs" | "migrations", _] => Self::Job,
             ["defaults" | "services" | "classes" | "jobs" | "migrations", .., "volumes", _] => Self::Volume,
             ["github"] => Self::Github,
+            ["github", "workflows", _] => Self::Workflow,
+            ["ci"] | ["ci", "suites", _] => Self::Suite,
             ["defaults", "build"] | ["services" | "classes", _, "build"] => Self::Build,
             ["local", "services", _] => Self::LocalService,
             ["rollout"] | ["defaults", "rollout"] | ["services" | "classes", _, "rollout"] => Self::Rollout,
@@ -81,6 +86,8 @@ impl Level {
             Self::Job => JOB.contains(&key),
             Self::Volume => VOLUME.contains(&key),
             Self::Github => GITHUB.contains(&key),
+            Self::Workflow => WORKFLOW.contains(&key),
+            Self::Suite => SUITE.contains(&key),
             Self::Build => BUILD.contains(&key),
             Self::LocalService => LOCAL_SERVICE.contains(&key),
             Self::Rollout => ROLLOUT.contains(&key),
@@ -109,6 +116,9 @@ mod tests {
             ("services x volumes x", VOLUME),
             ("jobs x volumes x", VOLUME),
             ("github", GITHUB),
+            ("github workflows x", WORKFLOW),
+            ("ci", SUITE),
+            ("ci suites x", SUITE),
             ("services x build", BUILD),
             ("local services x", LOCAL_SERVICE),
             ("rollout", ROLLOUT),

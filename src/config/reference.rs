@@ -33,6 +33,13 @@ const MAPS: &[(&str, &[&str])] = &[
     ("`smoke.NAME`", &["smoke", "x"]),
     ("`github`", &["github"]),
     ("`github.identity`", &["github", "identity"]),
+    ("`github.workflows.NAME`", &["github", "workflows", "x"]),
+    ("`github.workflows.NAME.on`", &["github", "workflows", "x", "on"]),
+    ("`github.workflows.NAME.on.push`", &["github", "workflows", "x", "on", "push"]),
+    ("`github.workflows.NAME.on.pull_request`", &["github", "workflows", "x", "on", "pull_request"]),
+    ("`ci`", &["ci"]),
+    ("`ci.suites.NAME`", &["ci", "suites", "x"]),
+    ("`ci.services.NAME` and `ci.suites.NAME.services.NAME`", &["ci", "services", "x"]),
     ("`plan`", &["plan"]),
     ("`lint`", &["lint"]),
 ];

@@ -20,6 +20,7 @@ mod build;
 mod github;
 mod jobs;
 mod local;
+mod pipeline;
 mod registry;
 mod rollout;
 mod tenants;
@@ -96,6 +97,8 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         let around = local::Around { target, secrets: &secrets, services: &services, written };
         local::resolve(keys, &around, findings)
     });
+    let ci = pipeline::ci(file.ci.unwrap_or_default(), context.root, findings);
+    let github = file.github.map(|keys| github::resolve(keys, &ci, context.root, findings));
     Environment {
         name: context.environment.to_owned(),
         system,
@@ -111,7 +114,8 @@ pub(crate) fn resolve(file: File, context: &Context<'_>, findings: &mut Findings
         tenants: tenants.tenants,
         services,
         jobs,
-        github: file.github.map(|keys| github::resolve(keys, findings)),
+        github,
+        ci,
         local: local.unwrap_or_default(),
         show_env: file.plan.and_then(|plan| plan.show_env).unwrap_or_default(),
         sources: findings.sources(),

@@ -42,12 +42,17 @@ mod build;
 mod foundation;
 mod jobs;
 mod local;
+mod pipeline;
 mod rollout;
 
 pub(crate) use build::{BuildKeys, Builder, ImageTagsKeys};
 pub(crate) use foundation::{GithubKeys, IdentityKeys, RegistryKeys, TenantsKeys};
 pub(crate) use jobs::{JobCommon, JobKeys, MigrationKeys};
 pub(crate) use local::{LocalImage, LocalKeys, LocalServiceKeys};
+pub(crate) use pipeline::{
+    CiKeys, OnKeys, OnWord, OneOrMore, PullRequestKeys, PushKeys, SuiteKeys, SuiteServiceKeys, TriggerKeys,
+    WorkflowKeys, WorkflowRun,
+};
 pub(crate) use rollout::{Expect, HealthKeys, RolloutKeys, SmokeKeys, Status};
 
 /// A map whose entries may be `null`, which removes what a file below has said.
@@ -113,6 +118,8 @@ pub(crate) struct File {
     pub(crate) smoke: Option<Named<SmokeKeys>>,
     /// The GitHub repository of the system, and how its workflows sign in.
     pub(crate) github: Option<GithubKeys>,
+    /// What GitHub tests, and which deployer its workflows use.
+    pub(crate) ci: Option<CiKeys>,
     /// How plans are shown.
     pub(crate) plan: Option<PlanKeys>,
     /// Findings that are accepted.

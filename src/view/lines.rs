@@ -1,4 +1,6 @@
-//! A small line diff, for values of several lines.
+//! A small line diff, for values of several lines and for whole files.
+
+use std::fmt::Write as _;
 
 /// One line of a diff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +83,78 @@ fn fold<'a>(lines: &[Line<'a>]) -> Vec<Line<'a>> {
     folded
 }
 
+/// A unified diff of two texts, as `git apply` takes it; empty when they are equal.
+pub fn unified(path: &str, old: &str, new: &str) -> String {
+    if old == new {
+        return String::new();
+    }
+    let mut text = format!("--- a/{path}\n+++ b/{path}\n");
+    let (mut above, mut below) = (1, 1);
+    let mut hunk = Vec::new();
+    for line in diff(old, new) {
+        match line {
+            Line::Gap(count) => {
+                write_hunk(&mut text, (above, below), &hunk);
+                above += count_of(&hunk, '+') + count;
+                below += count_of(&hunk, '-') + count;
+                hunk.clear();
+            }
+            Line::Same(line) => hunk.push(format!(" {line}")),
+            Line::Added(line) => hunk.push(format!("+{line}")),
+            Line::Removed(line) => hunk.push(format!("-{line}")),
+        }
+    }
+    write_hunk(&mut text, (above, below), &hunk);
+    text
+}
+
+/// Lines of a hunk without those of one sign: those of one side.
+fn count_of(hunk: &[String], without: char) -> usize {
+    hunk.iter().filter(|line| !line.starts_with(without)).count()
+}
+
+/// One hunk that begins at these lines of both sides.
+fn write_hunk(text: &mut String, (above, below): (usize, usize), hunk: &[String]) {
+    if hunk.is_empty() {
+        return;
+    }
+    let (left, right) = (count_of(hunk, '+'), count_of(hunk, '-'));
+    // A side without lines is named by the line before it.
+    let (above, below) = (above - usize::from(left == 0), below - usize::from(right == 0));
+    let _ = writeln!(text, "@@ -{above},{left} +{below},{right} @@");
+    for line in hunk {
+        let _ = writeln!(text, "{line}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_unified_diff_says_where_its_hunks_are() {
+        let old = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
+        let new = "1\n2\n3\n5\n6\n7\n8\nnine\n";
+        insta::assert_snapshot!(unified("a/b.yml", old, new), @r"
+        --- a/a/b.yml
+        +++ b/a/b.yml
+        @@ -2,5 +2,4 @@
+         2
+         3
+        -4
+         5
+         6
+        @@ -7,3 +6,3 @@
+         7
+         8
+        -9
+        +nine
+        ");
+        assert_eq!(unified("x", "", "new\n"), "--- a/x\n+++ b/x\n@@ -0,0 +1,1 @@\n+new\n");
+        assert_eq!(unified("x", "same\n", "same\n"), "");
+    }
 
     #[test]
     fn only_what_changed_and_its_surroundings_are_shown() {

@@ -13,8 +13,9 @@ use super::out::captured;
 use super::style::Style;
 use super::testing::{address, create, delete, note, plan, update};
 use super::{
-    BuildAnswer, BuildRow, CommentAnswer, Detail, Format, Out, TenantEdit, TenantRow, TenantSecret,
-    drift_human, drift_json, plan_human, plan_json, refusals, report_human, report_json,
+    BuildAnswer, BuildRow, CommentAnswer, Detail, FileOutcome, Format, Out, RenderAnswer, RenderRow,
+    TenantEdit, TenantRow, TenantSecret, drift_human, drift_json, plan_human, plan_json, refusals,
+    report_human, report_json,
 };
 use crate::apply::{Event, Failure, Observer, Outcome, Report, Skipped};
 use crate::config::model::Location;
@@ -639,6 +640,15 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     let posted = Posted { action: Action::Created, url: "https://x".into() };
     let comment = CommentAnswer { key: Key::of("plan"), pull_request: 7, posted: Some(posted) };
     assert_eq!(answer(|out| out.commented(&comment)), documented("The answer of comment"));
+    let row = RenderRow {
+        path: "a.yml".into(),
+        template: Some("t.yml".into()),
+        outcome: FileOutcome::Differs,
+        by_hand: true,
+        change: Some(("a\n".into(), "b\n".into())),
+    };
+    let rendered = RenderAnswer { check: true, refused: false, files: vec![row], remarks: vec!["r".into()] };
+    assert_eq!(answer(|out| out.rendered(&rendered)), documented("The answer of render"));
     let reset = answer(|out| out.sandbox_reset(Path::new("state"), true));
     assert_eq!(reset, documented("The answer of sandbox reset"));
 }

@@ -8,12 +8,13 @@ mod text;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Diagnostic, Problems, Texts, did_you_mean};
 use super::tree::{Findings, Node, Tree};
 use super::{Inputs, Loaded, across, files, load_with_lints};
+use crate::atomically;
 
 /// A byte order mark, which stays where it is.
 const MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
@@ -106,23 +107,8 @@ impl Edit {
             let message = format!("{} was changed a moment ago: nothing was written", self.file.display());
             return Err(EditError::Refused { message, hints: vec!["run this again".to_owned()] });
         }
-        replace(&path, &[mark, self.after.as_bytes()].concat()).map_err(failed)
+        atomically::write(&path, &[mark, self.after.as_bytes()].concat()).map_err(failed)
     }
-}
-
-/// Beside the file first, so that a reader finds the old text or the new one and never half of it.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let fresh = path.with_file_name(format!(".{name}.new"));
-    let written = fs::File::create(&fresh).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.set_permissions(fs::metadata(path)?.permissions())?;
-        fs::rename(&fresh, path)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&fresh);
-    }
-    written
 }
 
 fn refused(message: impl Into<String>, hint: impl Into<String>) -> EditError {

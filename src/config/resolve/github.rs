@@ -2,11 +2,12 @@
 
 use super::super::diagnostic::Diagnostic;
 use super::super::model::{Github, Identity};
+use super::super::pipeline::Ci;
 use super::super::schema::{GithubKeys, IdentityKeys};
-use super::super::tree::{Findings, Part};
-use super::required;
+use super::super::tree::{Findings, Node, Part};
+use super::{pipeline, required};
 
-pub(super) fn resolve(keys: GithubKeys, findings: &mut Findings) -> Github {
+pub(super) fn resolve(keys: GithubKeys, ci: &Ci, root: &Node, findings: &mut Findings) -> Github {
     let repository = required(
         keys.repository,
         "github.repository",
@@ -27,11 +28,13 @@ pub(super) fn resolve(keys: GithubKeys, findings: &mut Findings) -> Github {
             }
         }
     }
+    let workflows = pipeline::workflows(keys.workflows, ci, root, findings);
     Github {
         repository,
         repository_id: repository_id.unwrap_or_default(),
         owner_id: owner_id.unwrap_or_default(),
         identity,
+        workflows,
     }
 }
 

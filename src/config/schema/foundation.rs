@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::Named;
+use super::{Named, WorkflowKeys};
 
 /// A Docker repository of Artifact Registry. Images are `REGION-docker.pkg.dev/PROJECT/REPOSITORY/NAME`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -79,6 +79,9 @@ pub(crate) struct GithubKeys {
     pub(crate) owner_id: Option<GithubNumber>,
     /// How workflows sign in to Google without a key. Default: they cannot.
     pub(crate) identity: Option<IdentityKeys>,
+    /// Workflows by name, each rendered to `.github/workflows/NAME.yml` by `deployer render`. They belong to the system: all
+    /// environments have to say the same.
+    pub(crate) workflows: Option<Named<WorkflowKeys>>,
 }
 
 /// A workload identity pool with a provider that trusts the repository, and the accounts that its workflows become.

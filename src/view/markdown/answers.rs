@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 
 use super::document::{Item, LIMIT, Section, assemble};
 use super::plan_within;
-use super::text::{cell, clipped, code, prose};
+use super::text::{cell, clipped, code, details, diff_block, html, prose};
 use crate::config::{Checked, Diagnostic, Severity};
 use crate::error::{CliError, interrupted};
 use crate::lint::Linted;
 use crate::plan::{Plan, PlanError, Refusal};
-use crate::view::TenantEdit;
 use crate::view::errors::hints;
 use crate::view::style::counted;
 use crate::view::table::{Foot, Head};
+use crate::view::{RenderAnswer, TenantEdit};
 
 /// Characters of a name in a headline.
 const MAX_NAMES: usize = 2_000;
@@ -145,6 +145,21 @@ pub fn answer_markdown(headline: &str, notes: &[String]) -> String {
     let head = format!("### {}\n", prose(&clipped(headline, MAX_NAMES)));
     let items = notes.iter().map(|note| Item::line("note", 0, &prose(note))).collect();
     assemble(&head, &[Section::new("Notes", items)], LIMIT)
+}
+
+/// What became of rendered files, with the diffs of those that are not as they would be.
+pub fn rendering_markdown(answer: &RenderAnswer) -> String {
+    let head = format!("### {}\n", prose(answer.summary().trim_end_matches('.')));
+    let items = answer.files.iter().map(|row| {
+        let word = row.outcome.word();
+        let line = format!("{} {word}", code(&row.path));
+        let diff = row.diff().map(|diff| diff.lines().map(str::to_owned).collect::<Vec<_>>());
+        let full = diff.map(|lines| details(&html(&format!("{} {word}", row.path)), &diff_block(&lines)));
+        Item { full, ..Item::line(word, u8::from(row.diff().is_none()), &line) }
+    });
+    let notes = answer.remarks.iter().map(String::as_str).chain(answer.hint());
+    let notes = notes.map(|note| Item::line("note", 0, &prose(note))).collect();
+    assemble(&head, &[Section::new("Files", items.collect()), Section::new("Notes", notes)], LIMIT)
 }
 
 /// A list as a table; rows that do not fit are counted.

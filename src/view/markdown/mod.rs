@@ -14,8 +14,8 @@ mod text;
 use std::fmt::Write as _;
 
 pub use answers::{
-    answer_markdown, error_markdown, lint_markdown, notes_markdown, table_markdown, tenant_edit_markdown,
-    validation_markdown,
+    answer_markdown, error_markdown, lint_markdown, notes_markdown, rendering_markdown, table_markdown,
+    tenant_edit_markdown, validation_markdown,
 };
 pub use cut::cut;
 
