@@ -10,6 +10,7 @@ mod circle;
 mod container;
 mod cron;
 pub mod diagnostic;
+mod dockerfiles;
 mod edit;
 mod files;
 mod git;

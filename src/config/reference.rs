@@ -19,6 +19,7 @@ const MAPS: &[(&str, &[&str])] = &[
     ("`tenants.list.SLUG`", &["tenants", "list", "x"]),
     ("`services.NAME`, `classes.NAME` and `defaults`", &["services", "x"]),
     ("`services.NAME.build`", &["services", "x", "build"]),
+    ("`services.NAME.build.bases`", &["services", "x", "build", "bases"]),
     ("`services.NAME.vpc`", &["services", "x", "vpc"]),
     ("`services.NAME.metrics`", &["services", "x", "metrics"]),
     ("`services.NAME.volumes./PATH`", &["services", "x", "volumes", "x"]),

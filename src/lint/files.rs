@@ -8,8 +8,8 @@ const MAX_BYTES: u64 = 1024 * 1024;
 const MAX_FOLDERS: usize = 10;
 const MAX_ENTRIES: usize = 200_000;
 
-/// Folders that hold what nobody wrote here.
-const SKIPPED: [&str; 6] = ["target", "node_modules", "venv", "vendor", "dist", "build"];
+/// Folders that hold what nobody wrote here, and templates, whose values are filled in elsewhere.
+const SKIPPED: [&str; 6] = ["target", "node_modules", "venv", "vendor", "dist", "templates"];
 
 /// How a file is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! The same environments and the same templates give the same bytes: nothing here knows the time, git or the network.
 
 mod actions;
+mod dockerfiles;
 pub mod files;
 mod marks;
 mod templates;
@@ -30,6 +31,7 @@ pub struct Rendered {
 /// Fails when a template cannot be used, which only one of the user's own can bring about.
 pub fn render(environments: &[Environment], templates: &Templates) -> Result<Vec<Rendered>, TemplateError> {
     let mut rendered = workflows::render(environments, templates)?;
+    rendered.extend(dockerfiles::render(environments, templates)?);
     rendered.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(rendered)
 }

@@ -24,6 +24,10 @@ macro_rules! built_in {
 
 /// Name and text of every template, without those of the user.
 const BUILT_IN: &[(&str, &str)] = built_in![
+    "docker/dockerignore",
+    "docker/labels.part",
+    "docker/python-uv.Dockerfile",
+    "docker/rust.Dockerfile",
     "workflows/ci.yml",
     "workflows/deploy.yml",
     "workflows/drift.yml",

@@ -27,7 +27,53 @@ fn place() -> Workplace {
 #[tokio::test]
 async fn what_is_found_has_a_rule_a_place_a_reason_and_a_mend() {
     let done = place().deployer("lint").within("shop").fails(1).await;
-    insta::assert_snapshot!(done.stderr, @"");
+    insta::assert_snapshot!(done.stderr, @r#"
+    warning[broad-permissions]: no `permissions` at the top: each job has what the repository's settings say, which may be to write everything
+     --> .github/workflows/deploy.yml:2:1
+      |
+    2 | jobs:
+      | ^^^^ rights of the settings
+      |
+      = key: permissions
+      = hint: write `permissions: {}` at the top, and what each job needs in the job
+
+    warning[checkout-keeps-token]: checkout leaves the token in `.git/config`, where every later step and every artifact of the folder has it
+     --> .github/workflows/deploy.yml:6:15
+      |
+    6 |       - uses: actions/checkout@v4
+      |               ^^^^^^^^^^^^^^^^^^^ keeps the token
+      |
+      = key: jobs.deploy.steps.0.uses
+      = hint: with: {persist-credentials: false}
+
+    error[unpinned-action]: `actions/checkout@v4` is whatever its owner, or who took the owner's account, moves that name to
+     --> .github/workflows/deploy.yml:6:15
+      |
+    6 |       - uses: actions/checkout@v4
+      |               ^^^^^^^^^^^^^^^^^^^ not a commit
+      |
+      = key: jobs.deploy.steps.0.uses
+      = hint: actions/checkout@COMMIT # VERSION, with the 40 digits that `git ls-remote https://github.com/actions/checkout` shows
+
+    error[unprotected-production]: this runs `deployer apply` without `environment`: whoever can push to a branch that starts this deploys to production
+     --> .github/workflows/deploy.yml:7:14
+      |
+    7 |       - run: deployer apply production --auto-approve
+      |              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ nobody is asked
+      |
+      = key: jobs.deploy.steps.1
+      = hint: add `environment: production` to the job, and reviewers to that environment in the repository's settings
+
+    error[root-user]: no `USER` is named: whoever takes over the process is root in the container
+     --> Dockerfile:1:1
+      |
+    1 | FROM debian:12-slim
+      | ^^^^^^^^^^^^^^^^^^^ runs as root
+      |
+      = hint: add `USER 65532:65532` (or a user of the image) to the last stage, after what needs root
+
+    3 errors, 2 warnings
+    "#);
 }
 
 #[tokio::test]
