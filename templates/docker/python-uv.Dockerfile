@@ -39,7 +39,7 @@ RUN apt-get update \
 <%- endif %>
 COPY --from=build /app /app
 WORKDIR /app
-<% include "docker/labels.part" %>
+<% include "docker/labels.part" -%>
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PORT=<{ port }>
 EXPOSE <{ port }>
 USER 65532:65532

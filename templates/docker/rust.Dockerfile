@@ -12,13 +12,15 @@ RUN apt-get update \
 WORKDIR /src
 ENV CARGO_TARGET_DIR=/target
 COPY . .
+# Cargo compares times, and a checkout may be older than what the cache holds of another one: all files are new to it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/usr/local/cargo/git,sharing=locked \
     --mount=type=cache,target=/target,sharing=locked \
 <%- for secret in secrets %>
     --mount=type=secret,id=<{ secret }>,env=<{ secret }> \
 <%- endfor %>
-    cargo build --locked <{ cargo }> \
+    find . -type f -exec touch {} + \
+    && cargo build --locked <{ cargo }> \
     && install -D /target/<{ folder }>/<{ program }> /out/<{ program }>
 
 # The same program with a shell and tools, for jobs and for people.
@@ -29,7 +31,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends <{ apt_runtime | join(sep=" ") }> \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/<{ program }> /usr/local/bin/<{ program }>
-<% include "docker/labels.part" %>
+<% include "docker/labels.part" -%>
 ENV PORT=<{ port }>
 EXPOSE <{ port }>
 USER 65532:65532
@@ -38,7 +40,7 @@ ENTRYPOINT ["/usr/local/bin/<{ program }>"]
 # What serves: the program and what it is linked against. It gets SIGTERM itself, and PORT says where it listens.
 FROM <{ bases.runtime }> AS runtime
 COPY --from=build /out/<{ program }> /usr/local/bin/<{ program }>
-<% include "docker/labels.part" %>
+<% include "docker/labels.part" -%>
 ENV PORT=<{ port }>
 EXPOSE <{ port }>
 USER 65532:65532

@@ -21,7 +21,9 @@ pub(super) fn resolve(path: &str, keys: &BuildKeys, key: &str, findings: &mut Fi
             ("apt_build", keys.apt_build.is_some()),
             ("apt_runtime", keys.apt_runtime.is_some()),
         ];
-        refuse(path, &idle, "`template`", findings);
+        if !findings.is_broken(&join(path, "template")) {
+            refuse(path, &idle, "`template: rust` or `template: python-uv`", findings);
+        }
         return None;
     };
     check_inside(path, keys, findings);
