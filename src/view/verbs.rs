@@ -103,13 +103,14 @@ impl Out {
 
     /// The same for GitHub Actions, with each problem at its place.
     fn annotate_failure(&self, error: &CliError) {
-        match error {
-            CliError::Config(found) => self.annotate(&found.diagnostics),
-            CliError::User { hints, .. } if self.runner().is_some() => {
-                self.note(&Runner::failure(&error_line(error), hints));
-            }
-            _ if self.runner().is_some() => self.note(&Runner::failure(&error_line(error), &[])),
-            _ => {}
+        let hints = match error {
+            CliError::Config(found) => return self.annotate(&found.diagnostics),
+            CliError::User { hints, .. } => hints.as_slice(),
+            CliError::Google(error) => error.hints.as_slice(),
+            _ => &[],
+        };
+        if self.runner().is_some() {
+            self.note(&Runner::failure(&error_line(error), hints));
         }
     }
 
