@@ -124,32 +124,24 @@ mod tests {
         files(services).into_iter().find(|file| file.path == path).unwrap().text
     }
 
+    /// The Dockerfile without the line that has a hash of all of it.
+    fn body(services: &str) -> String {
+        let text = text(services, "Dockerfile");
+        text.lines().filter(|line| !line.starts_with("# Rendered")).map(|line| format!("{line}\n")).collect()
+    }
+
     #[test]
     fn a_rust_service_gets_a_dockerfile_with_caches_and_two_targets() {
-        let text = text(
-            "  api: {port: 9000, build: {builder: docker, template: rust, package: tenant-api, features: [a, b], default_features: false, apt_build: [cmake], apt_runtime: [postgresql-client], secrets: [TOKEN]}}\n",
-            "Dockerfile",
-        );
-        let body: String = text
-            .lines()
-            .filter(|line| !line.starts_with("# Rendered"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        insta::assert_snapshot!(body);
+        insta::assert_snapshot!(body(
+            "  api: {port: 9000, build: {builder: docker, template: rust, package: tenant-api, features: [a, b], default_features: false, apt_build: [cmake], apt_runtime: [postgresql-client], secrets: [TOKEN]}}\n"
+        ));
     }
 
     #[test]
     fn a_python_service_gets_a_dockerfile_that_serves_its_app() {
-        let text = text(
-            "  api: {build: {builder: docker, template: python-uv, app: \"src.app.main:app\", apt_runtime: [postgresql-client]}}\n",
-            "Dockerfile",
-        );
-        let body: String = text
-            .lines()
-            .filter(|line| !line.starts_with("# Rendered"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        insta::assert_snapshot!(body);
+        insta::assert_snapshot!(body(
+            "  api: {build: {builder: docker, template: python-uv, app: \"src.app.main:app\", apt_runtime: [postgresql-client]}}\n"
+        ));
     }
 
     #[test]

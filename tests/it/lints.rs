@@ -107,3 +107,18 @@ async fn this_repository_has_no_findings() {
     let done = place.deployer("lint -C").arg(repository()).done().await;
     assert_eq!((done.code, done.stderr.as_str()), (0, ""), "{done}");
 }
+
+#[tokio::test]
+async fn what_deployer_renders_has_no_findings() {
+    let place = Workplace::with(&[(".git/HEAD", "")]);
+    let rendered = repository().join("tests/it/rendered/.github/workflows");
+    let mut count = 0;
+    for entry in std::fs::read_dir(rendered).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        place.write(&format!(".github/workflows/{name}"), &std::fs::read_to_string(&path).unwrap());
+        count += 1;
+    }
+    let done = place.deployer("lint").done().await;
+    assert_eq!((done.stdout, done.stderr), (format!("ok: {count} files\n"), String::new()));
+}
