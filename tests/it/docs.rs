@@ -146,6 +146,7 @@ async fn every_flag_of_the_readme_exists() {
         "migrate",
         "validate",
         "schema",
+        "render",
         "sandbox",
         "secrets list",
         "secrets set",
