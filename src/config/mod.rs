@@ -87,6 +87,13 @@ pub fn names(root: &Path) -> Result<Vec<String>, Problems> {
     files::names(root)
 }
 
+/// Names of the branches that the git repository around `root` knows.
+///
+/// The error is one line that says why git cannot tell: no git, or no repository.
+pub fn branches(root: &Path) -> Result<Vec<String>, String> {
+    Git::around(root).branches()
+}
+
 /// Reads, merges and checks one environment.
 ///
 /// Fails with all problems of all stages, warnings included, in the order of files and lines.

@@ -148,6 +148,7 @@ async fn every_flag_of_the_readme_exists() {
         "lint",
         "comment",
         "schema",
+        "render",
         "sandbox",
         "secrets list",
         "secrets set",

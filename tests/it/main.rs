@@ -29,6 +29,7 @@ mod properties;
 mod proxy;
 mod races;
 mod rates;
+mod render;
 mod rig;
 mod rollback;
 mod saved_plans;
