@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::{EditError, Problems};
 use crate::gcp::GcpError;
+use crate::github::GithubError;
 use crate::plan::{PlanError, Refusal};
 use crate::resource::erased::SpecError;
 
@@ -92,6 +93,12 @@ impl From<EditError> for CliError {
             EditError::Refused { message, hints } => Self::User { message, hints },
             EditError::Unwritten { .. } => Self::user(chain(&error)),
         }
+    }
+}
+
+impl From<GithubError> for CliError {
+    fn from(error: GithubError) -> Self {
+        Self::User { message: error.to_string(), hints: error.hints() }
     }
 }
 

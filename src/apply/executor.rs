@@ -25,8 +25,8 @@ pub async fn apply(
     observer: Arc<dyn Observer>,
     interrupt: &Interrupt,
 ) -> Report {
-    let run =
-        Run { registry, gcp, plan, observer, interrupt, notes: Mutex::default(), unjudged: Mutex::default() };
+    let (served, unjudged) = (Mutex::default(), Mutex::default());
+    let run = Run { registry, gcp, plan, observer, interrupt, served, unjudged };
     let mut outcomes: BTreeMap<Address, Outcome> = BTreeMap::new();
     let mut stopped = false;
     for wave in plan.changes.chunk_by(|a, b| a.wave == b.wave) {
@@ -61,8 +61,15 @@ pub async fn apply(
         }
     }
     let in_order = plan.changes.iter().filter_map(|change| outcomes.remove_entry(&change.address)).collect();
-    let notes = run.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Report { outcomes: in_order, interrupted: interrupt.requested(), notes }
+    let Served { notes, revisions } = run.served.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Report { outcomes: in_order, interrupted: interrupt.requested(), notes, revisions }
+}
+
+/// What releases that passed leave to be told.
+#[derive(Default)]
+struct Served {
+    notes: Vec<Note>,
+    revisions: BTreeMap<Address, String>,
 }
 
 struct Run<'a> {
@@ -71,7 +78,7 @@ struct Run<'a> {
     plan: &'a Plan,
     observer: Arc<dyn Observer>,
     interrupt: &'a Interrupt,
-    notes: Mutex<Vec<Note>>,
+    served: Mutex<Served>,
     /// Revisions that are judged once everybody may call them, by service.
     unjudged: Mutex<BTreeMap<Address, Unjudged>>,
 }
@@ -132,14 +139,14 @@ impl Run<'_> {
         let rollout = Rollout { gcp, place, release, service: name, revision: short };
         let ended = match rollout.run().await? {
             Ended::Unjudged(held, notes) => {
-                let unjudged = Unjudged { service, revision, held };
+                let unjudged = Unjudged { service: service.clone(), revision: revision.clone(), held };
                 let mut all = self.unjudged.lock().unwrap_or_else(PoisonError::into_inner);
                 all.insert(change.address.clone(), unjudged);
                 Ended::Served(notes)
             }
             ended => ended,
         };
-        Ok(self.outcome(ended, &release.service))
+        Ok(self.outcome(ended, &release.service, &revision))
     }
 
     /// The end of a change that may have let everybody call a service: what waited for that is judged now.
@@ -151,17 +158,19 @@ impl Run<'_> {
         let Some(Unjudged { service, revision, held }) = unjudged else { return Ok(Outcome::Applied) };
         let (place, service, revision) = (&self.plan.place, &service, &revision);
         let ended = Rollout { gcp, place, release, service, revision }.opened(&held).await?;
-        Ok(self.outcome(ended, &release.service))
+        Ok(self.outcome(ended, &release.service, revision))
     }
 
     /// Notes are told of the service that was released.
-    fn outcome(&self, ended: Ended, service: &Address) -> Outcome {
+    fn outcome(&self, ended: Ended, service: &Address, revision: &str) -> Outcome {
         match ended {
             Ended::Returned(failure) => Outcome::RolledBack(failure),
             Ended::Refused(failure) => Outcome::Failed(failure),
             Ended::Served(notes) | Ended::Unjudged(_, notes) => {
                 let notes = notes.into_iter().map(|text| Note { address: service.clone(), text });
-                self.notes.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
+                let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+                served.notes.extend(notes);
+                served.revisions.insert(service.clone(), revision.to_owned());
                 Outcome::Applied
             }
         }

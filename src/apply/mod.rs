@@ -8,6 +8,7 @@ pub mod rollout;
 pub mod server_check;
 mod smoke;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -79,6 +80,8 @@ pub struct Report {
     pub interrupted: bool,
     /// What is worth knowing of what was applied.
     pub notes: Vec<Note>,
+    /// The revisions that serve since this run, by their services.
+    pub revisions: BTreeMap<Address, String>,
 }
 
 impl Report {

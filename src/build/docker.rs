@@ -35,6 +35,7 @@ impl Docker<'_> {
         words.extend(
             build.args.iter().flat_map(|(name, value)| pair("--build-arg", format!("{name}={value}"))),
         );
+        words.extend(build.secrets.iter().flat_map(|name| pair("--secret", format!("id={name},env={name}"))));
         words.extend(labels.iter().flat_map(|(name, value)| pair("--label", format!("{name}={value}"))));
         words.extend(references.iter().flat_map(|reference| pair("--tag", reference.clone())));
         // Attestations have the time in them, so that the same image would have another digest.
@@ -138,11 +139,26 @@ mod tests {
         docker.words(Path::new("out.json")).join(" ")
     }
 
+    fn plain() -> DockerBuild {
+        DockerBuild {
+            dockerfile: "Dockerfile".into(),
+            target: None,
+            args: BTreeMap::new(),
+            secrets: Vec::new(),
+            recipe: None,
+        }
+    }
+
+    #[test]
+    fn secrets_are_named_and_their_values_are_not() {
+        let build = DockerBuild { secrets: vec!["TOKEN".into()], ..plain() };
+        assert!(words(&build).contains(" --secret id=TOKEN,env=TOKEN "), "{}", words(&build));
+    }
+
     #[test]
     fn the_command_pushes_every_tag_and_reports_the_digest() {
-        let build = DockerBuild { dockerfile: "Dockerfile".into(), target: None, args: BTreeMap::new() };
         assert_eq!(
-            words(&build),
+            words(&plain()),
             "buildx build --platform linux/amd64 --file apps/api/Dockerfile --label org.opencontainers.image.source=https://x \
              --tag r/api:src-1 --tag r/api:v1 --provenance=false --sbom=false --progress=plain --push \
              --metadata-file out.json apps/api"
@@ -152,8 +168,12 @@ mod tests {
     #[test]
     fn stage_and_arguments_are_given_one_by_one() {
         let args = [("A", "1"), ("B", "two words")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let build =
-            DockerBuild { dockerfile: "deep/File".into(), target: Some("web".into()), args: args.into() };
+        let build = DockerBuild {
+            dockerfile: "deep/File".into(),
+            target: Some("web".into()),
+            args: args.into(),
+            ..plain()
+        };
         let words = words(&build);
         assert!(
             words.contains("--file apps/api/deep/File --target web --build-arg A=1 --build-arg B=two words"),

@@ -91,7 +91,8 @@ fn settings(builder: &Builder, program: Option<&Program>, port: u16) -> String {
             "default_features": default_features, "features": features,
             "package": package, "profile": profile,
         }),
-        Builder::Docker(DockerBuild { dockerfile, target, args }) => {
+        // A rendered Dockerfile is one of the files, and secrets leave nothing in the image.
+        Builder::Docker(DockerBuild { dockerfile, target, args, secrets: _, recipe: _ }) => {
             json!({"args": args, "builder": "docker", "dockerfile": dockerfile, "target": target})
         }
     };
@@ -158,7 +159,8 @@ mod tests {
 
     fn docker(arg: &str) -> Builder {
         let args = BTreeMap::from([("A".to_owned(), arg.to_owned())]);
-        Builder::Docker(DockerBuild { dockerfile: "Dockerfile".into(), target: None, args })
+        let (secrets, recipe) = (Vec::new(), None);
+        Builder::Docker(DockerBuild { dockerfile: "Dockerfile".into(), target: None, args, secrets, recipe })
     }
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

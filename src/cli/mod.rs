@@ -5,10 +5,12 @@ mod beside;
 mod build;
 mod building;
 mod carrying_out;
+mod comment;
 mod completions;
 mod destroy;
 mod drift;
 mod interrupts;
+mod lint;
 mod logs;
 mod migrate;
 mod plan;
@@ -86,7 +88,9 @@ enum Verb {
     Rollback(rollback::Args),
     Migrate(migrate::Args),
     Validate(validate::Args),
+    Lint(lint::Args),
     Schema(schema::Args),
+    Comment(comment::Args),
     Render(render::Args),
     Secrets(secrets::Args),
     Tenants(tenants::Args),
@@ -99,6 +103,9 @@ enum Verb {
 /// The verb has a thread of its own: it may wait for an answer on standard input, and Ctrl-C ends that too.
 pub async fn run(cli: Cli, out: &Out) -> Result<Exit, CliError> {
     let interrupts = cli.global.interrupts.clone();
+    if let Ok(root) = session::root(&cli.global) {
+        out.works_in(&root);
+    }
     let verb = {
         let out = out.clone();
         let runtime = tokio::runtime::Handle::current();
@@ -129,7 +136,9 @@ async fn run_verb(cli: Cli, out: &Out) -> Result<Exit, CliError> {
         Verb::Run(args) => run::run(&args, global, out).await,
         Verb::Migrate(args) => migrate::run(&args, global, out).await,
         Verb::Validate(args) => validate::run(&args, global, out),
+        Verb::Lint(args) => lint::run(&args, global, out),
         Verb::Schema(args) => schema::run(&args, out),
+        Verb::Comment(args) => comment::run(&args, out).await,
         Verb::Render(args) => render::run(&args, global, out),
         Verb::Secrets(args) => secrets::run(&args, global, out).await,
         Verb::Tenants(args) => tenants::run(&args, global, out).await,

@@ -45,7 +45,12 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
     }
     let rows: Vec<_> = judged.iter().map(|file| row(file, args, refused)).collect();
     let failed = refused || (args.check && rows.iter().any(|row| row.outcome.differs()));
-    let answer = RenderAnswer { check: args.check, refused, files: rows, remarks: templates.remarks() };
+    let mut remarks = templates.remarks();
+    if !args.check {
+        // What git knows differs from one checkout to the next: a check does not ask it.
+        remarks.extend(about_branches(&root, &environments));
+    }
+    let answer = RenderAnswer { check: args.check, refused, files: rows, remarks };
     out.rendered(&answer);
     Ok(if failed { Exit::Failed } else { Exit::Fine })
 }
@@ -53,6 +58,46 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Result<Exit, CliError> {
 fn environments(root: &Path) -> Result<Vec<Environment>, CliError> {
     let loaded = config::load_all(root, &Inputs::default())?;
     Ok(loaded.into_iter().map(|loaded| loaded.environment).collect())
+}
+
+/// Workflows that start on a branch which is not there, or why nobody can tell.
+fn about_branches(root: &Path, environments: &[Environment]) -> Vec<String> {
+    let named = environments.first().map(named_branches).unwrap_or_default();
+    if named.is_empty() {
+        return Vec::new();
+    }
+    let known = match config::branches(root) {
+        Ok(known) if known.is_empty() => {
+            Err("it has no branch: its head is detached, or there is no commit yet".to_owned())
+        }
+        known => known,
+    };
+    match known {
+        Err(why) => vec![format!("whether the branches of the workflows exist was not looked at: {why}")],
+        Ok(known) => named
+            .into_iter()
+            .filter(|(_, branch)| !known.contains(branch))
+            .map(|(workflow, branch)| {
+                let meant = did_you_mean(&branch, known.iter().map(String::as_str));
+                let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+                format!("workflow `{workflow}` starts on the branch `{branch}`, which this repository does not have{meant}")
+            })
+            .collect(),
+    }
+}
+
+/// Workflows with the branches that they name in full.
+fn named_branches(environment: &Environment) -> Vec<(String, String)> {
+    let workflows = environment.github.iter().flat_map(|github| &github.workflows);
+    let named = workflows.flat_map(|(name, workflow)| {
+        let pushed = workflow.on.push.iter().flat_map(|push| &push.branches);
+        let into = workflow.on.pull_request.iter().flat_map(|request| &request.branches);
+        pushed.chain(into).map(move |branch| (name.clone(), branch.clone()))
+    });
+    let mut named: Vec<_> = named.filter(|(_, branch)| !branch.contains(['*', '?', '[', '!', '+'])).collect();
+    named.sort();
+    named.dedup();
+    named
 }
 
 /// The files that were asked for; all, when none was named.

@@ -7,7 +7,7 @@ use super::diagnostic::{self, Diagnostic, Problems, Texts};
 use super::lint::Allowed;
 use super::model::{self, Environment, Github, Registry, Secret};
 use super::tree::join;
-use super::{Inputs, Loaded, files, load_with_lints, workflows};
+use super::{Inputs, Loaded, dockerfiles, files, load_with_lints, workflows};
 
 /// What checking environments found.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,11 @@ fn examined(
         }
     }
     let environments: Vec<_> = usable.iter().map(|(loaded, _)| &loaded.environment).collect();
-    for (names, diagnostic) in shared(&usable).into_iter().chain(workflows::check(&environments, &known)) {
+    for (names, diagnostic) in shared(&usable)
+        .into_iter()
+        .chain(workflows::check(&environments, &known))
+        .chain(dockerfiles::check(&environments))
+    {
         // Who asks for one of the two wants to know.
         if let Some(name) = names.iter().find(|name| asked.contains(name)) {
             checked.take(name, vec![diagnostic], Texts::default());

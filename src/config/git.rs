@@ -46,6 +46,23 @@ impl Git {
         Some(value)
     }
 
+    /// Names of the branches that this checkout knows: its own, and those of the place that it is from.
+    ///
+    /// The error is one line that says why git cannot tell.
+    pub(crate) fn branches(&self) -> Result<Vec<String>, String> {
+        let names = ["for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes"];
+        let listed = self.run(&names)?;
+        let name = |line: &str| {
+            let remote = || line.strip_prefix("refs/remotes/")?.split_once('/').map(|(_, name)| name);
+            line.strip_prefix("refs/heads/").or_else(remote).map(str::to_owned)
+        };
+        let mut branches: Vec<String> =
+            listed.lines().filter_map(name).filter(|name| name != "HEAD").collect();
+        branches.sort();
+        branches.dedup();
+        Ok(branches)
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let folder = self.folder.as_ref().ok_or("this is not a git repository")?;
         let output = Command::new("git")
@@ -104,6 +121,9 @@ mod tests {
         let read = Git::around(folder.path());
         assert_eq!(read.read("sha").unwrap().unwrap().len(), 40);
         assert_eq!(read.read("branch").unwrap().unwrap(), "trunk");
+        git(&["update-ref", "refs/remotes/origin/feature/one", "HEAD"]);
+        git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/feature/one"]);
+        assert_eq!(read.branches().unwrap(), ["feature/one", "trunk"]);
         assert_eq!(read.read("tag").unwrap().unwrap(), "v1.2.0");
         assert_eq!(read.read("version").unwrap().unwrap(), "1.2.0");
     }

@@ -10,6 +10,7 @@ mod circle;
 mod container;
 mod cron;
 pub mod diagnostic;
+mod dockerfiles;
 mod edit;
 mod files;
 mod git;
@@ -21,7 +22,7 @@ mod local;
 mod merge;
 pub mod model;
 mod not_yet;
-mod parse;
+pub(crate) mod parse;
 pub mod pipeline;
 mod reference;
 mod repeat;
@@ -31,7 +32,7 @@ mod rules;
 pub(crate) mod scalars;
 mod schema;
 mod shape;
-mod tree;
+pub(crate) mod tree;
 mod work;
 mod workflows;
 
@@ -46,8 +47,10 @@ pub use across::{Checked, load_all, validate};
 pub use diagnostic::{Diagnostic, Problems, Severity, Texts, did_you_mean};
 pub use edit::{Edit, EditError, TenantChange, edit_tenants};
 pub use json_schema::json_schema;
+pub use lint::Accepted;
 pub use model::Environment;
 pub use reference::reference;
+pub(crate) use rules::is_production;
 pub(crate) use workflows::reached;
 
 use git::Git;
@@ -84,6 +87,13 @@ pub fn names(root: &Path) -> Result<Vec<String>, Problems> {
     files::names(root)
 }
 
+/// Names of the branches that the git repository around `root` knows.
+///
+/// The error is one line that says why git cannot tell: no git, or no repository.
+pub fn branches(root: &Path) -> Result<Vec<String>, String> {
+    Git::around(root).branches()
+}
+
 /// Reads, merges and checks one environment.
 ///
 /// Fails with all problems of all stages, warnings included, in the order of files and lines.
@@ -109,6 +119,26 @@ fn load_with_lints(
         }
         _ => Err(Problems { diagnostics: findings.diagnostics, sources: findings.files.into_texts() }),
     }
+}
+
+/// What the environments accept of the findings of `deployer lint`; each once. Nothing where there are no environments.
+///
+/// Fails where an environment cannot be read.
+pub fn accepted_in_files(root: &Path) -> Result<Vec<Accepted>, Problems> {
+    let mut all: Vec<Accepted> = Vec::new();
+    if !root.join("environments").is_dir() {
+        return Ok(all);
+    }
+    let inputs = Inputs { deploy_tag: true, ..Inputs::default() };
+    for name in names(root)? {
+        let (loaded, allowed) = load_with_lints(root, &name, &inputs, &Texts::default())?;
+        for entry in allowed.in_files(&loaded.environment.sources) {
+            if !all.iter().any(|known| known.rule == entry.rule && known.path == entry.path) {
+                all.push(entry);
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn read(

@@ -304,6 +304,56 @@ pub struct DockerBuild {
     /// `None`: the last stage.
     pub target: Option<String>,
     pub args: BTreeMap<String, String>,
+    /// Variables of this machine that are secrets of the build.
+    pub secrets: Vec<String>,
+    /// What `dockerfile` is rendered from; `None`: it is the user's own.
+    pub recipe: Option<Recipe>,
+}
+
+impl DockerBuild {
+    /// The Dockerfile, relative to the folder that holds `environments`.
+    pub fn path_in(&self, context: &str) -> String {
+        let parts = context.split('/').chain(self.dockerfile.split('/'));
+        parts.filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/")
+    }
+}
+
+/// What a Dockerfile is rendered from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    pub language: Language,
+    pub bases: Bases,
+    /// Packages of Debian.
+    pub apt_build: Vec<String>,
+    pub apt_runtime: Vec<String>,
+    pub secrets: Vec<String>,
+}
+
+/// What is built, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Language {
+    Rust {
+        package: String,
+        bin: String,
+        profile: String,
+        features: Vec<String>,
+        default_features: bool,
+    },
+    /// `MODULE:OBJECT`
+    PythonUv {
+        app: String,
+    },
+}
+
+/// Images that a Dockerfile begins from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Bases {
+    pub build: String,
+    pub runtime: String,
+    /// Rust alone.
+    pub ops: String,
+    /// Python alone.
+    pub uv: String,
 }
 
 /// Where a service shows its metrics in the format of Prometheus.

@@ -19,6 +19,7 @@ const MAPS: &[(&str, &[&str])] = &[
     ("`tenants.list.SLUG`", &["tenants", "list", "x"]),
     ("`services.NAME`, `classes.NAME` and `defaults`", &["services", "x"]),
     ("`services.NAME.build`", &["services", "x", "build"]),
+    ("`services.NAME.build.bases`", &["services", "x", "build", "bases"]),
     ("`services.NAME.vpc`", &["services", "x", "vpc"]),
     ("`services.NAME.metrics`", &["services", "x", "metrics"]),
     ("`services.NAME.volumes./PATH`", &["services", "x", "volumes", "x"]),
@@ -162,8 +163,9 @@ mod tests {
     fn every_lint_is_documented() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
         let text = std::fs::read_to_string(path).unwrap();
-        for rule in crate::config::lint::LINTS {
-            assert!(text.contains(&format!("| `{rule}` |")), "{rule}");
+        for rule in crate::config::lint::known() {
+            let row = |line: &str| line.starts_with(&format!("| `{rule}` "));
+            assert!(text.lines().any(row), "{rule}");
         }
     }
 

@@ -462,10 +462,11 @@ pub(super) fn text_map(map: Option<Named<String>>) -> BTreeMap<String, String> {
     map.into_iter().flatten().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
-/// The entries of `map` in the order in which the files have them at `path`.
+/// The entries of `map` in the order in which the files have them at the dotted `path`.
 fn in_file_order<T: Default>(map: Option<Named<T>>, root: &Node, path: &str) -> Vec<(String, T)> {
     let mut map = map.unwrap_or_default();
-    let written = root.get(path).and_then(Node::as_map);
+    let node = path.split('.').try_fold(root, |node, key| node.get(key));
+    let written = node.and_then(Node::as_map);
     let mut ordered = Vec::with_capacity(map.len());
     for key in written.into_iter().flat_map(|written| written.keys()) {
         if let Some(entry) = map.swap_remove(key) {

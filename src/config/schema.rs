@@ -45,7 +45,7 @@ mod local;
 mod pipeline;
 mod rollout;
 
-pub(crate) use build::{BuildKeys, Builder, ImageTagsKeys};
+pub(crate) use build::{BaseImage, BasesKeys, BuildKeys, Builder, ImageTagsKeys, Template};
 pub(crate) use foundation::{GithubKeys, IdentityKeys, RegistryKeys, TenantsKeys};
 pub(crate) use jobs::{JobCommon, JobKeys, MigrationKeys};
 pub(crate) use local::{LocalImage, LocalKeys, LocalServiceKeys};

@@ -347,7 +347,7 @@ fn json_at<'a>(node: &'a Node, path: &mut Vec<&'a str>) -> Value {
     }
 }
 
-/// `vars.X` and `env.X` of services, classes, defaults, sidecars, jobs and migrations.
+/// `vars.X` and `env.X` of services, classes, defaults, sidecars, jobs and migrations, and of what runs tests.
 fn takes_any_scalar(path: &[&str]) -> bool {
     match path {
         ["vars", _] => true,
@@ -357,6 +357,10 @@ fn takes_any_scalar(path: &[&str]) -> bool {
                 | ["services" | "classes" | "jobs" | "migrations", _]
                 | ["defaults", "sidecars", _]
                 | ["services" | "classes", _, "sidecars", _]
+                | ["ci"]
+                | ["ci", "suites", _]
+                | ["ci", "services", _]
+                | ["ci", "suites", _, "services", _]
         ),
         _ => false,
     }

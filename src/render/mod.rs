@@ -3,6 +3,7 @@
 //! The same environments and the same templates give the same bytes: nothing here knows the time, git or the network.
 
 mod actions;
+mod dockerfiles;
 pub mod files;
 mod marks;
 mod templates;
@@ -30,6 +31,7 @@ pub struct Rendered {
 /// Fails when a template cannot be used, which only one of the user's own can bring about.
 pub fn render(environments: &[Environment], templates: &Templates) -> Result<Vec<Rendered>, TemplateError> {
     let mut rendered = workflows::render(environments, templates)?;
+    rendered.extend(dockerfiles::render(environments, templates)?);
     rendered.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(rendered)
 }
@@ -46,23 +48,30 @@ pub(crate) fn rendered(
     Ok(Rendered { path, template: template.to_owned(), text })
 }
 
-/// Without what templates leave behind: blank lines in a row, after a key or at an end, and spaces at ends of lines.
+/// Without what templates leave behind: blank lines in a row, between a key and what is under it or at an end, and spaces
+/// at ends of lines.
 fn tidy(text: &str) -> String {
     let mut tidied = String::with_capacity(text.len());
     let mut blank = false;
+    let mut above = "";
     for line in text.lines().map(str::trim_end) {
         if line.is_empty() {
-            blank = !tidied.is_empty() && !tidied.ends_with(":\n");
+            blank = !tidied.is_empty();
             continue;
         }
-        if blank {
+        if blank && !(above.ends_with(':') && indent(line) > indent(above)) {
             tidied.push('\n');
         }
         blank = false;
+        above = line;
         tidied.push_str(line);
         tidied.push('\n');
     }
     tidied
+}
+
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 #[cfg(test)]
@@ -71,6 +80,6 @@ mod tests {
 
     #[test]
     fn blank_lines_of_templates_are_tidied_away() {
-        assert_eq!(tidy("\n\na:\n\n  b  \n\n\n\n  c\n\n"), "a:\n  b\n\n  c\n");
+        assert_eq!(tidy("\n\na:\n\n  b  \n\n\n\n  c:\n\nd\n\n"), "a:\n  b\n\n  c:\n\nd\n");
     }
 }

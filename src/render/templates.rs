@@ -24,6 +24,10 @@ macro_rules! built_in {
 
 /// Name and text of every template, without those of the user.
 const BUILT_IN: &[(&str, &str)] = built_in![
+    "docker/dockerignore",
+    "docker/labels.part",
+    "docker/python-uv.Dockerfile",
+    "docker/rust.Dockerfile",
     "workflows/ci.yml",
     "workflows/deploy.yml",
     "workflows/drift.yml",
@@ -127,7 +131,12 @@ fn engine<'t>(texts: impl Iterator<Item = (&'t str, &'t str)>) -> Result<Tera, T
     };
     engine.set_delimiters(delimiters).map_err(|error| told("", &error))?;
     engine.register_filter("yaml", |text: &str, _: Kwargs, _: &State| quoted(text));
-    let texts: Vec<_> = texts.collect();
+    // A part is put into a line of another template, which ends itself.
+    let whole = |(name, text): (&'t str, &'t str)| match name.contains(".part.") {
+        true => (name, text.trim_end_matches('\n')),
+        false => (name, text),
+    };
+    let texts: Vec<_> = texts.map(whole).collect();
     let first = texts.first().map_or("", |(name, _)| name);
     engine.add_raw_templates(texts.iter().copied()).map_err(|error| told(first, &error))?;
     Ok(engine)

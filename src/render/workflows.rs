@@ -63,6 +63,8 @@ struct Suites<'a> {
     changed: bool,
     /// Patterns by suite, as JSON.
     paths: String,
+    /// The commit can be chosen by who starts the workflow.
+    chosen_commit: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,6 +116,8 @@ struct Place<'a> {
     needs: Vec<String>,
     /// Services that are built here.
     built: Vec<&'a str>,
+    /// What is built here is released by jobs that follow too.
+    shared: bool,
     /// Job whose images are released here too.
     images_from: Option<String>,
     /// Something is built by Docker here.
@@ -200,7 +204,7 @@ impl<'a> System<'a> {
             Run::Deploy => {
                 let needed = self.needed(workflow);
                 let places = self.deployed(workflow, &job_names(&needed));
-                let suites = self.suites(&needed, false);
+                let suites = Suites { chosen_commit: true, ..self.suites(&needed, false) };
                 rendered(path, &template, &DeployContext { frame, suites, places }, templates)
             }
             Run::Release => {
@@ -283,6 +287,7 @@ impl<'a> System<'a> {
         let changed = changed && !patterns.is_empty();
         Suites {
             changed,
+            chosen_commit: false,
             paths: serde_json::json!(patterns).to_string(),
             suites: chosen.into_iter().map(|(name, suite)| suite_job(name, suite, changed)).collect(),
         }
@@ -317,6 +322,10 @@ impl<'a> System<'a> {
             }
             places.push(place);
         }
+        let used: BTreeSet<String> = places.iter().filter_map(|place| place.images_from.clone()).collect();
+        for place in &mut places {
+            place.shared = used.contains(&format!("deploy-{}", place.name));
+        }
         places
     }
 }
@@ -346,6 +355,7 @@ fn at(environment: &Environment, writes: bool) -> Option<Place<'_>> {
             .clone()
             .any(|(_, service)| service.build.as_ref().is_some_and(|build| docker(&build.builder))),
         built: built.map(|(key, _)| key.as_str()).collect(),
+        shared: false,
         images_from: None,
         services: environment.services.keys().map(String::as_str).collect(),
     })

@@ -42,10 +42,25 @@ pub struct Counts {
 
 impl Counts {
     pub fn of(plan: &Plan) -> Self {
-        plan.changes.iter().fold(Self::default(), |counts, change| {
-            let [add, changed, remove] = face(change.action).counts;
-            Self { add: counts.add + add, change: counts.change + changed, remove: counts.remove + remove }
-        })
+        let mut counts = Self::default();
+        plan.changes.iter().for_each(|change| counts.count(change));
+        counts
+    }
+
+    /// One change more.
+    pub fn count(&mut self, change: &Change) {
+        let [add, change, remove] = face(change.action).counts;
+        *self = self.plus(Self { add, change, remove });
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        Self {
+            add: self.add + more.add,
+            change: self.change + more.change,
+            remove: self.remove + more.remove,
+        }
     }
 
     /// `1 to add, 0 to change, 2 to remove`

@@ -5,6 +5,7 @@
 
 mod actions;
 mod builds;
+mod comments;
 mod common;
 mod errors;
 mod executions;
@@ -13,11 +14,13 @@ mod grouping;
 mod human;
 mod json;
 mod lines;
+mod lints;
 mod local;
 mod logs;
 mod markdown;
 mod out;
 mod outcomes;
+mod outputs;
 pub mod problems;
 mod progress;
 mod redact;
@@ -26,6 +29,7 @@ mod rendering;
 mod report;
 mod rollbacks;
 mod rows;
+mod runner;
 mod secrets;
 mod settings;
 mod status;
@@ -41,6 +45,7 @@ mod validation;
 mod verbs;
 
 pub use builds::{BuildAnswer, BuildRow};
+pub use comments::{CommentAnswer, comment_text};
 pub use errors::{error_human, error_json, error_line, refusals};
 pub use executions::{JobLines, MigrationRow, MigrationState, MigrationsAnswer, RunAnswer};
 pub use grouping::Detail;

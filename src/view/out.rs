@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::errors::message_human;
 use super::grouping::Detail;
+use super::runner::Runner;
 use super::style::{Color, PIPED_WIDTH, Style, Tone};
 
 /// The form of what a command answers.
@@ -58,6 +59,8 @@ struct Inner {
     /// The one document of this command has been written.
     answered: AtomicBool,
     lost: AtomicBool,
+    /// GitHub Actions, where it runs this process.
+    runner: Option<Runner>,
 }
 
 impl Out {
@@ -75,6 +78,7 @@ impl Out {
             Box::new(AutoStream::new(stderr, notes_colored)),
             (style, notes),
             live,
+            Runner::of(|name| std::env::var(name).ok()),
         )
     }
 
@@ -84,18 +88,51 @@ impl Out {
         stderr: Box<dyn Write + Send>,
         (style, notes): (Style, Style),
         live: bool,
+        runner: Option<Runner>,
     ) -> Self {
         let target = if live { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bars = MultiProgress::with_draw_target(target);
         let (stdout, stderr) = (Mutex::new(stdout), Mutex::new(stderr));
         let answered = AtomicBool::new(false);
         let lost = AtomicBool::new(false);
-        let inner = Inner { format, detail, stdout, stderr, style, notes, live, bars, answered, lost };
+        let inner =
+            Inner { format, detail, stdout, stderr, style, notes, live, bars, answered, lost, runner };
         Self { inner: Arc::new(inner) }
     }
 
     pub fn format(&self) -> Format {
         self.inner.format
+    }
+
+    /// The runner of GitHub Actions that is told of problems and results, where there is one.
+    pub(super) fn runner(&self) -> Option<&Runner> {
+        self.inner.runner.as_ref()
+    }
+
+    /// Problems are about files in `root` from now on.
+    pub fn works_in(&self, root: &std::path::Path) {
+        if let Some(runner) = self.runner() {
+            runner.works_in(root);
+        }
+    }
+
+    /// Adds markdown to the summary of the step, in GitHub Actions.
+    pub fn summary(&self, text: &str) {
+        let written = self.runner().map_or(Ok(()), |runner| runner.summary(text));
+        self.told("summary", &written);
+    }
+
+    /// Gives the step outputs, in GitHub Actions.
+    pub(super) fn outputs(&self, outputs: &[(&str, String)]) {
+        let written = self.runner().map_or(Ok(()), |runner| runner.outputs(outputs));
+        self.told("outputs", &written);
+    }
+
+    /// What the runner is not told changes nothing of what was done.
+    fn told(&self, what: &str, written: &io::Result<()>) {
+        if let Err(error) = written {
+            self.warning(&format!("the {what} of this step cannot be written: {error}"));
+        }
     }
 
     /// How much of a large plan people want to see.
@@ -266,6 +303,7 @@ pub(super) mod captured {
             Box::new(stderr.clone()),
             styles,
             false,
+            None,
         );
         (out, stdout, stderr)
     }

@@ -23,6 +23,10 @@ pub(super) const NO_URL: &str = "(the name is too long for a predictable URL)";
 pub(super) struct Service<'a> {
     pub name: &'a str,
     pub url: Option<String>,
+    /// The revision that serves since this run.
+    pub revision: Option<&'a str>,
+    /// Its image, as it was planned.
+    pub image: Option<&'a str>,
 }
 
 /// The report of an apply, with what to do next.
@@ -204,22 +208,36 @@ fn existing(plan: &Plan, report: &Report) -> String {
     text
 }
 
-pub(super) fn services<'a>(plan: &'a Plan, report: &Report) -> Vec<Service<'a>> {
-    let registry = Registry::standard();
+pub(super) fn services<'a>(plan: &'a Plan, report: &'a Report) -> Vec<Service<'a>> {
     let applied: BTreeSet<_> = report
         .outcomes
         .iter()
         .filter(|(_, outcome)| matches!(outcome, Outcome::Applied))
         .map(|(address, _)| address)
         .collect();
+    let mut services = planned_services(plan, |address| applied.contains(address));
+    for (service, address) in &mut services {
+        service.revision = report.revisions.get(*address).map(String::as_str);
+    }
+    services.into_iter().map(|(service, _)| service).collect()
+}
+
+/// The services that a plan makes or changes, as far as they are wanted.
+pub(super) fn planned_services(
+    plan: &Plan,
+    wanted: impl Fn(&Address) -> bool,
+) -> Vec<(Service<'_>, &Address)> {
+    let registry = Registry::standard();
     let alive = plan.changes.iter().filter(|change| change.action != Action::Delete);
-    let answering = alive.filter(|change| applied.contains(&change.address)).filter_map(|change| {
+    let answering = alive.filter(|change| wanted(&change.address)).filter_map(|change| {
         let Address { kind, name } = &change.address;
-        match registry.kind(kind)?.answers(&plan.place, name) {
-            Answers::Nowhere => None,
-            Answers::Unpredictable => Some(Service { name, url: None }),
-            Answers::At(url) => Some(Service { name, url: Some(url) }),
-        }
+        let url = match registry.kind(kind)?.answers(&plan.place, name) {
+            Answers::Nowhere => return None,
+            Answers::Unpredictable => None,
+            Answers::At(url) => Some(url),
+        };
+        let image = change.after.as_ref().and_then(|after| after["image"].as_str());
+        Some((Service { name, url, revision: None, image }, &change.address))
     });
     answering.collect()
 }
@@ -251,7 +269,7 @@ pub(super) fn next_steps(plan: &Plan, report: &Report) -> Vec<String> {
 
 /// The report and its plan as one document.
 pub fn report_json(plan: &Plan, report: &Report) -> Value {
-    let Report { outcomes, interrupted, notes } = report;
+    let Report { outcomes, interrupted, notes, revisions: _ } = report;
     let tally = Tally::of(report);
     json!({
         "format_version": FORMAT_VERSION,
@@ -300,5 +318,7 @@ fn failure_json(address: &Address, outcome: &str, failure: &Failure) -> Value {
 fn service_json(service: Service<'_>) -> Value {
     let mut document = json!({"name": service.name});
     set(&mut document, "url", service.url.map(Value::from));
+    set(&mut document, "revision", service.revision.map(Value::from));
+    set(&mut document, "image", service.image.map(Value::from));
     document
 }

@@ -11,6 +11,7 @@ use crate::config::Checked;
 impl Out {
     /// The answer of `validate`.
     pub fn validated(&self, checked: &Checked) {
+        self.annotate(&checked.diagnostics());
         match self.format() {
             Format::Human => self.validated_human(checked),
             Format::Markdown => self.markdown(&validation_markdown(checked)),

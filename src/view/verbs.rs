@@ -4,21 +4,24 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::errors::{error_human, error_json};
+use super::errors::{error_human, error_json, error_line};
 use super::json::{FORMAT_VERSION, drift_json, plan_json};
 use super::markdown::{answer_markdown, drift_markdown, error_markdown, plan_markdown, report_markdown};
+use super::outputs::{plan_outputs, report_outputs};
 use super::progress::Progress;
 use super::report::{report_human, report_json};
+use super::runner::Runner;
 use super::{Format, Out, drift_human, plan_human, problems};
 use crate::apply::Report;
 use crate::apply::server_check::Checked;
-use crate::config::Loaded;
+use crate::config::{Diagnostic, Loaded};
 use crate::error::CliError;
 use crate::plan::Plan;
 
 impl Out {
     /// The answer of `plan`; `part` says in words what was looked at, where that is not everything.
     pub fn plan(&self, plan: &Plan) {
+        self.outputs(&plan_outputs(plan));
         match self.format() {
             Format::Human => self.text(&plan_human(plan, self.detail(), self.style())),
             Format::Json => self.json(&plan_json(plan)),
@@ -28,6 +31,7 @@ impl Out {
 
     /// The answer of `drift`.
     pub fn drift(&self, plan: &Plan) {
+        self.outputs(&plan_outputs(plan));
         match self.format() {
             Format::Human => self.text(&drift_human(plan, self.detail(), self.style())),
             Format::Json => self.json(&drift_json(plan)),
@@ -61,6 +65,7 @@ impl Out {
 
     /// The answer of `apply`.
     pub fn applied(&self, plan: &Plan, report: &Report) {
+        self.outputs(&report_outputs(plan, report));
         match self.format() {
             Format::Human if plan.is_empty() => {
                 self.text(&plan_human(plan, self.detail(), self.style()));
@@ -88,10 +93,31 @@ impl Out {
     /// the one document.
     pub fn failure(&self, error: &CliError) {
         self.note(&error_human(error, self.notes_style()));
+        self.annotate_failure(error);
         match self.format() {
             Format::Human => {}
             Format::Json => self.json(&error_json(error)),
             Format::Markdown => self.markdown(&error_markdown(error)),
+        }
+    }
+
+    /// The same for GitHub Actions, with each problem at its place.
+    fn annotate_failure(&self, error: &CliError) {
+        let hints = match error {
+            CliError::Config(found) => return self.annotate(&found.diagnostics),
+            CliError::User { hints, .. } => hints.as_slice(),
+            CliError::Google(error) => error.hints.as_slice(),
+            _ => &[],
+        };
+        if self.runner().is_some() {
+            self.note(&Runner::failure(&error_line(error), hints));
+        }
+    }
+
+    /// Problems as annotations, in GitHub Actions.
+    pub(super) fn annotate(&self, problems: &[Diagnostic]) {
+        if let Some(runner) = self.runner() {
+            self.note(&runner.annotations(problems));
         }
     }
 
@@ -102,6 +128,7 @@ impl Out {
         }
         let style = self.notes_style();
         self.note(&problems::render(&loaded.warnings, &loaded.sources, style.color, style.width));
+        self.annotate(&loaded.warnings);
     }
 
     /// The answer of `sandbox`, which then runs until it is stopped.

@@ -94,6 +94,10 @@ fn configuration_reads_files_and_nothing_else() {
         &config,
         &["crate::gcp", "reqwest", "tokio", ".await", "Instant::now", "SystemTime", "std::net"],
     ));
+    none(&lines_with(
+        &sources("src/lint"),
+        &["crate::gcp", "tokio", ".await", "std::env", "std::net", "Command"],
+    ));
 }
 
 #[test]
@@ -105,11 +109,20 @@ fn only_view_prints() {
 
 #[test]
 fn only_gcp_talks_to_google() {
-    let everything = sources("src").into_iter().filter(|source| !source.path.starts_with("src/gcp/"));
-    none(&lines_with(
-        &everything.collect::<Vec<_>>(),
-        &["reqwest", "oci_client", "google_cloud_", "TcpStream", "hyper::"],
-    ));
+    let outside = |folders: &[&str]| {
+        let all = sources("src").into_iter();
+        all.filter(|source| !folders.iter().any(|folder| source.path.starts_with(folder))).collect::<Vec<_>>()
+    };
+    let google = ["oci_client", "google_cloud_", "TcpStream", "hyper::"];
+    none(&lines_with(&outside(&["src/gcp/"]), &google));
+    none(&lines_with(&outside(&["src/gcp/", "src/github/"]), &["reqwest"]));
+}
+
+#[test]
+fn only_github_talks_to_github_and_to_nobody_else() {
+    none(&lines_with(&sources("src/github"), &["crate::gcp", "googleapis"]));
+    let others = sources("src").into_iter().filter(|source| !source.path.starts_with("src/github/"));
+    none(&lines_with(&others.collect::<Vec<_>>(), &["api.github.com"]));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! How an image is built: defaults, and that the keys fit their builder and the image its registry.
 
+mod recipe;
+
 use super::super::diagnostic::Diagnostic;
 use super::super::model::{Build, Builder, CargoBuild, DockerBuild};
 use super::super::schema::{self, BuildKeys};
@@ -43,11 +45,16 @@ pub(super) fn resolve(
             default_features: keys.default_features.unwrap_or(true),
             base: keys.base,
         }),
-        schema::Builder::Docker => Builder::Docker(DockerBuild {
-            dockerfile: keys.dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
-            target: keys.target,
-            args: text_map(keys.args),
-        }),
+        schema::Builder::Docker => {
+            let recipe = recipe::resolve(path, &keys, service.key, findings);
+            Builder::Docker(DockerBuild {
+                dockerfile: keys.dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
+                target: keys.target,
+                args: text_map(keys.args),
+                secrets: recipe::names(keys.secrets.as_deref(), |name| &name.0),
+                recipe,
+            })
+        }
     };
     Some(Build { builder, context, paths: keys.paths })
 }
@@ -96,22 +103,30 @@ fn check_inside(path: &str, written: &[String], findings: &mut Findings) {
 
 /// Refuses keys of the other builder: they would do nothing.
 fn check_builder(path: &str, keys: &BuildKeys, builder: schema::Builder, findings: &mut Findings) {
-    let cargo = [
+    // Those say what is compiled, which a Dockerfile of ours for Rust does too.
+    let package = [
         ("package", keys.package.is_some()),
         ("bin", keys.bin.is_some()),
         ("profile", keys.profile.is_some()),
         ("features", keys.features.is_some()),
         ("default_features", keys.default_features.is_some()),
-        ("base", keys.base.is_some()),
     ];
+    let cargo = [("base", keys.base.is_some())];
     let docker = [
         ("dockerfile", keys.dockerfile.is_some()),
         ("target", keys.target.is_some()),
         ("args", keys.args.is_some()),
+        ("secrets", keys.secrets.is_some()),
+        ("template", keys.template.is_some()),
+        ("app", keys.app.is_some()),
+        ("bases", keys.bases.is_some()),
+        ("apt_build", keys.apt_build.is_some()),
+        ("apt_runtime", keys.apt_runtime.is_some()),
     ];
+    let of_cargo = if keys.template == Some(schema::Template::Rust) { &[] } else { package.as_slice() };
     let (idle, other) = match builder {
-        schema::Builder::Cargo => (docker.as_slice(), "docker"),
-        schema::Builder::Docker => (cargo.as_slice(), "cargo"),
+        schema::Builder::Cargo => (docker.to_vec(), "docker"),
+        schema::Builder::Docker => ([of_cargo, &cargo].concat(), "cargo"),
     };
     for (key, _) in idle.iter().filter(|(_, written)| *written) {
         let diagnostic =

@@ -44,7 +44,76 @@ pub(crate) struct BuildKeys {
     pub(crate) target: Option<String>,
     /// `docker`: build arguments by name. They stay readable in the image: never a secret. Default: none.
     pub(crate) args: Option<Named<String>>,
+    /// `docker`: environment variables of this machine that are secrets of the build, by name. A step has one with
+    /// `RUN --mount=type=secret,id=NAME,env=NAME`; it does not stay in the image. Default: none.
+    pub(crate) secrets: Option<Vec<VariableName>>,
+    /// `docker`: what `deployer render` makes the Dockerfile from, with a `.dockerignore` beside it: `rust` is a package of Cargo
+    /// (`package`, `bin`, `profile`, `features` and `default_features` say which), with the targets `runtime` (the last one) and
+    /// `ops` (with a shell and `apt_runtime`); `python-uv` is an app with a `uv.lock`, served by uvicorn. Default: none, the
+    /// Dockerfile is your own.
+    pub(crate) template: Option<Template>,
+    /// `template: python-uv`: module and object that are served, e.g. `src.app.main:app`. Required there.
+    #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$"))]
+    #[schemars(extend("errorMessage" = "a module and an object in it, e.g. src.app.main:app"))]
+    pub(crate) app: Option<String>,
+    /// `template`: the images that the file begins from.
+    pub(crate) bases: Option<BasesKeys>,
+    /// `template`: packages of Debian that building needs. Default: none.
+    pub(crate) apt_build: Option<Vec<AptPackage>>,
+    /// `template`: packages of Debian that running needs, e.g. `postgresql-client`; with `rust` they are in the target `ops`, which
+    /// has `ca-certificates` too. Default: none.
+    pub(crate) apt_runtime: Option<Vec<AptPackage>>,
 }
+
+/// Images that a rendered Dockerfile begins from, each with its tag, best with its digest too: `NAME:TAG@sha256:...`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct BasesKeys {
+    /// What builds. Default: `rust:1.95-slim-bookworm` or `python:3.12-slim-bookworm`.
+    pub(crate) build: Option<BaseImage>,
+    /// What runs. Default: `gcr.io/distroless/cc-debian12:nonroot` or `python:3.12-slim-bookworm`.
+    pub(crate) runtime: Option<BaseImage>,
+    /// `rust`: what the target `ops` runs on, a Debian. Default: `debian:12-slim`.
+    pub(crate) ops: Option<BaseImage>,
+    /// `python-uv`: where uv is taken from. Default: `ghcr.io/astral-sh/uv:0.9`.
+    pub(crate) uv: Option<BaseImage>,
+}
+
+/// What a Dockerfile is rendered from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Template {
+    Rust,
+    PythonUv,
+}
+
+/// An image with a tag or a digest.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct BaseImage(
+    #[schemars(regex(
+        pattern = r"^[a-z0-9][A-Za-z0-9._/-]*(:[0-9]+/[A-Za-z0-9._/-]+)?(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(@sha256:[0-9a-f]{64})?$"
+    ))]
+    #[schemars(extend("errorMessage" = "an image with its tag or digest, e.g. debian:12-slim"))]
+    pub(crate) String,
+);
+
+/// Name of a package of Debian.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct AptPackage(
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9+.-]+$"))]
+    #[schemars(extend("errorMessage" = "the name of a package of Debian"))]
+    pub(crate) String,
+);
+
+/// Name of an environment variable.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct VariableName(
+    #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(extend("errorMessage" = "the name of a variable: letters, digits and underscores"))]
+    pub(crate) String,
+);
 
 /// What builds an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -105,8 +105,8 @@ pub(crate) struct WorkflowKeys {
     /// `release`: packages of Cargo whose binaries of the same name become part of the release, for Linux (x86-64 and arm64) and
     /// macOS, with checksums, an SBOM and attestations of both. Default: none.
     pub(crate) binaries: Option<Vec<PackageName>>,
-    /// Group of runs that wait for each other, here and in other workflows. What writes is never cancelled. Default: for `deploy`,
-    /// `rollback` and `migrate` one group for each environment, in which all of them wait for each other.
+    /// Group of runs that wait for each other, here and in other workflows. Default: the workflow's name. What writes is never
+    /// cancelled, and waits in a group of its environment besides: one release, rollback or migration at a time.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"))]
     #[schemars(extend("errorMessage" = "letters, digits, dashes and underscores, at most 63"))]
     pub(crate) concurrency: Option<String>,

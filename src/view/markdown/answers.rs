@@ -7,6 +7,7 @@ use super::plan_within;
 use super::text::{cell, clipped, code, details, diff_block, html, prose};
 use crate::config::{Checked, Diagnostic, Severity};
 use crate::error::{CliError, interrupted};
+use crate::lint::Linted;
 use crate::plan::{Plan, PlanError, Refusal};
 use crate::view::errors::hints;
 use crate::view::style::counted;
@@ -76,6 +77,16 @@ pub fn validation_markdown(checked: &Checked) -> String {
     }
     sections.extend(problems(&checked.diagnostics()));
     assemble(&format!("### {headline}\n"), &sections, LIMIT)
+}
+
+/// The answer of `lint`.
+pub fn lint_markdown(linted: &Linted) -> String {
+    let files = counted(linted.files.len(), "file");
+    let head = match linted.findings.len() {
+        0 => format!("### Nothing is wrong with {files}\n"),
+        many => format!("### {} in {files}\n", counted(many, "finding")),
+    };
+    assemble(&head, &problems(&linted.findings), LIMIT)
 }
 
 /// Errors, then warnings.

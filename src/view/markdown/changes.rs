@@ -1,13 +1,14 @@
 //! The changes of a plan as sections of markdown: what goes first, then what changes, then what comes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
 use super::document::{Item, Section};
-use super::text::{code, codes, details, diff_block, html, prose};
+use super::text::{cell, clipped, code, codes, details, diff_block, html, prose};
 use crate::plan::{Action, Change, FieldChange, Plan};
-use crate::resource::Consequence;
+use crate::resource::{Address, Consequence};
 use crate::view::actions::{Counts, Face, face};
 use crate::view::common::{self, CommonField, MAX_VALUES, short};
 use crate::view::fields::sides;
@@ -19,18 +20,82 @@ use crate::view::rows::{Wording, path};
 use crate::view::settings::{inline, settings};
 use crate::view::style::counted;
 
-/// Changes that are named behind what they wait for; each of them is told by itself too.
-const MAX_NEEDED_BY: usize = 10;
+/// Changes that are named behind what they wait for or lead to; each of them is told by itself too.
+const MAX_NAMED: usize = 10;
+
+/// Characters of such a name: the configuration allows fewer.
+const MAX_NAME: usize = 200;
+
+/// Kinds that get a row of the table; what has no row is counted in the last one.
+const MAX_KINDS: usize = 30;
+
+/// Characters of a kind in the table: all of ours are shorter.
+const MAX_KIND: usize = 40;
+
+/// What changes, counted by kind. Empty where nothing does.
+pub fn table(plan: &Plan) -> String {
+    let mut kinds: BTreeMap<&str, Counts> = BTreeMap::new();
+    for change in &plan.changes {
+        kinds.entry(&change.address.kind).or_default().count(change);
+    }
+    let mut text = String::new();
+    if kinds.len() < 2 && plan.changes.len() < 2 {
+        // The headline says as much.
+        return text;
+    }
+    text.push_str("\n| Kind | Add | Change | Remove |\n|---|---:|---:|---:|\n");
+    let mut row = |name: &str, counts: Counts| {
+        let Counts { add, change, remove } = counts;
+        let shown = [add, change, remove].map(|n| if n == 0 { String::new() } else { n.to_string() });
+        let _ = writeln!(text, "| {name} | {} |", shown.join(" | "));
+    };
+    for (kind, counts) in kinds.iter().take(MAX_KINDS) {
+        row(&cell(&clipped(kind, MAX_KIND)), *counts);
+    }
+    if kinds.len() > MAX_KINDS {
+        let rest = kinds.values().skip(MAX_KINDS).fold(Counts::default(), |all, counts| all.plus(*counts));
+        row("others", rest);
+    }
+    text
+}
+
+/// What follows from the plan, the gravest first, with what leads to it.
+pub fn consequences_section(plan: &Plan) -> Section {
+    const GRAVEST_FIRST: [Consequence; 6] = [
+        Consequence::Irreversible,
+        Consequence::AccessWidened,
+        Consequence::TrafficMoves,
+        Consequence::NewRevision,
+        Consequence::AccessNarrowed,
+        Consequence::NoRestart,
+    ];
+    let items = GRAVEST_FIRST.iter().filter_map(|consequence| {
+        let changes: Vec<_> = plan
+            .changes
+            .iter()
+            .filter(|change| change.consequences.contains(consequence))
+            .map(|change| &change.address)
+            .collect();
+        let text = format!("**{consequence}**: {}", some_names(&changes));
+        (!changes.is_empty()).then(|| Item::line("consequence", 0, &text))
+    });
+    Section::new("What follows from it", items.collect())
+}
+
+/// The first names, and how many there are besides.
+fn some_names(addresses: &[&Address]) -> String {
+    let named = |address: &&Address| code(&clipped(&address.to_string(), MAX_NAME));
+    let mut names: Vec<_> = addresses.iter().take(MAX_NAMED).map(named).collect();
+    if addresses.len() > MAX_NAMED {
+        names.push(format!("and {} more", addresses.len() - MAX_NAMED));
+    }
+    names.join(", ")
+}
 
 /// What a person has to do first, with what waits for it.
 pub fn waiting_section(plan: &Plan) -> Section {
     let items = reasons(plan).into_iter().map(|(reason, waiting)| {
-        let mut names: Vec<_> =
-            waiting.iter().take(MAX_NEEDED_BY).map(|address| code(&address.to_string())).collect();
-        if waiting.len() > MAX_NEEDED_BY {
-            names.push(format!("and {} more", waiting.len() - MAX_NEEDED_BY));
-        }
-        Item::line("waiting", 0, &format!("{}<br>needed by {}", prose(reason), names.join(", ")))
+        Item::line("waiting", 0, &format!("{}<br>needed by {}", prose(reason), some_names(&waiting)))
     });
     Section::new("Waiting for you", items.collect())
 }

@@ -5,6 +5,7 @@
 
 mod answers;
 mod changes;
+mod cut;
 mod document;
 #[cfg(test)]
 mod tests;
@@ -13,9 +14,10 @@ mod text;
 use std::fmt::Write as _;
 
 pub use answers::{
-    answer_markdown, error_markdown, notes_markdown, rendering_markdown, table_markdown,
+    answer_markdown, error_markdown, lint_markdown, notes_markdown, rendering_markdown, table_markdown,
     tenant_edit_markdown, validation_markdown,
 };
+pub use cut::cut;
 
 use super::grouping::Detail;
 use super::human::{drift_counts, drift_headline, no_changes, plan_to, target_in_words, whose};
@@ -42,11 +44,12 @@ fn plan_within(plan: &Plan, limit: usize) -> String {
     } else {
         format!("{} {}: {}", plan_to(plan), whose(plan), changes::counts(plan))
     };
-    let mut sections = vec![changes::waiting_section(plan)];
+    let mut sections = vec![changes::consequences_section(plan), changes::waiting_section(plan)];
     sections.extend(changes::sections(plan, Wording::Plan));
     sections.push(changes::releases_section(plan));
     sections.push(changes::notes_section(plan));
-    assemble(&head(plan, &headline), &sections, limit)
+    let head = head(plan, &headline) + &changes::table(plan);
+    assemble(&head, &sections, limit)
 }
 
 /// Where what exists is not as the YAML says.

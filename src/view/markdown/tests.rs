@@ -47,6 +47,17 @@ fn a_plan_stands_in_sections_with_details_that_can_be_opened() {
 
     Project `agent-army-example`, region `us-central1`, on the sandbox.
 
+    | Kind | Add | Change | Remove |
+    |---|---:|---:|---:|
+    | `run_grant` |  |  | 1 |
+    | `run_service` | 1 | 1 |  |
+    | `secret` | 1 |  |  |
+
+    #### What follows from it
+
+    * **new revision**: `run_service/api-dev`
+    * **access narrowed**: `run_grant/api-dev:invoker:allUsers`
+
     #### Waiting for you
 
     * secret x has no value: run `deployer secrets set dev x`<br>needed by `run_service/worker-dev`
@@ -311,6 +322,50 @@ fn what_has_no_room_is_counted_by_kind_and_action() {
     assert!(text.len() <= LIMIT);
     assert!(text.contains(" `create k30`") && text.contains(", and others\n"), "{text}");
     well_formed(&text);
+}
+
+#[test]
+fn what_follows_stands_first_and_the_gravest_of_it_before_the_rest() {
+    let mut changes: Vec<_> = (0..12)
+        .map(|at| {
+            let service = format!("run_service/s-{at}");
+            update(&service, json!({"memory": "1Gi"}), json!({"memory": "2Gi"}))
+                .leads_to(Consequence::NewRevision)
+        })
+        .collect();
+    changes.push(
+        create("run_grant/a:invoker:allUsers", "grant", json!({})).leads_to(Consequence::AccessWidened),
+    );
+    changes.push(delete("secret/a", "delete", json!({})).leads_to(Consequence::Irreversible));
+    let text = plan_markdown(&plan(changes));
+    let (_, rest) = text.split_once("#### What follows from it\n\n").unwrap();
+    insta::assert_snapshot!(rest.split("\n\n").next().unwrap(), @r"
+    * **irreversible**: `secret/a`
+    * **access widened**: `run_grant/a:invoker:allUsers`
+    * **new revision**: `run_service/s-0`, `run_service/s-1`, `run_service/s-2`, `run_service/s-3`, `run_service/s-4`, `run_service/s-5`, `run_service/s-6`, `run_service/s-7`, `run_service/s-8`, `run_service/s-9`, and 2 more
+    ");
+    assert!(text.find("What follows").unwrap() < text.find("#### To").unwrap());
+}
+
+#[test]
+fn ten_thousand_hostile_changes_fit_and_read_the_same_every_time() {
+    let hostile = |at: usize| format!("`</details>`|@octocat #{at}\n<!-- x --> [a](b)");
+    let changes = (0..10_000).map(|at| match at % 3 {
+        0 => create(&format!("kind|{}/{}", at % 50, hostile(at)), "create", json!({"x": hostile(at)})),
+        1 => {
+            let (before, after) = (json!({"env": {"A": hostile(at)}, "y": 1}), json!({"y": hostile(at)}));
+            update(&format!("run_service/{}", hostile(at)), before, after)
+        }
+        _ => delete(&format!("secret/{}", hostile(at)), "delete", json!({}))
+            .leads_to(Consequence::Irreversible),
+    });
+    let plan = plan(changes.collect());
+    let text = plan_markdown(&plan);
+    assert!(text.len() <= LIMIT, "{}", text.len());
+    well_formed(&text);
+    assert!(text.contains("3334 to add, 3333 to change, 3333 to remove"));
+    assert!(text.contains("| `kind\\|10` | 67 |  |  |\n") && text.contains("| others | "), "{text}");
+    assert_eq!(text, plan_markdown(&plan));
 }
 
 #[test]

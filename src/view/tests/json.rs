@@ -9,15 +9,17 @@ use serde_json::{Value, json};
 use super::super::out::captured;
 use super::super::testing::{address, create, delete, note, plan, update};
 use super::super::{
-    BuildAnswer, BuildRow, FileOutcome, Format, Out, RenderAnswer, RenderRow, TenantEdit, TenantRow,
-    TenantSecret, drift_json, plan_json, report_json,
+    BuildAnswer, BuildRow, CommentAnswer, FileOutcome, Format, Out, RenderAnswer, RenderRow, TenantEdit,
+    TenantRow, TenantSecret, drift_json, plan_json, report_json,
 };
 use super::{drifted, failed, report};
 use crate::apply::{Outcome, Report, Skipped};
 use crate::config::model::Location;
 use crate::config::{Checked, Diagnostic, Problems};
 use crate::error::CliError;
+use crate::github::{Action, Key, Posted};
 use crate::inventory::{SecretList, SecretRow};
+use crate::lint::Linted;
 use crate::plan::{Health, Migration, Plan, PlanError, Refusal, Release, Smoke};
 use crate::resource::{Address, Consequence};
 
@@ -124,7 +126,10 @@ fn every_key_of_the_report_is_documented_and_no_other() {
         ("secret/b", Outcome::Skipped(Skipped::Needs(address("secret/a")))),
     ]);
     report.notes.push(note("run_service/api", "was not judged"));
-    let found = emitted(&report_json(&full_plan(), &report));
+    report.revisions.insert(address("run_service/api"), "api-0a1b2c3d".into());
+    let mut plan = full_plan();
+    plan.changes[1].after = Some(json!({"image": "r/api@sha256:1f"}));
+    let found = emitted(&report_json(&plan, &report));
     let own = found.into_iter().filter(|key| !key.starts_with("plan.")).collect::<BTreeSet<_>>();
     assert_eq!(own, documented("The report of apply"));
 }
@@ -205,6 +210,11 @@ fn every_key_of_the_other_answers_is_documented_and_no_other() {
     let next = Some("deployer apply dev".to_owned());
     let built = BuildAnswer { environment: "dev".into(), builds: vec![row], next };
     assert_eq!(answer(|out| out.built(&built)), documented("The answer of build"));
+    let linted = Linted { files: vec!["Dockerfile".into()], findings: vec![problem()], ..Linted::default() };
+    assert_eq!(answer(|out| out.linted(&linted)), documented("The answer of lint"));
+    let posted = Posted { action: Action::Created, url: "https://x".into() };
+    let comment = CommentAnswer { key: Key::of("plan"), pull_request: 7, posted: Some(posted) };
+    assert_eq!(answer(|out| out.commented(&comment)), documented("The answer of comment"));
     let row = RenderRow {
         path: "a.yml".into(),
         template: Some("t.yml".into()),

@@ -4,12 +4,14 @@
 #![allow(dead_code, unused_imports)]
 
 mod cloud;
+mod github;
 mod run;
 mod workplace;
 
 pub use cloud::{
     Cloud, Recorded, account_path, job_path, project_path, repository_path, secret_path, service_path,
 };
+pub use github::{BOT, Github};
 pub use run::{Done, Run, signal};
 pub use workplace::{ENVIRONMENTS, Workplace, repository};
 
