@@ -211,7 +211,13 @@ mod tests {
 
     fn github() -> Github {
         let (repository_id, owner_id) = ("900000001".to_owned(), "900000002".to_owned());
-        Github { repository: "octo-org/shop".into(), repository_id, owner_id, identity: None }
+        Github {
+            repository: "octo-org/shop".into(),
+            repository_id,
+            owner_id,
+            identity: None,
+            workflows: indexmap::IndexMap::new(),
+        }
     }
 
     #[test]
