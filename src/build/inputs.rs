@@ -92,7 +92,8 @@ fn settings(builder: &Builder, program: Option<&Program>, port: u16) -> String {
             "package": package, "profile": profile,
         }),
         // A rendered Dockerfile is one of the files, and secrets leave nothing in the image.
-        Builder::Docker(DockerBuild { dockerfile, target, args, secrets: _, recipe: _ }) => {
+        Builder::Docker(docker) => {
+            let DockerBuild { dockerfile, target, args, secrets: _, recipe: _ } = docker.as_ref();
             json!({"args": args, "builder": "docker", "dockerfile": dockerfile, "target": target})
         }
     };
@@ -160,7 +161,8 @@ mod tests {
     fn docker(arg: &str) -> Builder {
         let args = BTreeMap::from([("A".to_owned(), arg.to_owned())]);
         let (secrets, recipe) = (Vec::new(), None);
-        Builder::Docker(DockerBuild { dockerfile: "Dockerfile".into(), target: None, args, secrets, recipe })
+        let dockerfile = "Dockerfile".into();
+        Builder::Docker(Box::new(DockerBuild { dockerfile, target: None, args, secrets, recipe }))
     }
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {

@@ -44,30 +44,26 @@ pub async fn run(args: &Args, out: &Out) -> Result<Exit, CliError> {
 }
 
 fn text(args: &Args) -> Result<String, CliError> {
-    let (bytes, from) = match &args.file {
-        Some(path) => {
-            let shown = path.display().to_string();
-            let bytes = std::fs::read(path)
-                .map_err(|error| CliError::user(format!("{shown} cannot be read: {error}")))?;
-            (bytes, shown)
-        }
-        None => {
-            let mut stdin = std::io::stdin();
-            if stdin.is_terminal() {
-                return Err(CliError::user("there is no text to comment with")
-                    .hint("deployer comment --file FILE, or give it on standard input"));
-            }
-            let mut bytes = Vec::new();
-            stdin
-                .read_to_end(&mut bytes)
-                .map_err(|error| CliError::user(format!("standard input cannot be read: {error}")))?;
-            (bytes, "standard input".to_owned())
-        }
-    };
+    let from =
+        args.file.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+    let bytes = bytes(args).map_err(|error| CliError::user(format!("{from} cannot be read: {error}")))?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     if text.trim().is_empty() {
         return Err(CliError::user(format!("{from} is empty: there is nothing to comment"))
-            .hint("did the command that writes it fail?"));
+            .hint("deployer comment --file FILE, or give it on standard input; did the command that writes it fail?"));
     }
     Ok(text)
+}
+
+fn bytes(args: &Args) -> std::io::Result<Vec<u8>> {
+    if let Some(path) = &args.file {
+        return std::fs::read(path);
+    }
+    let mut stdin = std::io::stdin();
+    let mut bytes = Vec::new();
+    // Nobody types a plan.
+    if !stdin.is_terminal() {
+        stdin.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }

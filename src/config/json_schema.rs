@@ -104,7 +104,8 @@ fn child<'a>(root: &'a Value, here: &'a Value, key: &str) -> Option<&'a Value> {
     if let Some(property) = here.get("properties").and_then(|properties| properties.get(key)) {
         return Some(property);
     }
-    if let Some(items) = here.get("items") {
+    // A list beside a map is its short form: its items are asked for by position only.
+    if let Some(items) = here.get("items").filter(|_| key.parse::<usize>().is_ok()) {
         return Some(items);
     }
     if let Some(values) = here.get("additionalProperties").filter(|values| values.is_object()) {
@@ -114,7 +115,7 @@ fn child<'a>(root: &'a Value, here: &'a Value, key: &str) -> Option<&'a Value> {
     branches.iter().find_map(|branch| child(root, follow(root, branch)?, key))
 }
 
-fn follow<'a>(root: &'a Value, mut here: &'a Value) -> Option<&'a Value> {
+pub(crate) fn follow<'a>(root: &'a Value, mut here: &'a Value) -> Option<&'a Value> {
     while let Some(reference) = here.get("$ref").and_then(Value::as_str) {
         here = root.pointer(reference.strip_prefix('#')?)?;
     }

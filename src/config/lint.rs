@@ -127,13 +127,10 @@ fn accept(at: &str, rule: &str, path: &str, reason: &str, findings: &mut Finding
 fn not_a_lint(rule: &str) -> Diagnostic {
     let diagnostic = Diagnostic::error("lint-allow", format!("`{rule}` is no finding that can be accepted"))
         .label("not a lint");
-    match did_you_mean(rule, known()) {
-        Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
-        None => {
-            let known: Vec<_> = known().collect();
-            diagnostic.hint(format!("those that can are: {}", known.join(", ")))
-        }
+    if let Some(meant) = did_you_mean(rule, known()) {
+        return diagnostic.hint(format!("did you mean `{meant}`?"));
     }
+    diagnostic.hint(format!("those that can are: {}", known().collect::<Vec<_>>().join(", ")))
 }
 
 /// All findings that can be accepted.

@@ -279,7 +279,7 @@ pub struct Build {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Builder {
     Cargo(CargoBuild),
-    Docker(DockerBuild),
+    Docker(Box<DockerBuild>),
 }
 
 /// An image of one binary, made without Docker.

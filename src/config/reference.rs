@@ -73,14 +73,14 @@ fn format_map(schema: &Value, title: &str, path: &[String]) -> String {
         let followed = json_schema::at(schema, &full).unwrap_or(written);
         let meaning = written.get("description").and_then(Value::as_str).unwrap_or_default();
         let meaning = meaning.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
-        let _ = writeln!(text, "| `{key}` | {} | {meaning} |", kind(followed));
+        let _ = writeln!(text, "| `{key}` | {} | {meaning} |", kind(schema, followed));
     }
     text.push('\n');
     text
 }
 
 /// What a value looks like, in a few words.
-fn kind(here: &Value) -> String {
+fn kind(schema: &Value, here: &Value) -> String {
     if let Some(options) = here.get("enum").and_then(Value::as_array) {
         let options: Vec<String> =
             options.iter().filter_map(Value::as_str).map(|option| format!("`{option}`")).collect();
@@ -89,8 +89,9 @@ fn kind(here: &Value) -> String {
     if let Some(only) = here.get("const").and_then(Value::as_str) {
         return format!("`{only}`");
     }
-    if here.get("anyOf").is_some() {
-        return "text or map".to_owned();
+    if let Some(branches) = here.get("anyOf").and_then(Value::as_array) {
+        let followed = branches.iter().filter_map(|branch| json_schema::follow(schema, branch));
+        return followed.map(|branch| kind(schema, branch)).collect::<Vec<_>>().join(" or ");
     }
     let names: Vec<&str> = match here.get("type") {
         Some(Value::String(name)) => vec![name.as_str()],

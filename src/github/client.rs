@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{GithubError, Run};
 
 /// Longest time that GitHub may ask for before a command gives up: a minute, as its secondary limits do.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 /// Requests of one kind before a limit is taken as final.
 const ATTEMPTS: u32 = 4;
 /// How long one request may take.

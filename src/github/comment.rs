@@ -153,8 +153,7 @@ impl Wanted<'_> {
     async fn login(&self) -> Result<Option<String>, GithubError> {
         match self.client.ask::<User>(&Method::GET, "/user", None, "read who it belongs to").await {
             Ok(user) => Ok(Some(user.login)),
-            Err(GithubError::Forbidden { .. }) => Ok(None),
-            Err(GithubError::Answered { status: 404, .. }) => Ok(None),
+            Err(GithubError::Forbidden { .. } | GithubError::Answered { status: 404, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

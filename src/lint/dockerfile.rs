@@ -39,7 +39,7 @@ pub(super) fn judge(text: &str) -> Vec<Found> {
     found.extend(root(&stages));
     found.extend(instructions.iter().filter_map(secret));
     if let Some(last) = stages.last() {
-        found.extend(last.instructions.iter().filter_map(|instruction| shell_form(instruction)));
+        found.extend(last.instructions.iter().copied().filter_map(shell_form));
     }
     found.sort_by_key(|found| found.at);
     found
@@ -212,7 +212,7 @@ fn secret(instruction: &Instruction) -> Option<Found> {
 }
 
 /// A shell around the process gets its SIGTERM, and hands it on to nobody.
-fn shell_form(instruction: &&Instruction) -> Option<Found> {
+fn shell_form(instruction: &Instruction) -> Option<Found> {
     let starts = matches!(instruction.word.as_str(), "CMD" | "ENTRYPOINT");
     let rest = instruction.rest.trim();
     let replaced = rest.starts_with("exec ");

@@ -436,8 +436,8 @@ mod tests {
 
     /// A job with these lines, under `on: push` and `permissions: {}`.
     fn job(lines: &str) -> String {
-        let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-        found(&format!("on: push\npermissions: {{}}\njobs:\n  a:\n{indented}"))
+        let lines = lines.trim_end().replace('\n', "\n    ");
+        found(&format!("on: push\npermissions: {{}}\njobs:\n  a:\n    {lines}\n"))
     }
 
     #[test]

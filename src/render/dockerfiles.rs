@@ -127,7 +127,8 @@ mod tests {
     /// The Dockerfile without the line that has a hash of all of it.
     fn body(services: &str) -> String {
         let text = text(services, "Dockerfile");
-        text.lines().filter(|line| !line.starts_with("# Rendered")).map(|line| format!("{line}\n")).collect()
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("# Rendered")).collect();
+        lines.join("\n")
     }
 
     #[test]

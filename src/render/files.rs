@@ -194,7 +194,8 @@ mod tests {
         }
 
         fn standing(&self, rendered: &Rendered) -> Standing {
-            self.standings(std::slice::from_ref(rendered))[0].1
+            let standings = self.standings(std::slice::from_ref(rendered));
+            standings.into_iter().find(|(path, _)| *path == rendered.path).unwrap().1
         }
 
         fn render(&self, rendered: &[Rendered]) {

@@ -135,22 +135,22 @@ mod tests {
 
     #[test]
     fn a_unified_diff_says_where_its_hunks_are() {
-        let old = "1\n2\n3\n4\n5\n6\n7\n8\n9\n";
-        let new = "1\n2\n3\n5\n6\n7\n8\nnine\n";
-        insta::assert_snapshot!(unified("a/b.yml", old, new), @r"
-        --- a/a/b.yml
-        +++ b/a/b.yml
+        let old = "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n";
+        let new = "1\n2\n3\n5\n6\n7\n8\n9\nten\n";
+        insta::assert_snapshot!(unified("b.yml", old, new), @r"
+        --- a/b.yml
+        +++ b/b.yml
         @@ -2,5 +2,4 @@
          2
          3
         -4
          5
          6
-        @@ -7,3 +6,3 @@
-         7
+        @@ -8,3 +7,3 @@
          8
-        -9
-        +nine
+         9
+        -10
+        +ten
         ");
         assert_eq!(unified("x", "", "new\n"), "--- a/x\n+++ b/x\n@@ -0,0 +1,1 @@\n+new\n");
         assert_eq!(unified("x", "same\n", "same\n"), "");

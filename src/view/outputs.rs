@@ -57,7 +57,8 @@ mod tests {
     }
 
     fn text(outputs: &Outputs) -> String {
-        outputs.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+        let lines: Vec<_> = outputs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        lines.join("\n")
     }
 
     #[test]

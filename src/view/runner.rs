@@ -47,7 +47,7 @@ impl Runner {
         if let Some(workspace) = &self.workspace
             && let Ok(folder) = whole(root).strip_prefix(whole(workspace))
         {
-            *self.folder.lock().unwrap_or_else(PoisonError::into_inner) = folder.to_owned();
+            folder.clone_into(&mut self.folder.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
@@ -82,8 +82,9 @@ impl Runner {
 
     /// A failure that has no place.
     pub fn failure(message: &str, hints: &[String]) -> String {
-        let hints: String = hints.iter().map(|hint| format!("\nhint: {hint}")).collect();
-        format!("::error title=deployer::{}\n", data(&format!("{message}{hints}")))
+        let lines =
+            std::iter::once(message.to_owned()).chain(hints.iter().map(|hint| format!("hint: {hint}")));
+        format!("::error title=deployer::{}\n", data(&lines.collect::<Vec<_>>().join("\n")))
     }
 
     /// Adds outputs to the step. A value may have several lines.
@@ -107,7 +108,10 @@ impl Runner {
 /// Nobody who does not know `random` can write a value that ends itself and begins another output.
 fn output_lines(outputs: &[(&str, String)], random: &str) -> String {
     let end = format!("deployer_{random}");
-    outputs.iter().map(|(name, value)| format!("{name}<<{end}\n{value}\n{end}\n")).collect()
+    outputs.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{name}<<{end}\n{value}\n{end}");
+        text
+    })
 }
 
 fn append(path: &Path, text: &str) -> io::Result<()> {

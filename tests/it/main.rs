@@ -4,6 +4,7 @@
 // Clippy knows the functions that are tests, not those that tests call.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod action;
 mod agent_army;
 mod architecture;
 mod bad_input;
@@ -39,3 +40,4 @@ mod sharing;
 mod support;
 mod tenants;
 mod up;
+mod workflow_steps;

@@ -47,13 +47,13 @@ pub(super) fn resolve(
         }),
         schema::Builder::Docker => {
             let recipe = recipe::resolve(path, &keys, service.key, findings);
-            Builder::Docker(DockerBuild {
+            Builder::Docker(Box::new(DockerBuild {
                 dockerfile: keys.dockerfile.unwrap_or_else(|| "Dockerfile".to_owned()),
                 target: keys.target,
                 args: text_map(keys.args),
                 secrets: recipe::names(keys.secrets.as_deref(), |name| &name.0),
                 recipe,
-            })
+            }))
         }
     };
     Some(Build { builder, context, paths: keys.paths })

@@ -116,6 +116,11 @@ pub(super) fn workflows(
         }
     }
     check_needs(&workflows, findings);
+    let runs_deployer = workflows.iter().find(|(_, workflow)| workflow.run.needs_environments());
+    if let Some((name, _)) = runs_deployer.filter(|_| ci.deployer.is_none()) {
+        let what = format!("the action of deployer, which `{name}` runs");
+        require("ci.deployer", "deployer: OWNER/REPOSITORY@COMMIT", &what, findings);
+    }
     workflows
 }
 
@@ -143,10 +148,6 @@ fn workflow(
     };
     let on = Triggers { manual: on.manual || matches!(run, Run::Rollback | Run::Migrate), ..on };
     check_triggers(path, run, &on, findings);
-    if run != Run::Ci && run != Run::Release && ci.deployer.is_none() {
-        let what = format!("the action of deployer, which `{name}` runs");
-        require("ci.deployer", "deployer: OWNER/REPOSITORY@COMMIT", &what, findings);
-    }
     let environments = keys.deploy.or(keys.environments).unwrap_or_default();
     if run == Run::Deploy && environments.is_empty() {
         let what = "the environments that are deployed, one after the other";

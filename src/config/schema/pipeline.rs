@@ -152,6 +152,7 @@ pub(crate) enum WorkflowMatrix {
 /// What starts a workflow, in one word.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(extend("errorMessage" = "`manual`, or a map such as {push: [main]}"))]
 pub(crate) enum OnWord {
     Manual,
 }

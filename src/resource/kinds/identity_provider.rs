@@ -207,8 +207,6 @@ impl Kind for IdentityProvider {
 
 #[cfg(test)]
 mod tests {
-    use indexmap::IndexMap;
-
     use super::*;
 
     fn github() -> Github {
@@ -218,7 +216,7 @@ mod tests {
             repository_id,
             owner_id,
             identity: None,
-            workflows: IndexMap::default(),
+            workflows: indexmap::IndexMap::new(),
         }
     }
 

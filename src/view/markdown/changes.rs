@@ -84,8 +84,8 @@ pub fn consequences_section(plan: &Plan) -> Section {
 
 /// The first names, and how many there are besides.
 fn some_names(addresses: &[&Address]) -> String {
-    let named = |address: &&Address| code(&clipped(&address.to_string(), MAX_NAME));
-    let mut names: Vec<_> = addresses.iter().take(MAX_NAMED).map(named).collect();
+    let shown = |address: &&Address| code(&clipped(&address.to_string(), MAX_NAME));
+    let mut names: Vec<_> = addresses.iter().take(MAX_NAMED).map(shown).collect();
     if addresses.len() > MAX_NAMED {
         names.push(format!("and {} more", addresses.len() - MAX_NAMED));
     }
