@@ -7,7 +7,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::action::has_jq;
 use crate::support::{Workplace, repository};
 
 /// The script of the step with this name, in the system with everything that is rendered.
@@ -19,6 +18,15 @@ fn script_of(workflow: &str, job: &str, step: &str) -> String {
     let found =
         steps.iter().find(|each| each["name"] == step).unwrap_or_else(|| panic!("{job}: no step {step}"));
     found["run"].as_str().unwrap().to_owned()
+}
+
+/// The runners of GitHub have `jq`; this machine may not.
+fn has_jq() -> bool {
+    let has = Command::new("jq").arg("--version").output().is_ok();
+    if !has {
+        println!("skipped: jq is not installed");
+    }
+    has
 }
 
 /// A folder with what a runner gives to a step.
