@@ -116,7 +116,7 @@ fn collect(
     for entry in fs::read_dir(place).map_err(|error| unreadable(place, &error))? {
         let entry = entry.map_err(|error| unreadable(place, &error))?;
         let file = entry.file_name().to_string_lossy().into_owned();
-        if SKIPPED.contains(&file.as_str()) {
+        if SKIPPED.contains(&file.as_str()) || is_credentials(&file) {
             continue;
         }
         let kind = entry.metadata().map_err(|error| unreadable(&entry.path(), &error))?;
@@ -124,6 +124,11 @@ fn collect(
         collect(&name, &entry.path(), &kind, files)?;
     }
     Ok(())
+}
+
+/// What Google's action of GitHub leaves in a checkout to sign in with, under another name each time.
+fn is_credentials(file: &str) -> bool {
+    file.starts_with("gha-creds-") && FilePath::new(file).extension().is_some_and(|end| end == "json")
 }
 
 /// What a file is and holds. A link is where it points to: following it could lead anywhere.
@@ -223,9 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn results_of_builds_and_the_history_do_not_count() {
-        let more =
-            [&FILES[..], &[(".git/HEAD", "x"), ("target/CACHEDIR.TAG", "x"), ("target/out", "x")]].concat();
+    fn results_of_builds_the_history_and_credentials_of_a_run_do_not_count() {
+        let others = [
+            (".git/HEAD", "x"),
+            ("target/CACHEDIR.TAG", "x"),
+            ("target/out", "x"),
+            ("gha-creds-1f.json", "x"),
+        ];
+        let more = [&FILES[..], &others].concat();
         assert_eq!(of(&folder(&more)), of(&folder(&FILES)));
     }
 

@@ -358,8 +358,7 @@ fn takes_any_scalar(path: &[&str]) -> bool {
                 | ["defaults", "sidecars", _]
                 | ["services" | "classes", _, "sidecars", _]
                 | ["ci"]
-                | ["ci", "suites", _]
-                | ["ci", "services", _]
+                | ["ci", "suites" | "services", _]
                 | ["ci", "suites", _, "services", _]
         ),
         _ => false,
