@@ -122,6 +122,10 @@ struct Place<'a> {
     images_from: Option<String>,
     /// Something is built by Docker here.
     docker: bool,
+    /// Host of the registry that images are pushed to; empty without one.
+    registry: String,
+    /// Every image of the system's own registry is built in the same run, so that its commit is a tag of all of them.
+    tagged: bool,
     /// All services.
     services: Vec<&'a str>,
 }
@@ -363,8 +367,27 @@ fn at(environment: &Environment, writes: bool) -> Option<Place<'_>> {
         built: built.map(|(key, _)| key.as_str()).collect(),
         shared: false,
         images_from: None,
+        registry: environment
+            .registry_prefix()
+            .and_then(|prefix| prefix.split('/').next().map(str::to_owned))
+            .unwrap_or_default(),
+        tagged: is_tagged(environment),
         services: environment.services.keys().map(String::as_str).collect(),
     })
+}
+
+/// Whether all images of the system's own registry are built, and there is one.
+fn is_tagged(environment: &Environment) -> bool {
+    let Some(prefix) = environment.registry_prefix() else { return false };
+    let built = environment.services.values().filter(|service| service.build.is_some());
+    let built: BTreeSet<&str> = built.map(|service| service.main.image.as_str()).collect();
+    let services = environment.services.values();
+    let containers =
+        services.flat_map(|service| std::iter::once(&service.main).chain(service.sidecars.values()));
+    let mut images = containers.chain(environment.jobs.values().map(|job| &job.container));
+    let own = |image: &str| image.strip_prefix(&prefix).is_some_and(|rest| rest.starts_with('/'));
+    !built.is_empty()
+        && images.all(|container| built.contains(container.image.as_str()) || !own(&container.image))
 }
 
 fn suite_job<'a>(name: &'a str, suite: &'a Suite, changed: bool) -> SuiteJob<'a> {

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::action::has_jq;
 use crate::support::{Workplace, repository};
 
 /// The script of the step with this name, in the system with everything that is rendered.
@@ -19,6 +18,15 @@ fn script_of(workflow: &str, job: &str, step: &str) -> String {
     let found =
         steps.iter().find(|each| each["name"] == step).unwrap_or_else(|| panic!("{job}: no step {step}"));
     found["run"].as_str().unwrap().to_owned()
+}
+
+/// The runners of GitHub have `jq`; this machine may not.
+fn has_jq() -> bool {
+    let has = Command::new("jq").arg("--version").output().is_ok();
+    if !has {
+        println!("skipped: jq is not installed");
+    }
+    has
 }
 
 /// A folder with what a runner gives to a step.
@@ -149,10 +157,14 @@ fn built_images_are_told_by_digest_and_planned_in_every_environment() {
         return;
     }
     let step = Step::new();
+    step.git("init -q -b main");
+    step.git("commit -q --allow-empty -m one");
+    let commit = step.git("rev-parse HEAD");
     let answer = r#"{"builds": [{"service": "api", "image": "r/api", "digest": "sha256:1"}, {"service": "worker", "image": "r/worker", "digest": "sha256:2"}]}"#;
     step.program("deployer", &format!("#!/bin/sh\necho \"$*\" >> \"$CALLS\"\necho '{answer}'\n"));
     let build = script_of("deploy", "deploy-staging", "Build what changed and push it");
-    let told = step.run(&build, &[("ENVIRONMENT", "staging"), ("COMMIT", "abc")]);
+    let told = step.run(&build, &[("ENVIRONMENT", "staging")]);
+    assert_eq!(step.place.read("calls"), format!("build staging --tag {commit} --output json\n"));
     let images = "--image api=r/api@sha256:1 --image worker=r/worker@sha256:2";
     assert_eq!(told, format!("image-api=r/api@sha256:1\nimage-worker=r/worker@sha256:2\nimages={images}\n"));
     for (environment, job) in [("staging", "deploy-staging"), ("production", "deploy-production")] {
@@ -166,7 +178,7 @@ fn built_images_are_told_by_digest_and_planned_in_every_environment() {
             &[("ENVIRONMENT", environment), ("IMAGES", images), ("GITHUB_STEP_SUMMARY", summary)],
         );
         let calls = step.place.read("calls");
-        let said = format!("plan {environment} --layer release {images} -o ");
+        let said = format!("plan {environment} --layer release --tag {commit} {images} -o ");
         assert!(calls.starts_with(&said), "{calls}");
     }
 }
