@@ -48,6 +48,8 @@ pub use diagnostic::{Diagnostic, Problems, Severity, Texts, did_you_mean};
 pub use edit::{Edit, EditError, TenantChange, edit_tenants};
 pub use json_schema::json_schema;
 pub use lint::Accepted;
+#[cfg(test)]
+pub(crate) use lint::IN_FILES;
 pub use model::Environment;
 pub use reference::reference;
 pub(crate) use rules::is_production;
@@ -129,9 +131,8 @@ pub fn accepted_in_files(root: &Path) -> Result<Vec<Accepted>, Problems> {
     if !root.join("environments").is_dir() {
         return Ok(all);
     }
-    let inputs = Inputs { deploy_tag: true, ..Inputs::default() };
     for name in names(root)? {
-        let (loaded, allowed) = load_with_lints(root, &name, &inputs, &Texts::default())?;
+        let (loaded, allowed) = load_with_lints(root, &name, &Inputs::default(), &Texts::default())?;
         for entry in allowed.in_files(&loaded.environment.sources) {
             if !all.iter().any(|known| known.rule == entry.rule && known.path == entry.path) {
                 all.push(entry);

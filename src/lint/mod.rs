@@ -204,6 +204,14 @@ mod tests {
     }
 
     #[test]
+    fn every_rule_that_can_be_accepted_finds_something() {
+        let workflow = "on: {push: {branches: [main]}, pull_request_target: null}\npermissions: write-all\njobs:\n  a:\n    if: secrets.X && github.ref == 'main'\n    container: node\n    steps:\n      - uses: actions/checkout@v4\n        with: {ref: \"${{ github.head_ref }}\"}\n      - run: deployer apply production ${{ inputs.x }}\n        env: {KEY: \"${{ secrets.GCP_SA_KEY }}\"}\n";
+        let found = [workflow::judge(workflow), dockerfile::judge("FROM a\nARG TOKEN\nCMD x\n")].concat();
+        let rules: BTreeSet<_> = found.iter().map(|found| found.diagnostic.rule).collect();
+        assert_eq!(rules, crate::config::IN_FILES.into_iter().collect());
+    }
+
+    #[test]
     fn the_repository_is_found_from_below() {
         let folder = repository();
         let top = folder.path().canonicalize().unwrap();
