@@ -353,11 +353,10 @@ fn takes_any_scalar(path: &[&str]) -> bool {
         ["vars", _] => true,
         [rest @ .., "env", _] => matches!(
             rest,
-            ["defaults"]
+            ["defaults" | "ci"]
                 | ["services" | "classes" | "jobs" | "migrations", _]
                 | ["defaults", "sidecars", _]
                 | ["services" | "classes", _, "sidecars", _]
-                | ["ci"]
                 | ["ci", "suites" | "services", _]
                 | ["ci", "suites", _, "services", _]
         ),

@@ -1,5 +1,7 @@
 //! The line that says that a file is rendered, and with a hash of all the rest whether somebody has written in it since.
 
+use std::path::Path;
+
 use sha2::{Digest, Sha256};
 
 use super::templates::FOLDER;
@@ -51,7 +53,7 @@ fn hash(body: &str) -> String {
 }
 
 fn takes_comments(path: &str) -> bool {
-    !path.ends_with(".json")
+    Path::new(path).extension().is_none_or(|end| end != "json")
 }
 
 /// Bytes of the lines that mean nothing unless they are first: `#!`, and what Docker's parser reads (`# syntax=`).

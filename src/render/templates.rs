@@ -132,9 +132,9 @@ fn engine<'t>(texts: impl Iterator<Item = (&'t str, &'t str)>) -> Result<Tera, T
     engine.set_delimiters(delimiters).map_err(|error| told("", &error))?;
     engine.register_filter("yaml", |text: &str, _: Kwargs, _: &State| quoted(text));
     // A part is put into a line of another template, which ends itself.
-    let whole = |(name, text): (&'t str, &'t str)| match name.contains(".part.") {
-        true => (name, text.trim_end_matches('\n')),
-        false => (name, text),
+    let whole = |(name, text): (&'t str, &'t str)| {
+        let is_part = name.contains(".part.");
+        (name, if is_part { text.trim_end_matches('\n') } else { text })
     };
     let texts: Vec<_> = texts.map(whole).collect();
     let first = texts.first().map_or("", |(name, _)| name);

@@ -57,7 +57,7 @@ struct Input {
 
 /// Jobs that run tests, in `ci.yml`, `deploy.yml` and `release.yml`.
 #[derive(Debug, Serialize)]
-struct Suites<'a> {
+struct Tests<'a> {
     suites: Vec<SuiteJob<'a>>,
     /// Suites whose files have not changed are left out.
     changed: bool,
@@ -136,7 +136,7 @@ struct CiContext<'a> {
     #[serde(flatten)]
     frame: Frame<'a>,
     #[serde(flatten)]
-    suites: Suites<'a>,
+    tests: Tests<'a>,
 }
 
 /// What `deploy.yml` may name.
@@ -145,7 +145,7 @@ struct DeployContext<'a> {
     #[serde(flatten)]
     frame: Frame<'a>,
     #[serde(flatten)]
-    suites: Suites<'a>,
+    tests: Tests<'a>,
     places: Vec<Place<'a>>,
 }
 
@@ -163,7 +163,7 @@ struct ReleaseContext<'a> {
     #[serde(flatten)]
     frame: Frame<'a>,
     #[serde(flatten)]
-    suites: Suites<'a>,
+    tests: Tests<'a>,
     needs: Vec<String>,
     /// Packages of Cargo whose binaries are part of the release.
     binaries: &'a [String],
@@ -202,20 +202,20 @@ impl<'a> System<'a> {
         let frame = self.frame(name, workflow);
         match workflow.run {
             Run::Ci => {
-                let suites = self.suites(&workflow.suites, workflow.changed);
-                rendered(path, &template, &CiContext { frame, suites }, templates)
+                let tests = self.tests(&workflow.suites, workflow.changed);
+                rendered(path, &template, &CiContext { frame, tests }, templates)
             }
             Run::Deploy => {
                 let needed = self.needed(workflow);
                 let places = self.deployed(workflow, &job_names(&needed));
-                let suites = Suites { chosen_commit: true, ..self.suites(&needed, false) };
-                rendered(path, &template, &DeployContext { frame, suites, places }, templates)
+                let tests = Tests { chosen_commit: true, ..self.tests(&needed, false) };
+                rendered(path, &template, &DeployContext { frame, tests, places }, templates)
             }
             Run::Release => {
                 let needed = self.needed(workflow);
-                let (suites, needs) = (self.suites(&needed, false), job_names(&needed));
+                let (tests, needs) = (self.tests(&needed, false), job_names(&needed));
                 let binaries = &workflow.binaries;
-                rendered(path, &template, &ReleaseContext { frame, suites, needs, binaries }, templates)
+                rendered(path, &template, &ReleaseContext { frame, tests, needs, binaries }, templates)
             }
             Run::Plan | Run::Drift | Run::Rollback | Run::Migrate | Run::Scan => {
                 let places = self.places(workflow);
@@ -286,7 +286,7 @@ impl<'a> System<'a> {
         suites
     }
 
-    fn suites(&self, names: &[String], changed: bool) -> Suites<'a> {
+    fn tests(&self, names: &[String], changed: bool) -> Tests<'a> {
         let chosen: Vec<(&String, &Suite)> =
             self.ci.suites.iter().filter(|(name, _)| names.contains(name)).collect();
         let patterns: BTreeMap<_, _> = chosen
@@ -295,7 +295,7 @@ impl<'a> System<'a> {
             .map(|(name, suite)| (name.as_str(), &suite.paths))
             .collect();
         let changed = changed && !patterns.is_empty();
-        Suites {
+        Tests {
             changed,
             chosen_commit: false,
             paths: serde_json::json!(patterns).to_string(),
@@ -310,7 +310,7 @@ impl<'a> System<'a> {
 
     /// The environments of a release, each after the one before it. Images are built where they go to a registry that no
     /// environment before has, and are the same for all others.
-    fn deployed(&self, workflow: &Workflow, tests: &[String]) -> Vec<Place<'a>> {
+    fn deployed(&self, workflow: &Workflow, first: &[String]) -> Vec<Place<'a>> {
         let mut builders: BTreeMap<String, String> = BTreeMap::new();
         let mut places: Vec<Place<'a>> = Vec::new();
         for environment in reached(&self.environments, workflow) {
@@ -319,7 +319,7 @@ impl<'a> System<'a> {
             let builder = environment.registry_prefix().and_then(|prefix| builders.get(&prefix).cloned());
             place.needs = places
                 .last()
-                .map_or_else(|| tests.to_vec(), |before| vec![format!("deploy-{}", before.name)]);
+                .map_or_else(|| first.to_vec(), |before| vec![format!("deploy-{}", before.name)]);
             if let Some(builder) = builder {
                 place.built.clear();
                 place.docker = false;

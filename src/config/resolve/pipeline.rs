@@ -274,7 +274,6 @@ fn check_triggers(path: &str, run: Run, on: &Triggers, findings: &mut Findings) 
         _ if nothing => {
             Some(("nothing starts the workflow", "write `manual`, or `push`, `pull_request` or `schedule`"))
         }
-        Run::Ci => None,
         Run::Plan if on.pull_request.is_none() => Some((
             "the plan is a comment on a pull request, and none starts this",
             "write `pull_request: [main]`",
