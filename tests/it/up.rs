@@ -345,15 +345,28 @@ async fn what_stands_in_the_way_is_told_with_the_mend() {
     let done = deployer(&place, "up dev").env("PRIVATE_POSTGRES_BIN", &none).fails(1).await;
     says(&done, &["`local.services.db` does not run", "has no `postgres`", "name the folder of `postgres`"]);
     assert!(!place.path("target").exists(), "nothing was built before that was known");
-    // Nothing is on the PATH of this run.
-    place.write("environments/dev.yaml", &DEV.replace("image: postgres", "image: redis"));
-    let done = place.deployer("up dev").fails(1).await;
-    says(&done, &["`local.services.db` does not run: there is no redis-server on this machine", "hint: "]);
-    assert!(!place.path("target").exists(), "nothing was built before that was known");
-    place.write("environments/dev.yaml", DEV);
     place.edit("environments/base.yaml", "project:", "local: {run: {api: [cat]}}\nproject:");
     let done = deployer(&place, "plan staging").fails(1).await;
     says(&done, &["`local` is for the sandbox", "`target: sandbox`"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_not_installed_is_told_before_anything_is_built() {
+    // Where it is found without a PATH it cannot be missing.
+    let folders = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin"];
+    let programs = ["redis-server", "valkey-server"];
+    let found = |folder: &&str| programs.iter().any(|program| Path::new(folder).join(program).exists());
+    if folders.iter().any(found) {
+        return;
+    }
+    let place = place();
+    place.write("environments/dev.yaml", &DEV.replace("image: postgres", "image: redis"));
+    // Nothing is on the PATH of this run.
+    let done = place.deployer("up dev").fails(1).await;
+    let message = "`local.services.db` does not run: there is no redis-server on this machine";
+    assert!(done.stderr.contains(message), "{done}");
+    assert!(done.stderr.contains("hint: install it: "), "{done}");
+    assert!(!place.path("target").exists(), "nothing was built before that was known");
 }
 
 #[tokio::test(flavor = "multi_thread")]
