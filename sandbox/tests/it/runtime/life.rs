@@ -35,7 +35,11 @@ impl Guarded {
     fn end(mut self) -> serde_json::Value {
         // `wait` would close the pipe.
         let _pipe = self.guard.stdin.take();
-        self.guard.wait().unwrap();
+        let began = std::time::Instant::now();
+        while self.guard.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < EVENTUALLY, "the guard stays");
+            std::thread::yield_now();
+        }
         serde_json::from_str(&std::fs::read_to_string(self.report.path()).unwrap()).unwrap()
     }
 }
