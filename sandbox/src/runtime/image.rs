@@ -236,8 +236,10 @@ fn own<R: Read>(entry: &Entry<'_, R>, target: &Path) -> io::Result<()> {
     if user::nobody().is_none() {
         return Ok(());
     }
-    let number = |number: io::Result<u64>| u32::try_from(number?).map_err(io::Error::other);
-    user::give(target, Account { uid: number(entry.header().uid())?, gid: number(entry.header().gid())? })
+    // A header that names nobody means root, as for other programs that read archives.
+    let number = |number: io::Result<u64>| number.ok().and_then(|number| u32::try_from(number).ok());
+    let (uid, gid) = (number(entry.header().uid()), number(entry.header().gid()));
+    user::give(target, Account { uid: uid.unwrap_or(0), gid: gid.unwrap_or(0) })
 }
 
 #[cfg(unix)]

@@ -58,6 +58,12 @@ impl Source {
         self
     }
 
+    /// The same with the label that tells the containers of an instance apart.
+    pub(crate) fn container(mut self, name: &str) -> Self {
+        self.labels.insert("container_name".to_owned(), name.to_owned());
+        self
+    }
+
     fn key(&self) -> String {
         let owner = self.resource.get("revision_name").or_else(|| self.resource.get("job_name"));
         let place = self.resource.get("location").map_or("", String::as_str);

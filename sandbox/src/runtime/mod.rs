@@ -6,6 +6,7 @@
 //! revision and takes an instance from its pool. Each process has a guard above it (`crate::guard`), and says what it
 //! has to say to `logs`.
 
+pub(crate) mod container;
 pub(crate) mod front;
 mod grpc;
 pub mod image;
@@ -96,7 +97,7 @@ pub(crate) struct Link {
     pub(crate) logs: Arc<Logs>,
     /// What the sandbox's own registry holds.
     blobs: Option<Arc<Blobs>>,
-    /// What revisions run, by full name: a revision keeps the image that its tag meant at first.
+    /// What containers of revisions run, by full name and their own: a revision keeps the image that its tag meant at first.
     contents: Mutex<BTreeMap<String, Content>>,
     address: Option<std::net::SocketAddr>,
 }
@@ -117,18 +118,18 @@ impl Link {
         self.tried.get(revision)?.as_ref()
     }
 
-    /// What a revision was found to run.
-    pub(crate) fn content_of(&self, revision: &str) -> Option<Content> {
-        lock(&self.contents).get(revision).cloned()
+    /// What a container of a revision was found to run; the one that gets the requests is named by nothing.
+    pub(crate) fn content_of(&self, revision: &str, container: &str) -> Option<Content> {
+        lock(&self.contents).get(&format!("{revision} {container}")).cloned()
     }
 
-    /// Keeps what a revision was found to run.
-    pub(crate) fn keep_content(&self, revision: &str, content: &Content) {
-        lock(&self.contents).insert(revision.to_owned(), content.clone());
+    /// Keeps what a container of a revision was found to run.
+    pub(crate) fn keep_content(&self, revision: &str, container: &str, content: &Content) {
+        lock(&self.contents).insert(format!("{revision} {container}"), content.clone());
     }
 
     pub(crate) fn has_content(&self, revision: &str) -> bool {
-        lock(&self.contents).contains_key(revision)
+        lock(&self.contents).contains_key(&format!("{revision} "))
     }
 
     /// Tells the runtime that documents have changed.
@@ -247,6 +248,19 @@ impl Runtime {
         let new =
             || Arc::new(Pool::new(revision.to_owned(), Arc::downgrade(self), Arc::clone(&self.machine)));
         Arc::clone(pools.entry(revision.to_owned()).or_insert_with(new))
+    }
+
+    /// Ends the instances of other revisions of the service that have no requests: a container beside the one with the
+    /// requests has the same port in all of them, and they share the machine's.
+    pub(crate) async fn make_room(&self, revision: &str) {
+        let service = launch::resource_of(revision);
+        let others = |pool: &&Arc<Pool>| {
+            pool.revision() != revision && launch::resource_of(pool.revision()) == service
+        };
+        let others: Vec<Arc<Pool>> = lock(&self.pools).values().filter(others).cloned().collect();
+        for pool in others {
+            pool.end_idle().await;
+        }
     }
 
     /// Starts a first instance of a revision and tells the world what came of it.

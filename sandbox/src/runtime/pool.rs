@@ -113,6 +113,9 @@ impl Pool {
         let runtime = self.runtime.upgrade().ok_or_else(gone)?;
         let serving =
             runtime.with_world(|world| launch::serving(world, &self.revision)).ok_or_else(gone)??;
+        if serving.members.iter().filter(|member| member.launch.is_some()).count() > 1 {
+            runtime.make_room(&self.revision).await;
+        }
         drop(runtime);
         let instance = Arc::new(Instance::start(&self.machine, serving).await?);
         let weak = Arc::downgrade(self);
@@ -232,6 +235,19 @@ impl Pool {
         let surplus = state.slots.len().saturating_sub(scale.least);
         let idle = |slot: &&Slot| slot.requests == 0 && now.duration_since(slot.idle_since).as_secs() >= IDLE;
         state.slots.iter().filter(idle).take(surplus).for_each(|slot| slot.instance.stop());
+    }
+
+    /// Ends what has no requests, and waits until it has ended.
+    pub(crate) async fn end_idle(&self) {
+        let idle: Vec<Arc<Instance>> = {
+            let state = lock(&self.state);
+            let idle = state.slots.iter().filter(|slot| slot.requests == 0);
+            idle.map(|slot| Arc::clone(&slot.instance)).collect()
+        };
+        for instance in idle {
+            instance.mark_gone();
+            instance.ended().await;
+        }
     }
 
     /// Ends every instance once its requests are served; nothing is started any more.

@@ -241,9 +241,16 @@ impl Process {
 
     /// Resolves when the process, and all that it started, has ended.
     pub(crate) async fn ended(&self) -> Ended {
+        self.ending().await
+    }
+
+    /// The same for who does not keep the process.
+    pub(crate) fn ending(&self) -> impl Future<Output = Ended> + use<> {
         let mut ended = self.ended.clone();
-        let found = ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
-        found.unwrap_or_else(|| Ended::NotStarted("the sandbox ended".to_owned()))
+        async move {
+            let found = ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+            found.unwrap_or_else(|| Ended::NotStarted("the sandbox ended".to_owned()))
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -56,14 +56,11 @@ pub(crate) fn wanted(named: &str, root: &Path) -> io::Result<Account> {
     });
     let mut known = known.map(|(name, uid, gid)| (name, Account { uid, gid }));
     let user = if user.is_empty() { "0" } else { user };
-    let found = match user.parse::<u32>() {
-        Ok(uid) => {
-            known.find(|(_, account)| account.uid == uid).map_or(Account { uid, gid: 0 }, |(_, it)| it)
-        }
-        Err(_) => {
-            let found = known.find(|(name, _)| name == user).map(|(_, account)| account);
-            found.ok_or_else(|| unknown("user", user, "etc/passwd"))?
-        }
+    let found = if let Ok(uid) = user.parse::<u32>() {
+        known.find(|(_, account)| account.uid == uid).map_or(Account { uid, gid: 0 }, |(_, it)| it)
+    } else {
+        let found = known.find(|(name, _)| name == user).map(|(_, account)| account);
+        found.ok_or_else(|| unknown("user", user, "etc/passwd"))?
     };
     let gid = if group.is_empty() { found.gid } else { group_of(group, root)? };
     Ok(Account { gid, ..found })

@@ -6,6 +6,7 @@ use super::access::{int, list, text};
 use super::condition::Failure;
 use super::{EXECUTIONS, JOBS, REVISIONS, SERVICES, needs, quantity, resource};
 use crate::runtime;
+use crate::runtime::container::Member;
 use crate::runtime::logs::Source;
 use crate::runtime::process::{Content, Launch, Mounted};
 use crate::services::names::last;
@@ -27,14 +28,12 @@ pub(crate) struct Scale {
 /// An instance of a revision, apart from its port.
 #[derive(Debug, Clone)]
 pub(crate) struct Serving {
-    pub(crate) launch: Launch,
-    /// The port that the container says it listens on.
+    pub(crate) source: Source,
+    /// All of its containers.
+    pub(crate) members: Vec<Member>,
+    /// The port that the container with the requests says it listens on.
     pub(crate) port: u16,
-    pub(crate) startup: Value,
-    pub(crate) liveness: Value,
     pub(crate) readiness: Value,
-    /// Names of containers beside it, which the sandbox does not start.
-    pub(crate) sidecars: Vec<String>,
 }
 
 /// The container that gets the requests of a revision, or the only one of a task.
@@ -44,22 +43,16 @@ fn main_container(template: &Value) -> &Value {
     serving.or(containers.first()).unwrap_or(&Value::Null)
 }
 
-/// Instances share the machine's ports, so that containers beside the main one would meet those of other instances.
-fn sidecars(template: &Value, main: &Value) -> Vec<String> {
-    let beside = list(template, "containers").iter().filter(|container| !std::ptr::eq(*container, main));
-    beside.map(|container| text(container, "name").to_owned()).collect()
-}
-
-/// What runs for `template`, which belongs to the service or job `owner`; `None` for a stand-in. `name` is the full name
-/// of the revision or execution.
-fn content(world: &World, name: &str, owner: &str, template: &Value) -> Option<Content> {
-    if let Some(local) = world.runtime.commands.get(owner) {
+/// What `container` runs; `None` for a stand-in. `name` is the full name of the revision or execution, `owner` the service
+/// or job that it is of, `main` that a command of this machine may take its place.
+fn content(world: &World, name: &str, owner: &str, container: &Value, main: bool) -> Option<Content> {
+    if let Some(local) = world.runtime.commands.get(owner).filter(|_| main) {
         return Some(Content::Command { command: local.command.clone(), folder: local.folder.clone() });
     }
-    let known = world.runtime.content_of(name);
-    known.or_else(|| {
-        let found = runtime::content(world, text(main_container(template), "image"))?;
-        world.runtime.keep_content(name, &found);
+    let own = if main { "" } else { text(container, "name") };
+    world.runtime.content_of(name, own).or_else(|| {
+        let found = runtime::content(world, text(container, "image"))?;
+        world.runtime.keep_content(name, own, &found);
         Some(found)
     })
 }
@@ -67,9 +60,9 @@ fn content(world: &World, name: &str, owner: &str, template: &Value) -> Option<C
 /// Whether a revision (full name) is a process, and no stand-in.
 pub(crate) fn runs(world: &World, revision: &str) -> bool {
     world.runtime.has_content(revision)
-        || world
-            .doc(REVISIONS, revision)
-            .is_some_and(|doc| content(world, revision, text(doc, "service"), doc).is_some())
+        || world.doc(REVISIONS, revision).is_some_and(|doc| {
+            content(world, revision, text(doc, "service"), main_container(doc), true).is_some()
+        })
 }
 
 /// What an instance of a revision (full name) is started with, its secrets resolved now.
@@ -79,24 +72,50 @@ pub(crate) fn runs(world: &World, revision: &str) -> bool {
 pub(crate) fn serving(world: &World, revision: &str) -> Result<Serving, Failure> {
     let gone = || Failure::new("UNKNOWN", format!("Revision '{}' is gone.", last(revision)));
     let doc = world.doc(REVISIONS, revision).ok_or_else(gone)?;
-    let container = main_container(doc);
-    let mut launch = launch(world, revision, text(doc, "service"), doc, Source::revision(revision))?;
-    for (name, value) in [
-        ("K_SERVICE", text(doc, "service")),
-        ("K_CONFIGURATION", text(doc, "service")),
-        ("K_REVISION", last(revision)),
-    ] {
-        launch.env.insert(name.to_owned(), value.to_owned());
-    }
-    let port = list(container, "ports").first().map_or(8080, |port| int(port, "containerPort"));
-    Ok(Serving {
+    needs::check(world, project_of(revision), doc)?;
+    let main = main_container(doc);
+    let port = list(main, "ports").first().map_or(8080, |port| int(port, "containerPort"));
+    let port = u16::try_from(port).unwrap_or(8080);
+    let containers = list(doc, "containers").iter();
+    let members = containers.map(|container| member(world, revision, doc, container, port)).collect();
+    let source = Source::revision(revision);
+    Ok(Serving { source, members, port, readiness: main["readinessProbe"].clone() })
+}
+
+/// One container of a revision; `port` is that of the one that gets the requests.
+fn member(world: &World, revision: &str, doc: &Value, container: &Value, port: u16) -> Member {
+    let (service, name) = (text(doc, "service"), text(container, "name"));
+    let is_main = std::ptr::eq(container, main_container(doc));
+    let content = content(world, revision, service, container, is_main);
+    let launch = content.map(|content| {
+        let mut source = Source::revision(revision);
+        if !name.is_empty() {
+            source = source.container(name);
+        }
+        let mut launch = launch(world, project_of(revision), doc, container, content, source);
+        for (name, value) in
+            [("K_SERVICE", service), ("K_CONFIGURATION", service), ("K_REVISION", last(revision))]
+        {
+            launch.env.insert(name.to_owned(), value.to_owned());
+        }
+        launch
+    });
+    Member {
+        name: name.to_owned(),
+        needs: strings(container, "dependsOn"),
         launch,
-        port: u16::try_from(port).unwrap_or(8080),
+        port: is_main.then_some(port),
         startup: container["startupProbe"].clone(),
         liveness: container["livenessProbe"].clone(),
-        readiness: container["readinessProbe"].clone(),
-        sidecars: sidecars(doc, container),
-    })
+    }
+}
+
+/// Whether a revision (full name) has a process beside the one that gets the requests.
+fn has_sidecar(world: &World, revision: &str) -> bool {
+    let Some(doc) = world.doc(REVISIONS, revision) else { return false };
+    let main = main_container(doc);
+    let mut beside = list(doc, "containers").iter().filter(|container| !std::ptr::eq(*container, main));
+    beside.any(|container| content(world, revision, text(doc, "service"), container, false).is_some())
 }
 
 /// What one attempt at a task of an execution (full name) is started with; `None` for a stand-in.
@@ -112,11 +131,12 @@ pub(crate) fn task(
     let gone = || Failure::new("UNKNOWN", format!("Execution '{}' is gone.", last(execution)));
     let doc = world.doc(EXECUTIONS, execution).ok_or_else(gone)?;
     let template = &doc["template"];
-    if content(world, execution, text(doc, "job"), template).is_none() {
-        return Ok(None);
-    }
+    let container = main_container(template);
+    let Some(content) = content(world, execution, text(doc, "job"), container, true) else { return Ok(None) };
+    let project = project_of(execution);
+    needs::check(world, project, template)?;
     let source = Source::task(execution, index, attempt);
-    let mut launch = launch(world, execution, text(doc, "job"), template, source)?;
+    let mut launch = launch(world, project, template, container, content, source);
     for (name, value) in [
         ("CLOUD_RUN_JOB", text(doc, "job").to_owned()),
         ("CLOUD_RUN_EXECUTION", last(execution).to_owned()),
@@ -129,25 +149,26 @@ pub(crate) fn task(
     Ok(Some(launch))
 }
 
+fn project_of(name: &str) -> &str {
+    name.split('/').nth(1).unwrap_or_default()
+}
+
+fn strings(value: &Value, key: &str) -> Vec<String> {
+    list(value, key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// How a container of `template` is started, whose needs were found to be there.
 fn launch(
     world: &World,
-    name: &str,
-    owner: &str,
+    project: &str,
     template: &Value,
+    container: &Value,
+    content: Content,
     source: Source,
-) -> Result<Launch, Failure> {
-    let project = name.split('/').nth(1).unwrap_or_default();
-    needs::check(world, project, template)?;
-    let container = main_container(template);
-    let nothing =
-        || Failure::new("CONTAINER_MISSING", format!("Image '{}' has no content.", text(container, "image")));
-    let content = content(world, name, owner, template).ok_or_else(nothing)?;
+) -> Launch {
     let config = match &content {
         Content::Image(image) => image.config["config"].clone(),
         Content::Command { .. } | Content::Unreadable(_) => Value::Null,
-    };
-    let strings = |value: &Value, key: &str| -> Vec<String> {
-        list(value, key).iter().filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let (mut command, mut args) = (strings(container, "command"), strings(container, "args"));
     // As Kubernetes has it: a command of its own takes the place of the image's entrypoint and of its arguments.
@@ -171,7 +192,7 @@ fn launch(
         .into_iter()
         .find(|dir| !dir.is_empty());
     let memory = quantity::bytes(text(&container["resources"]["limits"], "memory"));
-    Ok(Launch {
+    Launch {
         source,
         content,
         command,
@@ -181,7 +202,7 @@ fn launch(
         env,
         files: files(world, project, template, container),
         memory: memory.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default(),
-    })
+    }
 }
 
 /// The image's variables, then the container's, then the secrets behind them.
@@ -259,10 +280,13 @@ pub(crate) fn scale(world: &World, revision: &str) -> Scale {
     let own = if ours().next().is_some() { int(&doc["scaling"], "minInstanceCount") } else { 0 };
     // Spread by traffic, as Cloud Run does with a service's own minimum.
     let shared = (int(&service["scaling"], "minInstanceCount") * share + 99) / 100;
+    let most = most.into_iter().filter(|most| *most > 0).min().unwrap_or(100);
+    // A second one would meet the ports of the first one's sidecar: they share the machine's.
+    let most = if has_sidecar(world, revision) { 1 } else { most };
     Scale {
         concurrency: number(int(doc, "maxInstanceRequestConcurrency")).max(1),
-        most: most.into_iter().filter(|most| *most > 0).min().unwrap_or(100),
-        least: number(own.max(shared)),
+        most,
+        least: number(own.max(shared)).min(most),
     }
 }
 

@@ -178,7 +178,7 @@ async fn an_answer_that_does_not_end_in_time_is_cut_off() {
 async fn an_instance_takes_as_many_requests_at_once_as_its_concurrency_and_the_next_one_waits() {
     let mut options = options();
     // The one that waits is not to be refused before it is seen.
-    options.runtime.second = Duration::from_secs(60);
+    options.runtime.second = Duration::from_mins(1);
     let stage = Arc::new(staged(options).await);
     let mut service = app("serve");
     service["template"]["scaling"] = json!({"maxInstanceCount": 1});

@@ -4,5 +4,6 @@ mod front;
 mod jobs;
 mod life;
 mod releases;
+mod sidecars;
 mod stage;
 mod users;
