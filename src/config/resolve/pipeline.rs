@@ -146,7 +146,8 @@ fn workflow(
         require(&at, "on: {push: [main]}", "what starts the workflow", findings);
         Triggers::default()
     };
-    let on = Triggers { manual: on.manual || matches!(run, Run::Rollback | Run::Migrate), ..on };
+    let on =
+        Triggers { manual: on.manual || matches!(run, Run::Deploy | Run::Rollback | Run::Migrate), ..on };
     check_triggers(path, run, &on, findings);
     let environments = keys.deploy.or(keys.environments).unwrap_or_default();
     if run == Run::Deploy && environments.is_empty() {

@@ -174,7 +174,7 @@ pub(crate) struct TriggerKeys {
     pub(crate) pull_request: Option<PullRequestKeys>,
     /// A time in the form of cron, in UTC: minute, hour, day of the month, month, day of the week.
     pub(crate) schedule: Option<String>,
-    /// A person may start it. What it asks for follows from what it does. Default: `false`, but for `rollback` and `migrate`.
+    /// A person may start it. What it asks for follows from what it does. Default: `false`; those that run `deploy`, `rollback` or `migrate` can always be started by hand.
     pub(crate) manual: Option<bool>,
 }
 

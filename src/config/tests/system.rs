@@ -344,3 +344,17 @@ fn health_is_the_default_of_probes_and_of_the_rollout() {
         ("GET", "/health", &[200][..])
     );
 }
+
+#[test]
+fn what_deploys_can_always_be_started_by_hand() {
+    let workflows = read(
+        "github: {repository: octo-org/shop, repository_id: 7, owner_id: 8, identity: {pool: github, provider: github, plan: github-plan, deploy: github-deploy}, \
+         workflows: {ship: {on: {push: [main]}, deploy: [dev]}, test: {on: {push: [main]}, run: ci}}}\n\
+         ci: {deployer: example/deployer@0123456789abcdef0123456789abcdef01234567, steps: [make]}\n",
+    )
+    .github
+    .unwrap()
+    .workflows;
+    assert!(workflows["ship"].on.manual);
+    assert!(!workflows["test"].on.manual);
+}
