@@ -350,8 +350,10 @@ pub struct Standing {
 /// Where that cannot be read.
 pub async fn standing(gcp: &Gcp, place: &Place, job: &str) -> Result<Option<Standing>, GcpError> {
     let full_name = run_job::full_name(&place.project, &place.region, job);
-    let (doc, executions) = futures::try_join!(gcp.object::<Job>(&full_name), gcp.executions(&full_name))?;
-    Ok(doc.map(|doc| stands(&doc, &executions)))
+    match futures::try_join!(gcp.object::<Job>(&full_name), gcp.executions(&full_name)) {
+        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(None),
+        found => found.map(|(doc, executions)| doc.map(|doc| stands(&doc, &executions))),
+    }
 }
 
 fn stands(job: &Value, executions: &[Value]) -> Standing {

@@ -10,7 +10,7 @@ use super::{CliError, Exit, Global};
 use crate::apply::rollout::{Seen, seen};
 use crate::config::host;
 use crate::config::model::Service as Declared;
-use crate::gcp::{Gcp, GcpError, Service};
+use crate::gcp::{ErrorKind, Gcp, GcpError, Service};
 use crate::resource::Place;
 use crate::resource::kinds::run_service::revisions::{Revision, short};
 use crate::resource::kinds::run_service::{self, releases};
@@ -68,12 +68,15 @@ async fn look(session: &Session) -> Result<StatusAnswer, CliError> {
     })
 }
 
-/// All services of the region and their revisions, in one round trip.
+/// All services of the region and their revisions, in one round trip. There are none where Cloud Run is not enabled.
 async fn live(gcp: &Gcp, place: &Place) -> Result<(Vec<Value>, BTreeMap<String, Value>), GcpError> {
     // `-` stands for all services (`revisions.list`).
     let all = run_service::full_name(&place.project, &place.region, "-");
-    let (services, revisions) =
-        futures::try_join!(gcp.list_objects::<Service>(&place.project, &place.region), gcp.revisions(&all))?;
+    let services = gcp.list_objects::<Service>(&place.project, &place.region);
+    let (services, revisions) = match futures::try_join!(services, gcp.revisions(&all)) {
+        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => (Vec::new(), Vec::new()),
+        found => found?,
+    };
     let named = revisions.into_iter().map(|doc| (short(&doc["name"]).to_owned(), doc));
     Ok((services, named.collect()))
 }

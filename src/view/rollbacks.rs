@@ -66,7 +66,8 @@ impl CandidateRow {
     fn state(&self) -> String {
         match (self.percent, &self.trouble) {
             (percent @ 1.., _) => format!("serves {percent}%"),
-            (0, Some(why)) => format!("cannot serve: {why}"),
+            // A failed revision's message may go on with lines of its log.
+            (0, Some(why)) => format!("cannot serve: {}", why.lines().next().unwrap_or_default()),
             (0, None) if self.usual => "good, served before".to_owned(),
             (0, None) => "good".to_owned(),
         }

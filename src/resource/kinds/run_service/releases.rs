@@ -103,7 +103,8 @@ pub fn put(doc: &mut Value, record: Record) {
 pub fn conclude(doc: &mut Value, revision: &str, outcome: &Outcome, reason: Option<&str>) {
     amend(doc, revision, |record| {
         record.outcome = outcome.clone();
-        record.reason = reason.map(str::to_owned);
+        // What follows the first line is of the log, which has it still.
+        record.reason = reason.and_then(|reason| reason.lines().next()).map(str::to_owned);
     });
 }
 
