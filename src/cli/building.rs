@@ -12,7 +12,7 @@ use crate::config::model::{Build, Builder, CargoBuild, Service, Target};
 use crate::gcp::{ErrorKind, Gcp, Push, Tag};
 use crate::resource::kinds::images;
 use crate::resource::kinds::repository::Repository;
-use crate::resource::kinds::run_service::RunService;
+use crate::resource::kinds::run_service::{self, RunService};
 use crate::resource::{Address, Layer};
 use crate::view::{BuildRow, Out};
 
@@ -75,7 +75,12 @@ pub async fn missing(session: &Session, selection: &Selection, out: &Out) -> Res
         let left_out = selection.exclude.contains(&address)
             || !(selection.target.is_empty() || selection.target.contains(&address))
             || selection.layer == Some(Layer::Foundation);
-        if !left_out && session.connection.gcp.image_digest(&each.source_image()).await?.is_none() {
+        let gcp = &session.connection.gcp;
+        if left_out || gcp.image_digest(&each.source_image()).await?.is_some() {
+            continue;
+        }
+        let running = run_service::running_image(gcp, &session.place().await?, &each.service.name).await?;
+        if !images::runs_given(&session.env, each.service, running.as_ref()) {
             missing.push(each);
         }
     }

@@ -7,7 +7,7 @@ use super::repository::Repository;
 use crate::build::SOURCE_TAG;
 use crate::config::Environment;
 use crate::config::model::{Job, Service};
-use crate::resource::{Address, Facts, TaggedImage};
+use crate::resource::{Address, Facts, RunningImage, TaggedImage};
 
 /// How the tags begin that deployer itself puts on images.
 pub const SERVING: &str = "serving-";
@@ -124,6 +124,14 @@ pub fn repository(image: &str) -> Option<Address> {
     parts.next().map(|_| Address::of::<Repository>(id))
 }
 
+/// Whether the service runs an image of another registry that a release named in place of the YAML's: it stays until another is
+/// named, also where images are built.
+pub fn runs_given(env: &Environment, service: &Service, running: Option<&RunningImage>) -> bool {
+    running.is_some_and(|running| {
+        running.instead_of.as_ref() == Some(&service.main.image) && own(env, &running.image).is_none()
+    })
+}
+
 /// The image of a service. A release input wins; after that the running image stays for as long as the YAML's image is
 /// the one that it replaced.
 pub fn of_service(env: &Environment, facts: &Facts, key: &str, service: &Service) -> Chosen {
@@ -187,7 +195,9 @@ impl Registry<'_> {
     /// The image of a service that is built and whose image nothing else says, by what it is made from.
     fn built(&self, key: &str, service: &Service) -> Option<Chosen> {
         let Facts { release_images, release_tag, source_tags, .. } = self.facts;
-        if release_images.contains_key(key) || release_tag.is_some() {
+        let running = self.facts.images.get(&service.name);
+        if release_images.contains_key(key) || release_tag.is_some() || runs_given(self.env, service, running)
+        {
             return None;
         }
         let (tag, yaml) = (source_tags.get(key)?, &service.main.image);
@@ -323,7 +333,6 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Inputs};
-    use crate::resource::RunningImage;
 
     const PREFIX: &str = "us-central1-docker.pkg.dev/shop-project/shop";
 
@@ -456,6 +465,17 @@ mod tests {
         let given = BTreeMap::from([("front".into(), of("sha256:4"))]);
         let given = Facts { release_images: given, ..of_sources("v2") };
         assert_eq!(chosen(BUILT, &given).image, of("sha256:4"));
+    }
+
+    #[test]
+    fn an_image_of_another_registry_that_a_release_named_stays() {
+        let mine = format!("{PREFIX}/front");
+        let given = Facts { images: running("docker.io/x/y:1", Some(&mine)), ..of_sources("v2") };
+        assert_eq!(chosen(BUILT, &given).image, "docker.io/x/y:1");
+        let built = Facts { images: running(&of("sha256:1"), Some(&mine)), ..of_sources("v2") };
+        assert_eq!(chosen(BUILT, &built).image, of("sha256:2"));
+        let strange = Facts { images: running("docker.io/x/y:1", None), ..of_sources("v2") };
+        assert_eq!(chosen(BUILT, &strange).image, of("sha256:2"));
     }
 
     #[test]

@@ -118,11 +118,7 @@ impl Kind for RunService {
     }
 
     fn contribute(observed: &[Observed<Spec>], facts: &mut Facts) {
-        facts.images.extend(observed.iter().map(|service| {
-            let image = service.spec.main.common.image.clone();
-            let instead_of = service.spec.image_replaces.clone();
-            (service.name.clone(), RunningImage { image, instead_of })
-        }));
+        facts.images.extend(observed.iter().map(|service| (service.name.clone(), runs(&service.spec))));
         facts.troubled.extend(
             observed
                 .iter()
@@ -269,6 +265,26 @@ async fn ready(
         revision = next;
     }
     Ok(revision)
+}
+
+/// The image that a service runs; `None` where it does not exist, or Cloud Run is not enabled.
+///
+/// # Errors
+/// Where that cannot be read.
+pub async fn running_image(
+    gcp: &Gcp,
+    place: &Place,
+    service: &str,
+) -> Result<Option<RunningImage>, GcpError> {
+    let full_name = full_name(&place.project, &place.region, service);
+    match gcp.object::<Service>(&full_name).await {
+        Err(error) if matches!(error.kind, ErrorKind::ServiceDisabled { .. }) => Ok(None),
+        found => found?.map(|doc| live::spec(&doc).map(|spec| runs(&spec))).transpose(),
+    }
+}
+
+fn runs(spec: &Spec) -> RunningImage {
+    RunningImage { image: spec.main.common.image.clone(), instead_of: spec.image_replaces.clone() }
 }
 
 /// The document of a service; an error when there is none.
