@@ -30,7 +30,14 @@ pub struct Home {
     pointer: Option<PathBuf>,
     account: Account,
     /// Locked, and not inherited by servers: free as soon as the program that claimed it is gone.
-    _claim: File,
+    claim: File,
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that another thread starts just now has it too, until it becomes its program.
+        let _ = self.claim.unlock();
+    }
 }
 
 impl Home {
@@ -55,7 +62,7 @@ impl Home {
             }
         }
         let (path, pointer) = place(&folder, name, &account, cache)?;
-        Ok(Some(Self { path, pointer, account, _claim: claim }))
+        Ok(Some(Self { path, pointer, account, claim }))
     }
 
     /// Where it is.

@@ -222,7 +222,7 @@ pub(crate) fn empty(dir: &Path) -> Result<bool, StoreError> {
 #[derive(Debug)]
 pub(crate) struct FolderLock {
     dir: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -235,7 +235,7 @@ impl FolderLock {
             Ok(()) => {
                 // A killed holder leaves its address behind.
                 let _ = std::fs::remove_file(dir.join(ADDRESS));
-                Ok(Self { dir: dir.to_owned(), _file: file })
+                Ok(Self { dir: dir.to_owned(), file })
             }
             Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Locked {
                 path: dir.to_owned(),
@@ -259,6 +259,8 @@ impl FolderLock {
 impl Drop for FolderLock {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.dir.join(ADDRESS));
+        // Closing the file is not enough: a process that another thread starts just now has it too, until it becomes its program.
+        let _ = self.file.unlock();
     }
 }
 
