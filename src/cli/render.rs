@@ -17,8 +17,8 @@ use crate::view::{FileOutcome, Out, RenderAnswer, RenderRow};
   deployer render --only .github/workflows/ci.yml   this file alone
 Rendered files say so in one of their first lines. What was changed by hand since, or was there
 before, is shown as a diff and stays, with all other files, unless --force is given. What was
-rendered before and is asked for no more is removed. A file `templates/NAME` beside
-`environments/` stands in for the built-in template of that name.")]
+rendered before and is asked for no more is removed. A file in a folder `templates` beside
+`environments` stands in for the built-in template of the same name.")]
 pub struct Args {
     /// Write nothing: exit 1 with a diff when a file is not as it would be rendered
     #[arg(long)]

@@ -34,8 +34,18 @@ fn links(text: &str) -> Vec<String> {
 }
 
 /// Top-level entries of the repository: what a path in a document can begin with.
-const ROOTS: [&str; 8] =
-    ["src/", "tests/", "sandbox/", "xtask/", "environments/", "docs/", ".github/", ".ci/"];
+const ROOTS: [&str; 10] = [
+    "src/",
+    "tests/",
+    "templates/",
+    "examples/",
+    "sandbox/",
+    "xtask/",
+    "environments/",
+    "docs/",
+    ".github/",
+    ".ci/",
+];
 
 /// A path of this repository: no command, no pattern, no stand-in in capitals.
 fn is_path(text: &str) -> bool {
