@@ -164,7 +164,12 @@ impl Run<'_> {
     /// Notes are told of the service that was released.
     fn outcome(&self, ended: Ended, service: &Address, revision: &str) -> Outcome {
         match ended {
-            Ended::Returned(failure) => Outcome::RolledBack(failure),
+            Ended::Returned(failure) => {
+                // One that was judged late was told as serving before.
+                let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+                served.revisions.remove(service);
+                Outcome::RolledBack(failure)
+            }
             Ended::Refused(failure) => Outcome::Failed(failure),
             Ended::Served(notes) | Ended::Unjudged(_, notes) => {
                 let notes = notes.into_iter().map(|text| Note { address: service.clone(), text });
